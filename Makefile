@@ -1,0 +1,20 @@
+# `make demo` and `make test` create .venv with all they need; nothing is installed outside of it.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+demo: $(INSTALLED)  ## Predict the parameters of unseen networks and classify held-out digits
+	$(BIN)/pyg-ghn demo
+
+test: $(INSTALLED)  ## Run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+demo-train: $(INSTALLED)  ## Meta-train a GHN from scratch for 8 minutes and show the same table
+	$(BIN)/pyg-ghn train --config configs/digits-8min.yaml
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.PHONY: demo test demo-train

@@ -1,0 +1,33 @@
+"""The errors that pyg_ghn raises on purpose; all derive from :class:`GHNError`."""
+
+
+class GHNError(Exception):
+    """Base class of all errors raised by pyg_ghn."""
+
+
+class GraphError(GHNError, ValueError):
+    """A model or graph cannot be turned into a valid computational graph."""
+
+
+class ArchitectureError(GHNError, ValueError):
+    """A genotype or network argument does not describe a valid network."""
+
+
+class DecodeError(GHNError, ValueError):
+    """A parameter cannot be predicted by the decoder of this GHN."""
+
+
+class CheckpointError(GHNError, ValueError):
+    """A checkpoint is missing, damaged or does not fit."""
+
+
+class ImageDataError(GHNError, FileNotFoundError):
+    """An image data set is unknown or its files are missing."""
+
+
+class DivergedError(GHNError, RuntimeError):
+    """Training met too many non-finite losses in a row."""
+
+
+class UnpredictedWarning(UserWarning):
+    """Some parameters of a model keep their own initialization."""

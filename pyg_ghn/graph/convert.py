@@ -1,0 +1,101 @@
+r"""The public way from a module to its computational graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
+from pyg_ghn.graph.reduce import reduce
+from pyg_ghn.graph.trace import trace
+
+DEFAULT_INPUT_SIZE = (3, 224, 224)
+
+
+def from_module(
+    model: nn.Module,
+    input_size: tuple[int, ...] | None = None,
+    example_inputs: Tensor | tuple | dict[str, Any] | None = None,
+) -> Data:
+    r"""Turns a model into the computational graph that a GHN reads, as in Section 3.1 of the
+    `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
+    <https://arxiv.org/abs/2303.04143>`_ paper.
+
+    The model is run once on the meta device, in the mode (train or eval) it is in, and left exactly
+    as it was. It may itself live on any device, the meta device included.
+
+    Args:
+        model (torch.nn.Module): The model.
+        input_size (tuple, optional): Size of one input without the batch, :obj:`(3, 224, 224)` for
+            an image. By default it is taken from the model where it tells
+            (:obj:`input_size`, :obj:`image_size`, timm's and Hugging Face's configurations), else
+            3 x 224 x 224. (default: :obj:`None`)
+        example_inputs (Tensor, tuple or dict, optional): Inputs with a batch dimension instead, for
+            models that take several. Only their shapes matter. (default: :obj:`None`)
+
+    Returns:
+        A :class:`~torch_geometric.data.Data` object with
+
+        - **x** (long, :math:`[N, 1]`): row of :obj:`PRIMITIVES`; node 0 is the input,
+        - **edge_index** (long, :math:`[2, E]`): direct data flow, acyclic, nodes in topological
+          order,
+        - **param_name** (list of :math:`N`): name in :meth:`~torch.nn.Module.named_parameters` of
+          the parameter that the node stands for, or :obj:`None`. Each name stands once: further
+          uses of a shared parameter are nodes with its shape only,
+        - **param_shape** (list of :math:`N`): that parameter's shape; :math:`(1, 1, k, k)` for
+          pooling,
+        - **bias_name** (list of :math:`N`): name of a normalization's bias, which has no node of
+          its own,
+        - **unsupported** (list): names of the parameters that no node stands for.
+
+    Raises:
+        GraphError: If the forward pass fails (naming the module) or the output does not depend on
+            the input.
+    """
+    args, kwargs = _inputs(model, input_size, example_inputs)
+    nodes = reduce(trace(model, args, kwargs))
+    edges = sorted((pred, i) for i, node in enumerate(nodes) for pred in node.preds)
+    covered = {name for node in nodes for name in (node.param_name, node.bias_name)}
+    return Data(
+        x=torch.tensor([[PRIMITIVE_INDEX[node.op]] for node in nodes]),
+        edge_index=torch.tensor(edges, dtype=torch.long).reshape(-1, 2).t().contiguous(),
+        param_name=[node.param_name for node in nodes],
+        param_shape=[node.param_shape for node in nodes],
+        bias_name=[node.bias_name for node in nodes],
+        unsupported=[name for name, _ in model.named_parameters() if name not in covered],
+    )
+
+
+def _inputs(model: nn.Module, input_size: Any, example_inputs: Any) -> tuple[tuple, dict]:
+    if example_inputs is not None:
+        if input_size is not None:
+            raise GraphError("Pass either input_size or example_inputs, not both.")
+        if isinstance(example_inputs, dict):
+            return (), example_inputs
+        return (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(
+            example_inputs
+        ), {}
+    size = tuple(input_size) if input_size is not None else _told_input_size(model)
+    if not size or not all(isinstance(n, int) and n > 0 for n in size):
+        raise GraphError(f"input_size must be positive integers without the batch, got {size}.")
+    dtypes = (p.dtype for p in model.parameters() if p.is_floating_point())
+    # Two samples: BatchNorm in train mode refuses a single value per channel.
+    return (torch.empty((2, *size), dtype=next(dtypes, None), device="meta"),), {}
+
+
+def _told_input_size(model: nn.Module) -> tuple[int, ...]:
+    """What the model says of its input: our own networks, torchvision, timm, Hugging Face."""
+    timm_config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    config = getattr(model, "config", None)
+    side = getattr(model, "image_size", None) or getattr(config, "image_size", None)
+    if size := getattr(model, "input_size", None):
+        return tuple(size)
+    if isinstance(timm_config, dict) and timm_config.get("input_size"):
+        return tuple(timm_config["input_size"])
+    if isinstance(side, int):
+        return (getattr(config, "num_channels", 3), side, side)
+    return DEFAULT_INPUT_SIZE

@@ -1,0 +1,258 @@
+r"""One small rule per operation family: which nodes a recorded call becomes.
+
+A rule takes the builder and the call and returns the value of what the call made, or :obj:`None`
+where the call adds no node after all and just passes its operands' sources on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from pyg_ghn.graph.builder import GraphBuilder, Value
+from pyg_ghn.graph.trace import Call, tensors
+
+Rule = Callable[[GraphBuilder, Call], Value | None]
+
+
+def _arguments(signature: str) -> Callable[[Call], dict[str, Any]]:
+    """Reads the leading arguments of a call, given by position or by name."""
+    names = signature.split()
+
+    def read(call: Call) -> dict[str, Any]:
+        return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
+
+    return read
+
+
+def _convolution(signature: str) -> Rule:
+    read = _arguments(signature)
+
+    def rule(builder: GraphBuilder, call: Call) -> Value | None:
+        given = read(call)
+        dilation = given["dilation"] or 1
+        dilation = min(dilation) if isinstance(dilation, (tuple, list)) else dilation
+        grouped = "dil_conv" if dilation > 1 else "sep_conv"
+        op = "conv" if given["groups"] in (None, 1) else grouped
+        preds = builder.sources(given["input"])
+        return builder.add_layer(op, preds, given["weight"], given["bias"])
+
+    return rule
+
+
+def _layer(signature: str) -> Rule:
+    read = _arguments(signature)
+
+    def rule(builder: GraphBuilder, call: Call) -> Value | None:
+        given = read(call)
+        preds = builder.sources(given["input"])
+        return builder.add_layer("conv", preds, given["weight"], given["bias"])
+
+    return rule
+
+
+def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
+    """A product with a parameter is a layer, one of attention and values a part of ``msa``."""
+    operands = list(tensors(call.args, call.kwargs))
+    data = [t for t in operands if builder.value(t).sources]
+    if any(builder.value(t).attention for t in data) and len(data) > 1:
+        return builder.add("msa", builder.sources(*data))
+    weights = [t for t in operands if t.dim() > 1 and builder.covered_param(t)]
+    if len(data) != 1 or not weights:
+        return None
+    return builder.add_layer("conv", builder.sources(*data), weights[0])._replace(open_weight=True)
+
+
+def _attention(builder: GraphBuilder, call: Call) -> Value:
+    given = _read_attention(call)
+    return builder.add("msa", builder.sources(given["query"], given["key"], given["value"]))
+
+
+_read_attention = _arguments("query key value")
+
+
+def _softmax(builder: GraphBuilder, call: Call) -> Value:
+    return Value(builder.sources(*tensors(call.args, call.kwargs)), attention=True)
+
+
+def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
+    """In-projection, attention and out-projection of :class:`torch.nn.MultiheadAttention`."""
+    given = _read_mha(call)
+    inputs = [given["query"], given["key"], given["value"]]
+    weight, bias = given["in_proj_weight"], given["in_proj_bias"]
+    if builder.value(weight).param:
+        projected = builder.add_layer("conv", builder.sources(*inputs), weight, bias).sources
+    else:  # key and value of another width than the query
+        weights = [given[f"{name}_proj_weight"] for name in "qkv"]
+        layers = [
+            builder.add_layer("conv", builder.sources(data), weight)
+            for data, weight in zip(inputs, weights, strict=True)
+        ]
+        projected = frozenset().union(*(layer.sources for layer in layers))
+        if name := builder.value(bias).param:
+            projected = builder.add("bias", projected, name).sources
+    attention = builder.add("msa", projected).sources
+    return builder.add_layer("conv", attention, given["out_proj_weight"], given["out_proj_bias"])
+
+
+_read_mha = _arguments(
+    "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
+    "add_zero_attn dropout_p out_proj_weight out_proj_bias"
+)
+
+
+def _norm(op: str, signature: str) -> Rule:
+    read = _arguments(signature)
+
+    def rule(builder: GraphBuilder, call: Call) -> Value | None:
+        given = read(call)
+        weight = builder.value(given["weight"]).param
+        if weight is None:
+            return None
+        bias = builder.value(given.get("bias")).param
+        return builder.add(op, builder.sources(given["input"]), weight, bias_name=bias)
+
+    return rule
+
+
+def _pool(op: str) -> Rule:
+    def rule(builder: GraphBuilder, call: Call) -> Value:
+        given = _read_pool(call)
+        kernel = given["kernel_size"]
+        kernel = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
+        shape = (1, 1, kernel[0], kernel[-1])
+        return builder.add(op, builder.sources(given["input"]), param_shape=shape)
+
+    return rule
+
+
+_read_pool = _arguments("input kernel_size")
+
+
+def _global_pool(builder: GraphBuilder, call: Call) -> Value:
+    return builder.add("glob_avg", builder.sources(*tensors(call.args, call.kwargs)))
+
+
+def _mean(builder: GraphBuilder, call: Call) -> Value | None:
+    """A mean over everything but the batch and one more dimension, the channels."""
+    given = _read_mean(call)
+    input, dims = given["input"], given["dim"]
+    if dims is None:
+        return None
+    dims = {d % input.dim() for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
+    over_positions = 0 not in dims and 0 < len(dims) == input.dim() - 2
+    return _global_pool(builder, call) if over_positions else None
+
+
+_read_mean = _arguments("input dim")
+
+
+def _embedding(builder: GraphBuilder, call: Call) -> Value | None:
+    given = _read_embedding(call)
+    name = builder.value(given["weight"]).param
+    return builder.add("pos_enc", builder.sources(given["input"]), name) if name else None
+
+
+_read_embedding = _arguments("input weight")
+
+
+def _add(builder: GraphBuilder, call: Call) -> Value | None:
+    operands = list(tensors(call.args, call.kwargs))
+    if len(operands) != 2:
+        return None
+    if all(builder.value(t).sources for t in operands):
+        return _join("sum", builder, operands)
+    data, other = sorted(operands, key=lambda t: not builder.value(t).sources)
+    if builder.covered_param(other) is None:
+        return None
+    name, shape = builder.value(other).param, _without_leading_ones(other)
+    if len(shape) > 1 and data.shape[-len(shape) :] == shape:
+        position = builder.add("pos_enc", (), name)
+        return builder.add("sum", builder.sources(data) | position.sources)
+    if builder.value(data).open_weight and len(shape) == 1 and data.shape[-1:] == shape:
+        return builder.add("bias", builder.sources(data), name)
+    return None
+
+
+def _without_leading_ones(tensor: Tensor) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _concat(builder: GraphBuilder, call: Call) -> Value | None:
+    data = [t for t in tensors(call.args, call.kwargs) if builder.value(t).sources]
+    return _join("concat", builder, data)
+
+
+def _join(op: str, builder: GraphBuilder, operands: list[Tensor]) -> Value | None:
+    sources = builder.sources(*operands)
+    if len({id(t) for t in operands}) < 2 or len(sources) < 2:
+        return None
+    return builder.add(op, sources)
+
+
+def _gate(builder: GraphBuilder, call: Call) -> Value:
+    operands = list(tensors(call.args, call.kwargs))
+    return Value(builder.sources(*operands), gate=operands[0].numel())
+
+
+def _product(builder: GraphBuilder, call: Call) -> Value | None:
+    """Data times a gate of fewer elements is ``cse``."""
+    operands = [t for t in tensors(call.args, call.kwargs) if builder.value(t).sources]
+    if len(operands) != 2:
+        return None
+    for data, gate in (operands, reversed(operands)):
+        if 0 < builder.value(gate).gate < data.numel():
+            return builder.add("cse", builder.sources(*operands), gate=builder.sources(gate))
+    return None
+
+
+_CONV = _convolution("input weight bias stride padding dilation groups")
+_CONV_TRANSPOSE = _convolution("input weight bias stride padding output_padding groups dilation")
+_CHANNEL_NORM = "input running_mean running_var weight bias"
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _CONV),
+    **dict.fromkeys([f"conv_transpose{n}d" for n in (1, 2, 3)], _CONV_TRANSPOSE),
+    "linear": _layer("input weight bias"),
+    "addmm": _layer("bias input weight"),
+    **dict.fromkeys(("matmul", "mm", "bmm", "einsum", "tensordot"), _matmul),
+    "softmax": _softmax,
+    "scaled_dot_product_attention": _attention,
+    "multi_head_attention_forward": _multi_head_attention,
+    "batch_norm": _norm("bn", _CHANNEL_NORM),
+    "instance_norm": _norm("bn", _CHANNEL_NORM),
+    "group_norm": _norm("bn", "input num_groups weight bias"),
+    "layer_norm": _norm("ln", "input normalized_shape weight bias"),
+    "rms_norm": _norm("ln", "input normalized_shape weight"),
+    **dict.fromkeys([f"max_pool{n}d" for n in (1, 2, 3)], _pool("max_pool")),
+    **dict.fromkeys([f"avg_pool{n}d" for n in (1, 2, 3)], _pool("avg_pool")),
+    **dict.fromkeys([f"adaptive_avg_pool{n}d" for n in (1, 2, 3)], _global_pool),
+    "mean": _mean,
+    "embedding": _embedding,
+    "add": _add,
+    **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack"), _concat),
+    **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
+    **dict.fromkeys(("mul", "multiply"), _product),
+}
+r"""Operation name to rule. What is not listed adds no node."""
+
+VIEWS = frozenset(
+    """
+    view reshape view_as reshape_as expand expand_as unsqueeze squeeze flatten unflatten permute
+    transpose movedim moveaxis swapaxes contiguous getitem select narrow to type type_as float half
+    """.split()
+)
+r"""Operations whose result is still the gate that their input was."""
+
+NO_FLOW = frozenset(
+    """
+    detach argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
+    logical_not size stride
+    """.split()
+)
+r"""Operations that read shapes or make masks: no data flows through them."""

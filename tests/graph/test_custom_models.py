@@ -1,0 +1,212 @@
+"""Models that nobody has seen before: branches, loops, shared layers, any output."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pyg_ghn.errors import GraphError
+from pyg_ghn.graph import from_module
+
+
+class Branches(nn.Module):
+    def __init__(self, num_blocks=3):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.left = nn.ModuleList(
+            nn.Conv2d(8, 8, 3, padding=1, groups=8) for _ in range(num_blocks)
+        )
+        self.right = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=2)
+        self.shared = nn.Conv2d(8, 8, 1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(16, 5)
+        self.never_used = nn.Linear(4, 4)
+        self.scale = nn.Parameter(torch.ones(8, 1, 1))
+
+    def forward(self, x):
+        x = F.relu(self.stem(x), inplace=True)
+        left = x
+        for block in self.left:
+            left = left + block(left)
+        right = self.shared(self.norm(self.shared(self.right(x))))
+        x = torch.cat([left * self.scale, right], dim=1)
+        x = x.mean((2, 3))
+        return {"logits": self.head(x), "features": [x]}
+
+
+def test_branches_loops_shared_layers_and_dict_output(nodes_of, names_of):
+    data = from_module(Branches(), (3, 16, 16))
+    labels, edges = names_of(data)
+    assert data.unsupported == ["scale", "never_used.weight", "never_used.bias"]
+    assert labels.count("shared.weight") == 1  # predicted once ...
+    shared = [node for node in nodes_of(data) if node[2] == (8, 8, 1, 1)]
+    assert [name for _, name, _ in shared] == ["shared.weight", None]  # ... but two steps
+    assert [op for op, _, _ in nodes_of(data)].count("sum") == 3
+    assert {op for op, name, _ in nodes_of(data) if name == "right.weight"} == {"dil_conv"}
+    assert {op for op, name, _ in nodes_of(data) if name == "left.0.weight"} == {"sep_conv"}
+    assert ("stem.bias", "left.0.weight") in edges and ("stem.bias", "right.weight") in edges
+    assert ("glob_avg", "head.weight") in edges and labels[-2:] == ["head.weight", "head.bias"]
+    assert data.bias_name[labels.index("norm.weight")] == "norm.bias"
+
+
+def test_tied_weights_count_once():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False))
+    model[2].weight = model[0].weight
+    data = from_module(model, (4,))
+    assert data.param_name == [None, "0.weight", None] and data.unsupported == []
+
+
+def test_dataclass_output_and_several_inputs(names_of):
+    @dataclass
+    class Output:
+        logits: torch.Tensor
+
+    class TwoInputs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4), nn.Linear(5, 4)
+
+        def forward(self, x, extra):
+            return Output(self.a(x) + self.b(extra))
+
+    inputs = {"x": torch.ones(2, 3), "extra": torch.ones(2, 5)}
+    labels, edges = names_of(from_module(TwoInputs(), example_inputs=inputs))
+    assert labels == ["input", "a.weight", "a.bias", "b.weight", "b.bias", "sum"]
+    assert ("input", "b.weight") in edges and ("a.bias", "sum") in edges
+
+
+class Attention(nn.Module):
+    """Explicit softmax attention with weights used as plain matrices and a position embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Parameter(torch.zeros(8, 24))
+        self.qkv_bias = nn.Parameter(torch.zeros(24))
+        self.position = nn.Parameter(torch.zeros(1, 6, 8))
+        self.cls = nn.Parameter(torch.zeros(1, 1, 8))
+        self.relative = nn.Parameter(torch.zeros(11))
+        self.register_buffer("index", torch.arange(6)[:, None] - torch.arange(6) + 5)
+        self.out = nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = torch.cat([self.cls.expand(len(x), -1, -1), x[:, 1:]], 1) + self.position
+        q, k, v = (x @ self.qkv + self.qkv_bias).chunk(3, dim=-1)
+        attention = q @ k.transpose(1, 2) + self.relative[self.index]
+        attention = F.dropout(attention.softmax(-1), 0.1)
+        return x + self.out(attention @ v)
+
+
+def test_attention_and_position_embedding(names_of):
+    data = from_module(Attention(), (6, 8))
+    labels, edges = names_of(data)
+    assert labels == "input position sum qkv qkv_bias msa out.weight out.bias sum".split()
+    assert ("position", "sum") in edges and ("qkv_bias", "msa") in edges
+    assert data.unsupported == ["cls", "relative"]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_multi_head_attention(bias, names_of):
+    class Cross(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.same = nn.MultiheadAttention(8, 2, batch_first=True, bias=bias)
+            self.cross = nn.MultiheadAttention(8, 2, kdim=4, vdim=4, batch_first=True, bias=bias)
+
+        def forward(self, x):
+            x = self.same(x, x, x, need_weights=False)[0]
+            return self.cross(x, x[..., :4], x[..., :4])[0]
+
+    data = from_module(Cross().eval(), (5, 8))
+    labels, _ = names_of(data)
+    assert labels.count("msa") == 2 and data.unsupported == []
+    assert {name for name in data.param_name if name} == {n for n, _ in Cross().named_parameters()}
+
+
+def test_squeeze_and_excitation(names_of):
+    class SqueezeExcitation(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 1)
+            self.down, self.up = nn.Linear(8, 2), nn.Linear(2, 8)
+
+        def forward(self, x):
+            x = self.conv(x)
+            gate = self.up(F.relu(self.down(x.mean((2, 3))))).sigmoid()
+            x = x * gate.view(-1, 8, 1, 1).expand_as(x)
+            return F.adaptive_avg_pool2d(x * torch.sigmoid(x), 1)
+
+    labels, edges = names_of(from_module(SqueezeExcitation(), (3, 8, 8)))
+    assert labels.count("cse") == 1 and labels.count("glob_avg") == 1  # the squeeze has no node
+    assert ("conv.bias", "cse") in edges and ("up.bias", "cse") in edges
+    assert ("conv.bias", "down.weight") in edges and ("cse", "glob_avg") in edges
+
+
+def test_in_place_results_carry_the_new_sources(names_of):
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Linear(4, 4, bias=False) for _ in range(3))
+
+        def forward(self, x):
+            y = self.a(x)
+            y += self.b(x)
+            z = torch.zeros_like(y)
+            z[:, :2] = y[:, :2]
+            return self.c(z)
+
+    labels, edges = names_of(from_module(InPlace(), (4,)))
+    assert ("sum", "c.weight") in edges and "zeros_like" not in labels
+
+
+def test_what_cannot_reach_the_output_has_no_node():
+    class Dead(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.dead = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            self.dead(x)
+            return self.used(x) + self.dead(x).detach()
+
+    data = from_module(Dead(), (4,))
+    assert data.param_name == [None, "used.weight", "used.bias"]
+    assert data.unsupported == ["dead.weight", "dead.bias"]
+
+
+def test_recurrent_weights_are_listed():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(4, 6, num_layers=2, batch_first=True, bidirectional=True)
+            self.head = nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.head(self.rnn(x)[0][:, -1])
+
+    data = from_module(Recurrent(), (7, 4))
+    assert data.param_name == [None, "head.weight", "head.bias"]
+    assert len(data.unsupported) == 16
+
+
+@pytest.mark.parametrize("size", [(3, 32), (4, 32, 32), (3, 4, 4)])
+def test_wrong_input_size_names_the_module(size):
+    model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.Flatten(), nn.Linear(8 * 28 * 28, 10))
+    with pytest.raises(GraphError, match=r"in module '[02]' .*input_size"):
+        from_module(model, size)
+
+
+def test_errors():
+    class Constant(nn.Linear):
+        def forward(self, x):
+            return self.weight
+
+    with pytest.raises(GraphError, match="does not depend on its input"):
+        from_module(Constant(2, 2), (2,))
+    with pytest.raises(GraphError, match="not both"):
+        from_module(nn.Linear(2, 2), (2,), example_inputs=torch.ones(1, 2))
+    with pytest.raises(GraphError, match="positive integers"):
+        from_module(nn.Linear(2, 2), (0, 2))
+    with pytest.raises(GraphError, match="lazy"):
+        from_module(nn.LazyLinear(2), (2,))

@@ -1,0 +1,96 @@
+"""Tracing leaves no trace."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from pyg_ghn.errors import GraphError
+from pyg_ghn.graph import from_module
+
+
+class Stateful(nn.Module):
+    """Everything that a forward pass can change, and plain tensors that it needs."""
+
+    def __init__(self, reads_values=False):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.mask = torch.ones(4, 1, 1)
+        self.masks = [torch.ones(4, 1, 1)]
+        self.calls = 0
+        self.reads_values = reads_values
+
+    def forward(self, x):
+        self.calls += 1
+        self.last = x
+        random.random(), np.random.rand(), torch.rand(3)
+        if self.reads_values and float(x.sum()) > 1e9:
+            return x
+        steps = torch.linspace(0, 1, 4).view(4, 1, 1)  # a factory without a device
+        return self.norm(self.conv(x)) * self.mask * self.masks[0] + steps
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("reads_values", [True, False])
+def test_nothing_changes(training, reads_values):
+    model = Stateful(reads_values).train(training)
+    before = copy.deepcopy(model.state_dict())
+    parameters = list(model.parameters())
+    attributes = model.__dict__.copy()
+    x = torch.ones(2, 3, 8, 8)
+    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+
+    data = from_module(model, example_inputs=x)
+
+    assert data.param_name == [None, "conv.weight", "conv.bias", "norm.weight"]
+    assert random.getstate() == states[0]
+    assert (np.random.get_state()[1] == states[1]).all()
+    assert torch.equal(torch.get_rng_state(), states[2])
+    assert model.training is training and model.norm.training is training
+    assert model.__dict__ == attributes and torch.equal(x, torch.ones(2, 3, 8, 8))
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_nothing_changes_when_the_model_fails():
+    model = Stateful()
+    attributes = model.__dict__.copy()
+    with pytest.raises(GraphError, match=r"module 'conv' \(Conv2d\)"):
+        from_module(model, (5, 8, 8))
+    assert model.__dict__ == attributes
+    assert not any(t.is_meta for t in model.state_dict().values())
+
+
+def test_values_can_be_read_on_a_real_device_only():
+    with torch.device("meta"):
+        model = Stateful(reads_values=True)
+    with pytest.raises(GraphError, match=r"Stateful"):
+        from_module(model, (3, 8, 8))
+
+
+def test_model_on_meta_gives_the_same_graph():
+    real = torchvision.models.resnet18(num_classes=7)
+    with torch.device("meta"):
+        meta = torchvision.models.resnet18(num_classes=7)
+    a, b = from_module(real), from_module(meta)
+    assert torch.equal(a.x, b.x) and torch.equal(a.edge_index, b.edge_index)
+    assert a.param_name == b.param_name and a.param_shape == b.param_shape
+    assert all(p.is_meta for p in meta.parameters())
+
+
+def test_half_precision_and_told_input_size():
+    model = torchvision.models.vit_b_32().half()
+    assert from_module(model).num_nodes == 164  # takes 224 from the model
+    model.image_size = 192
+    with pytest.raises(GraphError):  # the position embedding is one for 224
+        from_module(model)
+
+
+def test_a_model_without_parameters():
+    assert from_module(nn.MaxPool2d(3), (3, 9, 9)).param_shape == [None, (1, 1, 3, 3)]
