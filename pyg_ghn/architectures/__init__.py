@@ -1,0 +1,26 @@
+r"""The networks of DeepNets-1M and their generator."""
+
+from pyg_ghn.architectures.genotype import Genotype
+from pyg_ghn.architectures.network import Network, network_from_args
+from pyg_ghn.architectures.operations import OPERATIONS
+from pyg_ghn.architectures.plan import count_parameters
+from pyg_ghn.architectures.sampler import (
+    SPLITS,
+    Split,
+    draw_width,
+    sample_net_args,
+    split_net_args,
+)
+
+__all__ = [
+    "OPERATIONS",
+    "SPLITS",
+    "Genotype",
+    "Network",
+    "Split",
+    "count_parameters",
+    "draw_width",
+    "network_from_args",
+    "sample_net_args",
+    "split_net_args",
+]

@@ -1,0 +1,11 @@
+from pyg_ghn.images.data import IMAGE_SETS, ImageData, data_root, get_image_data
+from pyg_ghn.images.split import ImageBatches, ImageSplit
+
+__all__ = [
+    "IMAGE_SETS",
+    "ImageBatches",
+    "ImageData",
+    "ImageSplit",
+    "data_root",
+    "get_image_data",
+]

@@ -1,0 +1,4 @@
+from pyg_ghn.transforms.degree import AddDegreeEncoding
+from pyg_ghn.transforms.shortest_path import AddShortestPathEncoding
+
+__all__ = ["AddDegreeEncoding", "AddShortestPathEncoding"]

@@ -1,0 +1,119 @@
+r"""The description of a cell, from `"DARTS: Differentiable Architecture Search"
+<https://arxiv.org/abs/1806.09055>`_."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from operator import index
+from typing import Any
+
+from pyg_ghn.architectures.operations import OPERATIONS
+from pyg_ghn.errors import ArchitectureError
+
+Ops = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Genotype:
+    r"""Two kinds of cells: the normal one and the reduction one, which halves the image.
+
+    A cell's states 0 and 1 are the outputs of the two previous cells. Every step takes two of
+    :obj:`(operation, index of an earlier state)` and adds one state, the sum of the two results.
+    The channel concatenation of the states named in :obj:`*_concat` is the output.
+
+    Args:
+        normal (list of tuple): The operations of a normal cell, two for each step.
+        normal_concat (list of int): States that make up the output of a normal cell.
+        reduce (list of tuple): The operations of a reduction cell.
+        reduce_concat (list of int): States that make up the output of a reduction cell.
+
+    Raises:
+        ArchitectureError: If an operation is unknown, an index points to a state that does not
+            exist yet, or a cell has no step or no output.
+    """
+
+    normal: Ops
+    normal_concat: tuple[int, ...]
+    reduce: Ops
+    reduce_concat: tuple[int, ...]
+
+    def __post_init__(self):
+        for kind in ("normal", "reduce"):
+            ops = _checked_ops(kind, getattr(self, kind))
+            concat = _checked_concat(kind, getattr(self, f"{kind}_concat"), len(ops) // 2)
+            object.__setattr__(self, kind, ops)
+            object.__setattr__(self, f"{kind}_concat", concat)
+
+    @classmethod
+    def from_dict(cls, genotype: "Genotype | Mapping[str, Any]") -> "Genotype":
+        r"""Reads a dictionary with the four fields; a :class:`Genotype` is returned as it is."""
+        if isinstance(genotype, cls):
+            return genotype
+        names = [field.name for field in fields(cls)]
+        if not isinstance(genotype, Mapping) or set(genotype) != set(names):
+            raise ArchitectureError(
+                f"A genotype is a dictionary with exactly the keys {names}, got {genotype!r}."
+            )
+        return cls(**genotype)
+
+    def to_dict(self) -> dict[str, list]:
+        r"""Returns the four fields as lists, ready for JSON."""
+        return {
+            "normal": [list(op) for op in self.normal],
+            "normal_concat": list(self.normal_concat),
+            "reduce": [list(op) for op in self.reduce],
+            "reduce_concat": list(self.reduce_concat),
+        }
+
+    def cell(self, reduction: bool) -> tuple[Ops, tuple[int, ...]]:
+        r"""Returns the operations and the concatenated states of one kind of cell."""
+        if reduction:
+            return self.reduce, self.reduce_concat
+        return self.normal, self.normal_concat
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        r"""The names of all operations of both cells."""
+        return tuple(name for name, _ in self.normal + self.reduce)
+
+    @property
+    def is_vit(self) -> bool:
+        r"""Whether networks of this genotype are vision transformers: any :obj:`msa` makes one."""
+        return "msa" in self.operations
+
+
+def _checked_ops(kind: str, ops: Iterable[Sequence]) -> Ops:
+    try:
+        ops = tuple((name, index(state)) for name, state in ops)
+    except (TypeError, ValueError) as error:
+        raise ArchitectureError(
+            f"Operations of the {kind} cell must be (name, state) pairs, got {ops!r}."
+        ) from error
+    if not ops or len(ops) % 2:
+        raise ArchitectureError(
+            f"The {kind} cell must have two operations for each step, got {len(ops)}."
+        )
+    for position, (name, state) in enumerate(ops):
+        if name not in OPERATIONS:
+            raise ArchitectureError(
+                f"Operation {position} of the {kind} cell, {name!r}, is unknown; choose from "
+                f"{', '.join(OPERATIONS)}."
+            )
+        last = 1 + position // 2
+        if not 0 <= state <= last:
+            raise ArchitectureError(
+                f"Operation {position} of the {kind} cell ({name}) reads state {state}, but at "
+                f"that step only states 0 to {last} exist."
+            )
+    return ops
+
+
+def _checked_concat(kind: str, concat: Iterable[int], steps: int) -> tuple[int, ...]:
+    try:
+        states = tuple(index(state) for state in concat)
+    except TypeError:
+        states = ()
+    if not states or not all(2 <= state < 2 + steps for state in states):
+        raise ArchitectureError(
+            f"{kind}_concat must name one or more of the states 2 to {1 + steps}, got {concat!r}."
+        )
+    return states

@@ -1,0 +1,69 @@
+r"""What a network is put together from: modules to be, and the plan of one cell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from pyg_ghn.architectures.genotype import Ops
+from pyg_ghn.architectures.operations import build_operation, build_passage, build_preprocess
+from pyg_ghn.architectures.reachability import Live
+
+
+class Part(NamedTuple):
+    r"""A module to be: :obj:`build(*args, device)`."""
+
+    build: Callable[..., nn.Module]
+    args: tuple
+
+    def module(self, device: torch.device | str | None = None) -> nn.Module:
+        r"""Builds it."""
+        return self.build(*self.args, device)
+
+    @property
+    def num_parameters(self) -> int:
+        r"""Its number of parameters. Equal parts are counted once, on the meta device."""
+        return _num_parameters(self)
+
+
+@lru_cache(maxsize=8192)
+def _num_parameters(part: Part) -> int:
+    return sum(parameter.numel() for parameter in part.module("meta").parameters())
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    r"""One cell: its kind, channels and the parts of it that are live."""
+
+    ops: Ops
+    concat: tuple[int, ...]
+    live: Live
+    in_channels: tuple[int, int]  # of the outputs of the two previous cells
+    channels: int  # of every state
+    stride: int  # of operations on states 0 and 1
+    halve_first: bool  # state 0 is twice as large as state 1
+    preproc: bool
+    norm: str | None
+
+    @property
+    def inputs(self) -> list[Part]:
+        r"""The layers between the two previous cells and states 0 and 1."""
+        halves = (self.halve_first, False)
+        if not self.preproc:
+            return [Part(build_passage, (halve,)) for halve in halves]
+        return [
+            Part(build_preprocess, (in_channels, self.channels, halve, self.norm))
+            for in_channels, halve in zip(self.in_channels, halves, strict=True)
+        ]
+
+    @property
+    def operations(self) -> list[Part]:
+        r"""The operations, in the order of the genotype."""
+        strides = [self.stride if state < 2 else 1 for _, state in self.ops]
+        return [
+            Part(build_operation, (name, self.channels, stride, self.norm))
+            for (name, _), stride in zip(self.ops, strides, strict=True)
+        ]

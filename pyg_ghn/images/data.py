@@ -1,0 +1,157 @@
+r"""Image sets by name, split and normalized."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_ghn.errors import ImageDataError
+from pyg_ghn.images.digits import load_digits
+from pyg_ghn.images.fashion_mnist import load_fashion_mnist
+from pyg_ghn.images.folder import load_image_folder
+from pyg_ghn.images.source import ImageSource, stratified_holdout
+from pyg_ghn.images.split import ImageSplit
+
+IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {
+    "digits": load_digits,
+    "fashion_mnist": load_fashion_mnist,
+    "image_folder": load_image_folder,
+}
+r"""Name of an image set to the function that reads it."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    r"""An image set in memory, cut into training, validation and test images.
+
+    Args:
+        name (str): Its name in :obj:`IMAGE_SETS`.
+        train (ImageSplit): Images to train on. All splits are normalized with the mean and standard
+            deviation of these alone.
+        val (ImageSplit): Images to choose models by.
+        test (ImageSplit): Images for the final figures, never mixed with the others.
+        classes (tuple): Names of the classes, in the order of the labels.
+    """
+
+    name: str
+    train: ImageSplit
+    val: ImageSplit
+    test: ImageSplit
+    classes: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Size of one image as a network sees it: three channels, height, width."""
+        height, width = self.train.images.shape[2:]
+        return 3, height, width
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Mean of each colour channel that batches are normalized with, for pixels in [0, 1]."""
+        return _three(self.train.mean)
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Standard deviation of each colour channel that batches are normalized with."""
+        return _three(self.train.std)
+
+    def to(self, device: torch.device | str) -> ImageData:
+        """The same images on another device."""
+        splits = ("train", "val", "test")
+        return replace(self, **{name: getattr(self, name).to(device) for name in splits})
+
+    def __repr__(self) -> str:
+        size = " x ".join(str(n) for n in self.input_size)
+        return (
+            f"{type(self).__name__}({self.name}, {size}, {self.num_classes} classes, "
+            f"train={len(self.train)}, val={len(self.val)}, test={len(self.test)})"
+        )
+
+
+def get_image_data(
+    name: str,
+    root: str | os.PathLike | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    **options: Any,
+) -> ImageData:
+    r"""Loads an image set into memory.
+
+    ================  ==========  ========================================================
+    name              input       where it comes from
+    ================  ==========  ========================================================
+    ``digits``        3 x 8 x 8   scikit-learn, which brings its files along
+    ``fashion_mnist`` 3 x 32 x 32 torchvision's files under ``root``, or the four ``.gz``
+                                  archives (option ``archives``, or the Debian package)
+    ``image_folder``  3 x s x s   own images, ``root/train/CLASS/*.png`` and optionally
+                                  ``root/test/CLASS/*.png`` (option ``image_size``)
+    ================  ==========  ========================================================
+
+    Args:
+        name (str): One of :obj:`IMAGE_SETS`.
+        root (str or os.PathLike, optional): Folder of the files, by default :func:`data_root`.
+            (default: :obj:`None`)
+        val_fraction (float, optional): Share of each class's training images that becomes the
+            validation split. (default: :obj:`0.1`)
+        seed (int, optional): Seed of the choice of validation images. The test images do not depend
+            on it. (default: :obj:`0`)
+        **options: Further arguments of the function in :obj:`IMAGE_SETS`.
+
+    Raises:
+        ImageDataError: If the name is unknown, or files are missing or damaged.
+    """
+    if name not in IMAGE_SETS:
+        raise ImageDataError(f"Unknown image set {name!r}; known are {', '.join(IMAGE_SETS)}.")
+    if not 0 < val_fraction < 1:
+        raise ImageDataError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
+    source = IMAGE_SETS[name](root=data_root() if root is None else Path(root), **options)
+    train, val = stratified_holdout(source.train_labels, val_fraction, seed)
+    if len(train) == 0 or len(val) == 0 or len(source.test_labels) == 0:
+        raise ImageDataError(
+            f"Image set {name!r} is too small to be split: {len(source.train_labels)} images to "
+            f"train on, {len(source.test_labels)} to test; each class needs a few of both."
+        )
+    stats = _channel_statistics(source.train_images[train])
+    return ImageData(
+        name=name,
+        train=ImageSplit(source.train_images[train], source.train_labels[train], *stats),
+        val=ImageSplit(source.train_images[val], source.train_labels[val], *stats),
+        test=ImageSplit(source.test_images, source.test_labels, *stats),
+        classes=source.classes,
+    )
+
+
+def data_root() -> Path:
+    """Where image files are kept: ``$PYG_GHN_DATA``, else ``~/.cache/pyg_ghn`` (or the user's
+    ``$XDG_CACHE_HOME``)."""
+    if folder := os.environ.get("PYG_GHN_DATA"):
+        return Path(folder).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pyg_ghn"
+
+
+def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel of bytes as pixels in [0, 1]: exact, by counting."""
+    counts = torch.stack(
+        [torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]
+    ).double()
+    share = counts / counts.sum(1, keepdim=True)
+    value = torch.arange(256, dtype=torch.double) / 255
+    mean = share @ value
+    variance = (share * (value - mean[:, None]) ** 2).sum(1)
+    # A constant channel carries nothing; it only must not be divided by zero.
+    return mean.float(), variance.sqrt().clamp(min=1 / 255).float()
+
+
+def _three(channels: Tensor) -> tuple[float, float, float]:
+    red, green, blue = channels.expand(3).tolist()
+    return red, green, blue

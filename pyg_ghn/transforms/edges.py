@@ -1,0 +1,34 @@
+r"""Edges of a PyG graph as NumPy arrays: what both encodings start from."""
+
+import numpy as np
+from torch_geometric.data import Data
+
+from pyg_ghn.errors import GraphError
+
+
+def distinct_edges(data: Data) -> tuple[np.ndarray, np.ndarray, int]:
+    r"""Sources and targets of the distinct edges between different nodes, sorted by source, and
+    the number of nodes. Duplicated edges count once, self loops not at all.
+
+    Raises:
+        GraphError: If the graph has no :obj:`edge_index`, or its edges name nodes that it lacks.
+    """
+    if data.edge_index is None or data.num_nodes is None:
+        raise GraphError("The graph has no `edge_index`; build it with one, even if it is empty.")
+    edge_index, num_nodes = data.edge_index.cpu().numpy(), data.num_nodes
+    if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < num_nodes:
+        raise GraphError(
+            f"`edge_index` holds nodes {edge_index.min()} to {edge_index.max()}, but the graph "
+            f"has {num_nodes} nodes; set `num_nodes` to at least {edge_index.max() + 1}."
+        )
+    source, target = edge_index
+    codes = np.unique((source * num_nodes + target)[source != target])
+    return codes // max(num_nodes, 1), codes % max(num_nodes, 1), num_nodes
+
+
+def successors(source: np.ndarray, target: np.ndarray, num_nodes: int) -> list[list[int]]:
+    r"""The successors of every node, given edges sorted by source."""
+    ends = np.cumsum(np.bincount(source, minlength=num_nodes)).tolist()
+    target = target.tolist()
+    starts = [0, *ends][:-1]
+    return [target[start:end] for start, end in zip(starts, ends, strict=True)]

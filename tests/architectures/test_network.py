@@ -1,0 +1,179 @@
+import copy
+import pickle
+from itertools import islice
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from pyg_ghn.architectures import SPLITS, Genotype, Network, network_from_args, split_net_args
+from pyg_ghn.errors import ArchitectureError
+
+CNN = Genotype([["conv_3x3", 0], ["skip_connect", 1]], [2], [["sep_conv_3x3", 0], ["cse", 1]], [2])
+VIT = Genotype([["msa", 0], ["skip_connect", 1]], [2], [["max_pool_3x3", 0], ["none", 1]], [2])
+
+
+def num_parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def is_norm_bias(name, parameters):
+    return name.endswith(".bias") and parameters[f"{name[:-5]}.weight"].dim() == 1
+
+
+def test_names_and_counts_are_the_official_ones(golden):
+    for net in golden("deepnets"):
+        network = network_from_args(net["net_args"], device="meta")
+        large = network_from_args(net["net_args"], 1000, (3, 224, 224), device="meta")
+        assert num_parameters(network) == net["num_params_cifar10"]
+        assert num_parameters(large) == net["num_params_imagenet"]
+
+        parameters, nodes = dict(network.named_parameters()), set(net["names"])
+        unused = set(network.unused_parameters())
+        assert nodes <= set(parameters) - unused
+        rest = set(parameters) - nodes - unused
+        assert all(is_norm_bias(name, parameters) for name in rest)
+        without_node = {name for name in unused if not is_norm_bias(name, parameters)}
+        assert without_node == set(net["params_without_node"])
+
+
+def test_large_images_on_meta(golden):
+    for net in golden("deepnets")[::4]:
+        network = network_from_args(net["net_args"], 1000, (3, 224, 224), device="meta")
+        assert network(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_networks_of_every_split_run(split):
+    for i, net_args in enumerate(islice(split_net_args(split), 3)):
+        for side in (8, 32 if i == 0 else 16):
+            network = network_from_args(net_args, 7, (1, side, side), C=16, fc_dim=8)
+            out = network(torch.randn(2, 1, side, side))
+            assert out.shape == (2, 7) and out.isfinite().all()
+
+
+def test_gradients_reach_used_parameters_only(golden):
+    for index in (7, 11, 38):  # unused preprocessing layers, and steps left out of the output
+        network = network_from_args(golden("deepnets")[index]["net_args"], C=16)
+        network(torch.randn(4, 3, 32, 32)).square().sum().backward()
+        without = [name for name, p in network.named_parameters() if p.grad is None]
+        assert without and without == network.unused_parameters()
+
+
+def test_unused_parameters_may_stay_on_meta(golden):
+    for index in (7, 38):
+        args = golden("deepnets")[index]["net_args"]
+        network, skeleton = (
+            network_from_args(args, C=16),
+            network_from_args(args, C=16, device="meta"),
+        )
+        predicted = dict(network.named_parameters())
+        for name in network.unused_parameters():
+            del predicted[name]
+        images = torch.randn(2, 3, 32, 32)
+        out = functional_call(skeleton, predicted, (images,))
+        assert torch.equal(out, network(images))
+
+
+def test_dead_cells_and_second_stem_are_not_run():
+    first_only = [["conv_3x3", 0], ["none", 1]]
+    network = Network(Genotype(first_only, [2], first_only, [2]), 4, 16, stem_type=1)
+    assert network.plan.live_stem1
+    network = Network(Genotype(first_only, [2], first_only, [2]), 3, 16, stem_type=1)
+    assert not network.plan.live_stem1
+    network(torch.randn(2, 3, 32, 32)).sum().backward()
+    without = {name for name, p in network.named_parameters() if p.grad is None}
+    assert without == set(network.unused_parameters())
+    assert {"stem1.1.weight", "cells.1._ops.0.op.1.weight"} <= without
+    assert "stem0.0.weight" not in without
+
+
+def test_absent_states():
+    ops = [["none", 0], ["conv_1x1", 1], ["none", 0], ["none", 1]]
+    cell = Network(Genotype(ops, [2, 3], ops, [3, 2]), 3, 16).cells[0]
+    x = torch.randn(2, 48, 8, 8)
+    out = cell(None, x)
+    assert out.shape == (2, 32, 8, 8)
+    torch.testing.assert_close(out[:, :16], cell._ops[1](cell.preprocess1(x)))
+    assert (out[:, 16:] == 0).all()
+
+
+def test_first_two_inputs_are_the_stem():
+    for args, same in (({}, True), ({"stem_type": 1}, False)):
+        network = Network(CNN, 3, 16, input_size=(3, 16, 16), **args)
+        x0, x1 = network._stem(torch.randn(2, 3, 16, 16))
+        assert (x0 is x1) == same
+    assert x0.shape == (2, 16, 16, 16) and x1.shape == (2, 16, 8, 8)
+
+
+@pytest.mark.parametrize(("side", "grid"), [(8, 3), (32, 11), (224, 14)])
+def test_position_encoding(side, grid):
+    network = Network(VIT, 3, 16, input_size=(3, side, side), device="meta")
+    assert network.pos_enc.weight.shape == (1, 16, grid, grid)
+    assert network(torch.empty(1, 3, side, side, device="meta")).shape == (1, 10)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 32), (32, 32), (64, 64), (96, 64), (224, 224)])
+@pytest.mark.parametrize(
+    "args", [{}, {"stem_pool": True}, {"stem_type": 1}, {"preproc": False}, {"genotype": VIT}]
+)
+def test_head_without_average(size, args):
+    args = {"genotype": CNN, "n_cells": 6, "C": 16, "glob_avg": False, "fc_layers": 3, **args}
+    network = Network(**args, num_classes=5, input_size=(2, *size), device="meta")
+    assert network(torch.empty(2, 2, *size, device="meta")).shape == (2, 5)
+
+
+def test_norms():
+    free = Network(CNN, 6, 16, norm=None)
+    assert all(p.dim() > 1 or "classifier" in n or "fc" in n for n, p in free.named_parameters())
+    assert not list(Network(CNN, 6, 16).buffers())
+    assert "cells.0._ops.0.op.2.running_mean" in Network(CNN, 6, 16, norm="bn-track").state_dict()
+
+
+def test_classifier_layers():
+    network = Network(CNN, 4, 16, num_classes=3, fc_layers=3, fc_dim=8, C_mult=2, device="meta")
+    shapes = {name: tuple(p.shape) for name, p in network.classifier.named_parameters()}
+    assert shapes == {
+        "0.weight": (8, 64),
+        "0.bias": (8,),
+        "3.weight": (8, 8),
+        "3.bias": (8,),
+        "6.weight": (3, 8),
+        "6.bias": (3,),
+    }
+
+
+def test_images_of_another_size():
+    network = Network(CNN, 3, 16)
+    with pytest.raises(ArchitectureError, match=r"built for images of size \(3, 32, 32\), got"):
+        network(torch.randn(1, 3, 16, 16))
+    with pytest.raises(ArchitectureError, match=r"pad .* to 32x32"):
+        Network(CNN, 3, 16, input_size=(1, 28, 28), stem_pool=True)
+
+
+def test_arguments_of_a_data_set():
+    net_args = {"genotype": CNN.to_dict(), "n_cells": 4, "num_nodes": 1, "num_params": {}}
+    network = network_from_args(net_args, 3, (1, 8, 8), C=16, fc_dim=8)
+    assert network.genotype == CNN and network.input_size == (1, 8, 8)
+    assert (network.plan.C, network.plan.fc_dim, network.plan.num_classes) == (16, 8, 3)
+    with pytest.raises(ArchitectureError, match="unknown"):
+        network_from_args({**net_args, "width": 3})
+
+
+def test_reset_copy_pickle_and_repr():
+    network = Network(VIT, 3, 16)
+    assert repr(network) == "Network(3 cells, C=16, num_classes=10, input_size=(3, 32, 32))"
+    clone = pickle.loads(pickle.dumps(copy.deepcopy(network)))
+    weights = [name for name, p in network.named_parameters() if p.dim() > 1]
+    network.reset_parameters()
+    old, new = dict(clone.named_parameters()), dict(network.named_parameters())
+    assert weights and not any(torch.equal(old[name], new[name]) for name in weights)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_cuda_gives_the_same_output(golden):
+    for index in (3, 7, 10):
+        network = network_from_args(golden("deepnets")[index]["net_args"], C=16).double().eval()
+        images = torch.randn(2, 3, 32, 32, dtype=torch.double)
+        expected = network(images)
+        torch.testing.assert_close(network.cuda()(images.cuda()).cpu(), expected)

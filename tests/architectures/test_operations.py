@@ -1,0 +1,128 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pyg_ghn.architectures.operations import (
+    OPERATIONS,
+    FactorizedReduce,
+    SqueezeExcitation,
+    TransformerLayer,
+    build_operation,
+)
+
+ONE_CONV = {"op.1.weight": (16, 16, 3, 3), "op.2.weight": (16,), "op.2.bias": (16,)}
+SHAPES = {
+    "conv_3x3": ONE_CONV,
+    "conv_7x1_1x7": {
+        "op.1.weight": (16, 16, 1, 7),
+        "op.2.weight": (16, 16, 7, 1),
+        "op.3.weight": (16,),
+        "op.3.bias": (16,),
+    },
+    "sep_conv_5x5": {
+        "op.1.weight": (16, 1, 5, 5),
+        "op.2.weight": (16, 16, 1, 1),
+        "op.3.weight": (16,),
+        "op.3.bias": (16,),
+        "op.5.weight": (16, 1, 5, 5),
+        "op.6.weight": (16, 16, 1, 1),
+        "op.7.weight": (16,),
+        "op.7.bias": (16,),
+    },
+    "dil_conv_3x3": {
+        "op.1.weight": (16, 1, 3, 3),
+        "op.2.weight": (16, 16, 1, 1),
+        "op.3.weight": (16,),
+        "op.3.bias": (16,),
+    },
+    "msa": {
+        "ln1.weight": (16,),
+        "ln1.bias": (16,),
+        "attn.to_qkv.weight": (48, 16),
+        "attn.to_out.0.weight": (16, 16),
+        "attn.to_out.0.bias": (16,),
+        "ln2.weight": (16,),
+        "ln2.bias": (16,),
+        "ff.net.0.weight": (16, 16),
+        "ff.net.0.bias": (16,),
+        "ff.net.3.weight": (16, 16),
+        "ff.net.3.bias": (16,),
+    },
+    "cse": {
+        "fc1.weight": (8, 16),
+        "fc1.bias": (8,),
+        "fc2.weight": (16, 8),
+        "fc2.bias": (16,),
+    },
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_parameter_names_and_shapes(name):
+    op = build_operation(name, 16, 1, "bnorm", "meta")
+    assert {key: tuple(p.shape) for key, p in op.named_parameters()} == SHAPES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"),
+    [
+        (name, stride)
+        for name in OPERATIONS
+        for stride in (1, 2)
+        if name != "none" and (name, stride) != ("msa", 2)  # ViTs never stride
+    ],
+)
+def test_sizes(name, stride):
+    x = torch.randn(2, 16, 8, 12)
+    out = build_operation(name, 16, stride, None, "cpu")(x)
+    assert out.shape == (2, 16, 8 // stride, 12 // stride)
+    assert out.isfinite().all() and (out != 0).any()
+
+
+def test_without_norm_names_do_not_shift():
+    names = [name for name, _ in OPERATIONS["sep_conv_3x3"](16, 1, None, "meta").named_parameters()]
+    assert names == ["op.1.weight", "op.2.weight", "op.5.weight", "op.6.weight"]
+
+
+def test_dilation_keeps_the_size_and_skips_pixels():
+    conv = OPERATIONS["dil_conv_3x3"](1, 1, None, "cpu")
+    torch.nn.init.ones_(conv.op[1].weight)
+    torch.nn.init.ones_(conv.op[2].weight)
+    x = torch.zeros(1, 1, 9, 9)
+    x[0, 0, 4, 4] = 1
+    assert conv(x)[0, 0].nonzero().tolist() == [[i, j] for i in (2, 4, 6) for j in (2, 4, 6)]
+
+
+def test_average_pooling_does_not_count_padding():
+    pool = OPERATIONS["avg_pool_3x3"](1, 1, None, "cpu")
+    assert torch.equal(pool(torch.ones(1, 1, 4, 4)), torch.ones(1, 1, 4, 4))
+
+
+def test_factorized_reduce_reads_shifted_pixels():
+    module = FactorizedReduce(1, 2)
+    torch.nn.init.ones_(module.conv_1.weight)
+    torch.nn.init.ones_(module.conv_2.weight)
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    assert module(x)[0].tolist() == [[[0, 2], [8, 10]], [[5, 7], [13, 15]]]
+    assert (module(-x) == 0).all()  # a ReLU comes first
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_squeeze_excitation(stride):
+    module, x = SqueezeExcitation(8, stride), torch.randn(3, 8, 4, 4)
+    gate = F.hardswish(module.fc2(module.fc1(x.mean(dim=(2, 3))).relu()))
+    torch.testing.assert_close(module(x), (x * gate.view(3, 8, 1, 1))[:, :, ::stride, ::stride])
+
+
+def test_transformer_layer_matches_explicit_attention():
+    layer, x = TransformerLayer(16), torch.randn(2, 16, 3, 5)
+    tokens = x.permute(0, 2, 3, 1).reshape(2, 15, 16)
+    query, key, value = layer.attn.to_qkv(layer.ln1(tokens)).chunk(3, dim=-1)
+    heads = []
+    for i in range(0, 16, 2):  # 8 heads of size 2
+        scores = query[..., i : i + 2] @ key[..., i : i + 2].transpose(1, 2) / 2**0.5
+        heads.append(scores.softmax(dim=-1) @ value[..., i : i + 2])
+    tokens = tokens + layer.attn.to_out(torch.cat(heads, dim=-1))
+    tokens = tokens + layer.ff(layer.ln2(tokens))
+    expected = tokens.reshape(2, 3, 5, 16).permute(0, 3, 1, 2)
+    torch.testing.assert_close(layer(x), expected)

@@ -1,0 +1,99 @@
+import pytest
+
+from pyg_ghn.architectures import Genotype, count_parameters
+from pyg_ghn.architectures.plan import NetworkPlan, network_arguments, reductions
+from pyg_ghn.errors import ArchitectureError
+
+CNN = Genotype([["conv_3x3", 0], ["skip_connect", 1]], [2], [["conv_1x1", 0], ["none", 1]], [2])
+VIT = Genotype([["msa", 0], ["skip_connect", 1]], [2], [["conv_1x1", 0], ["none", 1]], [2])
+ABSENT = Genotype([["none", 0], ["none", 1]], [2], [["conv_1x1", 0], ["none", 1]], [2])
+
+
+def test_reduction_cells():
+    assert [sum(reductions(n)) for n in (1, 2, 3, 18)] == [0, 1, 2, 2]
+    assert [i for i, reduction in enumerate(reductions(14)) if reduction] == [4, 9]
+
+
+@pytest.mark.parametrize(
+    ("genotype", "side", "args", "after_stem", "last"),
+    [
+        (CNN, 8, {}, 8, 2),
+        (CNN, 32, {}, 32, 8),
+        (CNN, 32, {"stem_pool": True}, 16, 4),
+        (CNN, 32, {"stem_type": 1}, 16, 4),
+        (CNN, 64, {"stem_type": 1}, 32, 8),
+        (CNN, 224, {}, 56, 14),
+        (CNN, 224, {"stem_pool": True}, 28, 7),
+        (CNN, 224, {"stem_type": 1}, 28, 7),
+        (CNN, 224, {"imagenet_stride": 2}, 112, 28),
+        (VIT, 8, {}, 3, 3),
+        (VIT, 32, {"stem_type": 1}, 11, 11),
+        (VIT, 224, {}, 14, 14),
+    ],
+)
+def test_sizes(genotype, side, args, after_stem, last):
+    plan = NetworkPlan(genotype, 6, 16, input_size=(3, side, side), **args)
+    assert plan.sizes == ((after_stem, after_stem), (last, last))
+
+
+@pytest.mark.parametrize(
+    ("genotype", "size", "args", "message"),
+    [
+        (CNN, (28, 28), {"stem_pool": True}, "28x28 have 7x7 pixels at cells.4.*pad.*to 32x32"),
+        (CNN, (28, 28), {"stem_type": 1}, "7x7 pixels at cells.4.*to 32x32"),
+        (CNN, (30, 32), {}, "30x32 have 15x16 pixels at cells.4.*to 32x32"),
+        (CNN, (33, 33), {"stem_type": 1}, "33x33 pixels at stem1, which its stride 2"),
+        (CNN, (2, 2), {}, "1x1 pixels at cells.4.*to 4x4"),
+        (CNN, (230, 224), {}, "at stem.0, which its stride 4.*to 240x224"),
+        (CNN, (224, 226), {"stem_type": 1}, "112x113 pixels at stem0.3"),
+        (VIT, (225, 225), {}, "at stem0, which its stride 16.*to 240x240"),
+    ],
+)
+def test_sizes_that_cannot_be_halved(genotype, size, args, message):
+    with pytest.raises(ArchitectureError, match=message):
+        NetworkPlan(genotype, 6, 16, input_size=(3, *size), **args)
+
+
+def test_sizes_that_need_no_padding():
+    assert NetworkPlan(CNN, 6, 16, input_size=(1, 28, 28)).sizes[1] == (7, 7)
+    assert NetworkPlan(VIT, 6, 16, input_size=(3, 28, 30)).sizes[1] == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"input_size": (32, 32)}, "input_size must be"),
+        ({"input_size": (3, 32, 0)}, "input_size must be"),
+        ({"n_cells": 0}, "n_cells must be 1 or more, got 0"),
+        ({"fc_layers": 0}, "fc_layers must be 1 or more"),
+        ({"num_classes": 0}, "num_classes must be 1 or more"),
+        ({"C": 15}, "C must be a positive multiple of 2 .*got 15"),
+        ({"genotype": VIT, "C": 12}, "C must be a positive multiple of 8 .*got 12"),
+        ({"ks": 4}, "ks must be a positive odd number, got 4"),
+        ({"stem_type": 2}, "stem_type=2"),
+        ({"stem_type": 1, "stem_pool": True}, "stem_pool=True"),
+        ({"norm": "ln"}, "norm must be None, 'bnorm'.*got 'ln'"),
+        ({"preproc": False, "C_mult": 2}, "C_mult must be 1"),
+        ({"genotype": ABSENT}, "No data gets from the image to the output"),
+    ],
+)
+def test_invalid_arguments(args, message):
+    with pytest.raises(ArchitectureError, match=message):
+        NetworkPlan(**{"genotype": CNN, "n_cells": 6, "C": 16, **args})
+
+
+def test_arguments_of_a_data_set():
+    net_args = {"genotype": CNN.to_dict(), "n_cells": 4, "num_nodes": 7, "num_params": {}}
+    args = network_arguments(net_args, C=None, fc_dim=128)
+    assert args == {"genotype": CNN.to_dict(), "n_cells": 4, "C": 32, "fc_dim": 128}
+    with pytest.raises(ArchitectureError, match=r"\['cells'\] unknown, \['n_cells'\] missing"):
+        network_arguments({"genotype": CNN, "cells": 4})
+
+
+def test_counts_of_the_official_format(golden):
+    for net in golden("deepnets"):
+        args, meta = net["net_args"], net["meta"]
+        assert count_parameters(args) == net["num_params_cifar10"]
+        assert count_parameters(args, 1000, (3, 224, 224)) == net["num_params_imagenet"]
+        assert count_parameters(meta) == meta["num_params"]["cifar10"]
+        assert count_parameters(meta, input_size=(3, 224, 224)) == meta["num_params"]["imagenet"]

@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyg_ghn.errors import ImageDataError
+from pyg_ghn.images import IMAGE_SETS, data_root, get_image_data
+from pyg_ghn.images.source import ImageSource, stratified_holdout
+
+
+def pixels(split):
+    return {image.numpy().tobytes() for image in split.images}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A colour image set of which every image is different."""
+    generator = torch.Generator().manual_seed(0)
+
+    def images(count):
+        return torch.randint(256, (count, 3, 5, 6), generator=generator, dtype=torch.uint8)
+
+    source = ImageSource(
+        images(60), torch.arange(60) % 3, images(12), torch.arange(12) % 3, ("a", "b", "c")
+    )
+    monkeypatch.setitem(IMAGE_SETS, "tiny", lambda root: source)
+    return source
+
+
+def test_digits():
+    data = get_image_data("digits")
+    assert data.name == "digits"
+    assert data.num_classes == 10 and data.classes == tuple("0123456789")
+    assert data.input_size == (3, 8, 8)
+    assert (len(data.train), len(data.val), len(data.test)) == (1295, 143, 359)
+    assert not pixels(data.train) & pixels(data.test)
+    for split in (data.val, data.test):
+        counts = split.labels.bincount(minlength=10)
+        assert counts.max() - counts.min() <= 2
+    assert data.train.images.max() == 240
+    assert "train=1295" in repr(data)
+
+
+def test_statistics_are_those_of_the_train_part(tiny):
+    data = get_image_data("tiny")
+    train = data.train.images.double() / 255
+    mean, std = train.mean((0, 2, 3)), train.std((0, 2, 3), correction=0)
+    assert data.mean == pytest.approx(mean.tolist())
+    assert data.std == pytest.approx(std.tolist())
+    for split in (data.val, data.test):
+        assert torch.equal(split.mean, data.train.mean) and torch.equal(split.std, data.train.std)
+    images = torch.cat([images for images, _ in data.train.batches(7)])
+    torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(images.std((0, 2, 3), correction=0), torch.ones(3))
+
+
+def test_grey_statistics_have_three_channels():
+    data = get_image_data("digits")
+    assert len(data.mean) == len(data.std) == 3
+    assert len(set(data.mean)) == 1
+
+
+def test_a_constant_channel_stays_finite(tiny):
+    tiny.train_images[:, 1] = 7
+    data = get_image_data("tiny")
+    assert data.train.sample(8)[0].isfinite().all()
+
+
+def test_seed_moves_val_but_not_test(tiny):
+    first, second = (get_image_data("tiny", seed=seed) for seed in (0, 1))
+    assert pixels(first.val) != pixels(second.val)
+    assert torch.equal(first.test.images, second.test.images)
+    assert torch.equal(get_image_data("tiny", seed=1).val.images, second.val.images)
+    for data in (first, second):
+        assert pixels(data.train) | pixels(data.val) == {
+            image.numpy().tobytes() for image in tiny.train_images
+        }
+        assert not pixels(data.train) & pixels(data.val)
+
+
+def test_val_fraction(tiny):
+    data = get_image_data("tiny", val_fraction=0.25)
+    assert data.val.labels.bincount().tolist() == [5, 5, 5]
+    with pytest.raises(ImageDataError, match=r"between 0 and 1, got 1\.5"):
+        get_image_data("tiny", val_fraction=1.5)
+
+
+def test_holdout_keeps_single_images_and_takes_one_of_two():
+    labels = torch.tensor([0, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
+    kept, held_out = stratified_holdout(labels, 0.2, seed=0)
+    assert labels[held_out].tolist() == [1, 2, 2]
+    assert sorted([*kept.tolist(), *held_out.tolist()]) == list(range(13))
+
+
+def test_too_few_images(monkeypatch):
+    images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    source = ImageSource(images, torch.arange(2), images, torch.arange(2), ("a", "b"))
+    monkeypatch.setitem(IMAGE_SETS, "few", lambda root: source)
+    with pytest.raises(ImageDataError, match="'few' is too small to be split: 2 images"):
+        get_image_data("few")
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(ImageDataError, match=r"'digit'.*digits, fashion_mnist, image_folder"):
+        get_image_data("digit")
+
+
+def test_to_moves_every_split(tiny):
+    data = get_image_data("tiny").to("meta")
+    splits = (data.train, data.val, data.test)
+    assert {split.images.device.type for split in splits} == {"meta"}
+
+
+def test_data_root(monkeypatch):
+    monkeypatch.setenv("PYG_GHN_DATA", "/some/folder")
+    assert data_root() == Path("/some/folder")
+    monkeypatch.delenv("PYG_GHN_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_root() == Path("/cache/pyg_ghn")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert data_root() == Path("/home/someone/.cache/pyg_ghn")
