@@ -1,0 +1,16 @@
+from pyg_ghn.evaluation.accuracy import accuracy, batch_statistics
+from pyg_ghn.evaluation.generalization import DEFAULT_SPLITS, evaluate_ghn
+from pyg_ghn.evaluation.networks import TORCHVISION_NETWORKS
+from pyg_ghn.evaluation.plots import plot_generalization
+from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
+
+__all__ = [
+    "DEFAULT_SPLITS",
+    "TORCHVISION_NETWORKS",
+    "GeneralizationResult",
+    "NetworkResult",
+    "accuracy",
+    "batch_statistics",
+    "evaluate_ghn",
+    "plot_generalization",
+]

@@ -1,0 +1,84 @@
+r"""Accuracy of a network with given parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pyg_ghn.images import ImageSplit
+
+ORDER_SEED = 0
+r"""Seed of the one order in which images are evaluated: batch statistics depend on it, and images
+sorted by class would have those of single classes."""
+
+
+@torch.no_grad()
+def accuracy(
+    model: nn.Module,
+    params: Mapping[str, Tensor] | None,
+    split: ImageSplit,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+) -> dict[str, float]:
+    r"""Classifies all images of a split with the batch statistics of BatchNorm and without dropout,
+    as the networks of `"Parameter Prediction for Unseen Deep Architectures"
+    <https://arxiv.org/abs/2110.13100>`_ are evaluated (section 5). The order of the images is
+    always the same.
+
+    Args:
+        model (torch.nn.Module): The network. It is not changed.
+        params (dict, optional): Tensors that stand in for the parameters of these names. Others are
+            the model's own.
+        split (ImageSplit): The images.
+        batch_size (int, optional): The number of images per batch. (default: :obj:`64`)
+        device (torch.device or str, optional): Where to compute, by default where the parameters
+            are. (default: :obj:`None`)
+
+    Returns:
+        dict: :obj:`top1` and :obj:`top5`, shares of the images whose class is (among the five) most
+        likely, and :obj:`non_finite`, the share with logits that are infinite or no numbers. Those
+        count as wrong.
+    """
+    params = dict(params or {})
+    if device is None:
+        device = next(iter([*params.values(), *model.parameters()])).device
+    generator = torch.Generator().manual_seed(ORDER_SEED)
+    hits = torch.zeros(3, dtype=torch.long, device=device)
+    with batch_statistics(model):
+        for images, labels in split.batches(batch_size, generator, device):
+            hits += _hits(functional_call(model, params, (images,)), labels)
+    top1, top5, finite = (hits.double() / len(split)).tolist()
+    return {"top1": top1, "top5": top5, "non_finite": 1 - finite}
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
+    """Within the block BatchNorm normalizes with the statistics of the batch, running statistics
+    are neither read nor changed, and dropout is off. Afterwards each module is in the mode it
+    was in."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    modes = [(module, module.training) for module in model.modules()]
+    tracking = [(norm, norm.track_running_stats) for norm in norms]
+    try:
+        model.eval()
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+        for norm, track in tracking:
+            norm.track_running_stats = track
+
+
+def _hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Numbers of images that are right, right within five, and finite."""
+    finite = logits.isfinite().all(dim=1)
+    right = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+    right = right & finite[:, None]
+    return torch.stack([right[:, 0].sum(), right.sum(), finite.sum()])

@@ -1,0 +1,171 @@
+r"""How well predicted parameters work on networks that the GHN has never seen."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+from tqdm.auto import tqdm
+
+from pyg_ghn._version import versions
+from pyg_ghn.errors import ImageDataError
+from pyg_ghn.evaluation.accuracy import accuracy
+from pyg_ghn.evaluation.networks import (
+    FAMILIES,
+    EvaluationNetwork,
+    check_splits,
+    evaluation_networks,
+    network_count,
+)
+from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
+from pyg_ghn.graph import PRIMITIVES, from_module
+from pyg_ghn.images import ImageData, ImageSplit
+
+DEFAULT_SPLITS = ("val", "test", "wide", "deep", "dense", "bnfree", "torchvision")
+IMAGE_SPLITS = ("test", "val")
+
+
+def evaluate_ghn(
+    ghn: nn.Module,
+    images: ImageData,
+    splits: Sequence[str] = DEFAULT_SPLITS,
+    num_networks: int | None = None,
+    seed: int = 0,
+    image_split: str = "test",
+    channels: int | None = 32,
+    fc_dim: int | None = 64,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> GeneralizationResult:
+    r"""Predicts the parameters of every network and classifies images with them, without any
+    training of the network, as in Table 11 of the `"Can We Scale Transformers to Predict Parameters
+    of Diverse ImageNet Models?" <https://arxiv.org/abs/2303.04143>`_ paper. Beside it stands the
+    same network with its own random initialization (RandInit).
+
+    Args:
+        ghn (torch.nn.Module): The GHN.
+        images (ImageData): The images.
+        splits (sequence, optional): Splits of DeepNets-1M, and :obj:`"torchvision"` for
+            torchvision's networks, adapted to small images. (default: :obj:`DEFAULT_SPLITS`)
+        num_networks (int, optional): Only so many networks of each split. (default: :obj:`None`)
+        seed (int, optional): Seed of random initializations. Each network has its own, whatever
+            else is evaluated. (default: :obj:`0`)
+        image_split (str, optional): Which images, :obj:`"test"` or :obj:`"val"`.
+            (default: :obj:`"test"`)
+        channels (int, optional): The number of first channels of DeepNets-1M networks, four times
+            as many in the wide split; :obj:`None` for each network's own. (default: :obj:`32`)
+        fc_dim (int, optional): Size of the hidden layers of their classifiers, :obj:`None` for each
+            network's own. (default: :obj:`64`)
+        batch_size (int, optional): The number of images per batch. (default: :obj:`64`)
+        device (torch.device or str, optional): Where networks are run. (default: the GHN's)
+        progress (bool, optional): If set to :obj:`False`, shows no progress bar.
+            (default: :obj:`True`)
+
+    Raises:
+        ArchitectureError: If a split is unknown, or there is nothing to evaluate.
+        ImageDataError: If :obj:`image_split` is neither of the two.
+    """
+    check_splits(splits, num_networks)
+    if image_split not in IMAGE_SPLITS:
+        raise ImageDataError(
+            f"No images {image_split!r} to evaluate on; choose from {', '.join(IMAGE_SPLITS)}."
+        )
+    device = next(ghn.parameters()).device if device is None else torch.device(device)
+    part = getattr(images, image_split).to(device)
+    bar = tqdm(
+        total=sum(network_count(split, num_networks) for split in splits),
+        unit="net",
+        disable=not progress,
+    )
+    networks = []
+    was_training = ghn.training
+    ghn.eval()
+    try:
+        with bar:
+            for split in splits:
+                bar.set_description(split)
+                for network in evaluation_networks(split, images, num_networks, channels, fc_dim):
+                    result = _evaluate(ghn, network, images.input_size, part, seed, batch_size)
+                    networks.append(result)
+                    bar.update()
+    finally:
+        ghn.train(was_training)
+    return GeneralizationResult(
+        networks=networks,
+        ghn=type(ghn).__name__,
+        config=dict(ghn.config),
+        images=images.name,
+        image_split=image_split,
+        num_images=len(part),
+        num_classes=images.num_classes,
+        settings={
+            "seed": seed,
+            "num_networks": num_networks,
+            "channels": channels,
+            "fc_dim": fc_dim,
+            "batch_size": batch_size,
+            "device": str(device),
+        },
+        versions=versions(),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _evaluate(
+    ghn: nn.Module,
+    network: EvaluationNetwork,
+    input_size: tuple[int, int, int],
+    images: ImageSplit,
+    seed: int,
+    batch_size: int,
+) -> NetworkResult:
+    start = time.perf_counter()
+    # Initializations are drawn on the CPU: the same ones whatever the device.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_network_seed(seed, network))
+        model = network.build().eval()
+        data = from_module(model, input_size=input_size)
+        params = _predict(ghn, data)
+    device = images.images.device
+    model.to(device)
+    params = {name: param.to(device) for name, param in params.items()}
+    predicted = accuracy(model, params, images, batch_size)
+    random = accuracy(model, None, images, batch_size)
+    sizes = {name: param.numel() for name, param in model.named_parameters()}
+    return NetworkResult(
+        split=network.split,
+        name=network.name,
+        families=_families(data),
+        num_params=sum(sizes.values()),
+        predicted_share=sum(sizes[name] for name in params) / sum(sizes.values()),
+        accuracy=predicted["top1"],
+        accuracy_top5=predicted["top5"],
+        random=random["top1"],
+        random_top5=random["top5"],
+        non_finite=predicted["non_finite"],
+        seconds=time.perf_counter() - start,
+    )
+
+
+@torch.no_grad()
+def _predict(ghn: nn.Module, data: Data) -> dict[str, Tensor]:
+    device = next(ghn.parameters()).device
+    (params,) = ghn(Batch.from_data_list([ghn.transform(data)]).to(device))
+    return params
+
+
+def _network_seed(seed: int, network: EvaluationNetwork) -> int:
+    key = (seed, zlib.crc32(f"{network.split}/{network.name}".encode()))
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def _families(data: Data) -> tuple[str, ...]:
+    nodes = {PRIMITIVES[i] for i in data.x.flatten().tolist()}
+    return tuple(name for name, belongs in FAMILIES.items() if belongs(nodes))

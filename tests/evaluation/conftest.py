@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torch import nn
+
+from pyg_ghn.images import ImageData, ImageSplit
+
+
+class FakeGHN(nn.Module):
+    """Predicts a constant for every parameter that has a node, or none at all."""
+
+    def __init__(self, value=None):
+        super().__init__()
+        self.value = None if value is None else nn.Parameter(torch.tensor(float(value)))
+        self.anchor = nn.Parameter(torch.zeros(()))
+        self.config = {"hidden_channels": 8, "max_shape": (8, 8, 3, 3)}
+        self.seen = []
+
+    def transform(self, data):
+        data.encoded = True
+        return data
+
+    def forward(self, batch):
+        assert not self.training
+        self.seen += [batch[i].num_nodes for i in range(batch.num_graphs)]
+        assert all(batch.encoded)
+        if self.value is None:
+            return [{} for _ in range(batch.num_graphs)]
+        return [
+            {
+                name: self.value.expand(shape)
+                for name, shape in zip(names, shapes, strict=True)
+                if name is not None
+            }
+            for names, shapes in zip(batch.param_name, batch.param_shape, strict=True)
+        ]
+
+
+@pytest.fixture
+def fake_ghn():
+    return FakeGHN
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count):
+        pixels = torch.randint(256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+        return ImageSplit(pixels, torch.arange(count) % 3, torch.tensor([0.5]), torch.tensor([0.3]))
+
+    return ImageData("noise", split(12), split(9), split(30), ("a", "b", "c"))

@@ -1,0 +1,43 @@
+import pytest
+
+from pyg_ghn.architectures import network_from_args, split_net_args
+from pyg_ghn.evaluation import networks
+from pyg_ghn.evaluation.networks import evaluation_networks, network_count
+
+
+def count(model):
+    return sum(param.numel() for param in model.parameters())
+
+
+@pytest.mark.parametrize("split", ["val", "wide", "torchvision"])
+def test_number_and_names(split, images):
+    found = list(evaluation_networks(split, images, num_networks=3))
+    assert len(found) == network_count(split, 3) == 3
+    assert {network.split for network in found} == {split}
+    assert len({network.name for network in found}) == 3
+
+
+def test_counts_of_whole_splits():
+    assert network_count("test", None) == 500
+    assert network_count("torchvision", None) == len(networks.TORCHVISION_NETWORKS)
+    assert network_count("torchvision", 1000) == len(networks.TORCHVISION_NETWORKS)
+
+
+@pytest.mark.parametrize(("split", "factor"), [("test", 1), ("wide", 4)])
+def test_width(split, factor, images):
+    (net_args,) = split_net_args(split, 1)
+    size = {"num_classes": 3, "input_size": (3, 8, 8)}
+    (network,) = evaluation_networks(split, images, 1, channels=8, fc_dim=16)
+    expected = network_from_args(net_args, **size, C=8 * factor, fc_dim=16)
+    assert count(network.build()) == count(expected)
+    (network,) = evaluation_networks(split, images, 1)
+    expected = network_from_args(net_args, **size, C=net_args["C"] * factor)
+    assert count(network.build()) == count(expected)
+
+
+def test_torchvision_networks_fit_the_images(images):
+    (network,) = evaluation_networks("torchvision", images, 1)
+    model = network.build()
+    assert network.name == "resnet18"
+    assert model.fc.out_features == 3
+    assert model.conv1.stride == (1, 1)

@@ -1,0 +1,103 @@
+import json
+
+import pytest
+
+from pyg_ghn.evaluation import GeneralizationResult, NetworkResult
+
+
+def network(split, name, accuracy, random, families=(), non_finite=0.0):
+    return NetworkResult(
+        split=split,
+        name=name,
+        families=families,
+        num_params=100,
+        predicted_share=0.9,
+        accuracy=accuracy,
+        accuracy_top5=1.0,
+        random=random,
+        random_top5=0.5,
+        non_finite=non_finite,
+        seconds=0.1,
+    )
+
+
+@pytest.fixture
+def result():
+    return GeneralizationResult(
+        networks=[
+            network("val", "0", 0.50, 0.10, ("batch norm",)),
+            network("val", "1", 0.70, 0.14, ("batch norm", "attention")),
+            network("torchvision", "resnet18", 0.0, 0.08, ("no norm",), non_finite=1.0),
+        ],
+        ghn="GHN3",
+        config={"hidden_channels": 64, "max_shape": (64, 64, 16, 16)},
+        images="digits",
+        image_split="test",
+        num_images=359,
+        num_classes=10,
+        settings={"seed": 0},
+        versions={"torch": "2"},
+        date="2026-01-01T00:00:00+00:00",
+    )
+
+
+TABLE = """\
+GHN3 on digits: top-1 accuracy in % on 359 test images, networks not trained
+
+split        networks  GHN mean ± std  best  RandInit mean ± std  best  chance
+val                 2     60.0 ± 10.0  70.0          12.0 ±  2.0  14.0    10.0
+torchvision         1      0.0 ±  0.0   0.0           8.0 ±  0.0   8.0    10.0
+
+family      networks  GHN mean ± std  best  RandInit mean ± std  best  chance
+batch norm         2     60.0 ± 10.0  70.0          12.0 ±  2.0  14.0    10.0
+no norm            1      0.0 ±  0.0   0.0           8.0 ±  0.0   8.0    10.0
+attention          1     70.0 ±  0.0  70.0          14.0 ±  0.0  14.0    10.0
+
+Not finite: torchvision/resnet18
+"""
+
+
+def test_table(result):
+    assert result.table() == TABLE
+
+
+def test_summary(result):
+    found = result.summary()["splits"]["val"]
+    assert found == pytest.approx(
+        {
+            "networks": 2,
+            "ghn_mean": 0.6,
+            "ghn_std": 0.1,
+            "ghn_best": 0.7,
+            "random_mean": 0.12,
+            "random_std": 0.02,
+            "random_best": 0.14,
+        }
+    )
+
+
+def test_save_writes_three_files(result, tmp_path):
+    folder = tmp_path / "new" / "results"
+    result.save(folder)
+    assert {path.name for path in folder.iterdir()} == {"results.json", "table.txt", "plot.png"}
+    assert (folder / "table.txt").read_text(encoding="utf-8") == TABLE
+    assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
+    stored = json.loads((folder / "results.json").read_text())
+    assert stored["summary"]["splits"]["val"]["ghn_best"] == 0.7
+    assert stored["networks"][2]["name"] == "resnet18"
+    assert stored["non_finite"] == ["torchvision/resnet18"]
+    assert stored["chance"] == 0.1
+    result.save(folder)  # over the old ones
+    assert GeneralizationResult.load(folder).networks == result.networks
+
+
+def test_plot_shows_every_network(result):
+    figure = result.plot()
+    (axes,) = figure.axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["val\nn = 2", "torchvision\nn = 1"]
+    heights = [y for cloud in axes.collections for y in cloud.get_offsets()[:, 1].tolist()]
+    assert sorted(heights) == pytest.approx([0, 8, 10, 14, 50, 70])
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["predicted by the GHN", "random initialization", "chance"]
+    assert axes.get_ylabel() == "digits test accuracy, %"
