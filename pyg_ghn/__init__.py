@@ -1,27 +1,18 @@
 r"""Graph hypernetworks for PyTorch Geometric: predict the parameters of unseen networks."""
 
-import importlib
-
+from pyg_ghn._lazy import lazy_getattr
 from pyg_ghn._version import __version__
 
-_PUBLIC = {
+_MODULES = {
     "GHN": "pyg_ghn.nn",
     "GHN3": "pyg_ghn.nn",
     "from_pretrained": "pyg_ghn.checkpoint",
+    "initialize": "pyg_ghn.initialization",
     "save_pretrained": "pyg_ghn.checkpoint",
-    "initialize": "pyg_ghn.initialize",
 }
 
-__all__ = ["GHN", "GHN3", "__version__", "from_pretrained", "initialize", "save_pretrained"]
-
-
-def __getattr__(name: str):
-    """Imports on first use: torch and PyG take seconds, ``pyg-ghn --help`` should not."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'pyg_ghn' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value  # the module pyg_ghn.initialize bears the name of its function
-    return value
+__all__ = ["__version__", *_MODULES]
+__getattr__ = lazy_getattr(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

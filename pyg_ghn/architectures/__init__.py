@@ -1,4 +1,4 @@
-r"""The networks of DeepNets-1M and their generator."""
+r"""The networks of DeepNets-1M and their generator; torchvision models for small images."""
 
 from pyg_ghn.architectures.genotype import Genotype
 from pyg_ghn.architectures.network import Network, network_from_args
@@ -11,6 +11,7 @@ from pyg_ghn.architectures.sampler import (
     sample_net_args,
     split_net_args,
 )
+from pyg_ghn.architectures.small_images import adapt_to_small_images, torchvision_small
 
 __all__ = [
     "OPERATIONS",
@@ -18,9 +19,11 @@ __all__ = [
     "Genotype",
     "Network",
     "Split",
+    "adapt_to_small_images",
     "count_parameters",
     "draw_width",
     "network_from_args",
     "sample_net_args",
     "split_net_args",
+    "torchvision_small",
 ]

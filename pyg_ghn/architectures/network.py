@@ -38,9 +38,11 @@ class Network(nn.Module):
             (default: :obj:`4`)
         norm (str, optional): :obj:`None` or BatchNorm: :obj:`"bnorm"` without running statistics,
             :obj:`"bn-track"` with. (default: :obj:`"bnorm"`)
-        preproc (bool, optional): Whether 1x1 convolutions adapt the inputs of each cell.
+        preproc (bool, optional): Whether 1x1 convolutions adapt the inputs of each cell. Without
+            them, operations on a cell's inputs take the channels of the previous cell's output.
             (default: :obj:`True`)
-        C_mult (int, optional): Factor of the channels at each reduction. (default: :obj:`1`)
+        C_mult (int, optional): Factor of the channels at each reduction. Without :obj:`preproc`,
+            a cell of one step before the reduction multiplies them. (default: :obj:`1`)
         fc_layers (int, optional): Number of linear layers. (default: :obj:`1`)
         fc_dim (int, optional): Size of the hidden ones. (default: :obj:`64`)
         glob_avg (bool, optional): Whether pixels are averaged before the classifier, instead of
@@ -53,7 +55,10 @@ class Network(nn.Module):
 
     Raises:
         ArchitectureError: If an argument is invalid, :obj:`none` cuts every path through the
-            network, or an image cannot be halved evenly as often as the network halves it.
+            network, an image cannot be halved evenly as often as the network halves it, or without
+            :obj:`preproc` an operation's channels do not fit: it cannot change their number (all
+            but convolutions and a striding :obj:`skip_connect`), or reads an input that has not
+            as many as the previous cell gives.
     """
 
     def __init__(

@@ -3,7 +3,8 @@ r"""The operations of a cell, as in `"DARTS: Differentiable Architecture Search"
 <https://arxiv.org/abs/2110.13100>`_ (appendix A).
 
 :data:`OPERATIONS` maps an operation's name in a genotype to the function that builds it from
-:obj:`(channels, stride, norm, device)`. An operation keeps the number of channels.
+:obj:`(in_channels, out_channels, stride, norm, device)`. Only convolutions and a striding
+:obj:`skip_connect` can change the number of channels, see :func:`keeps_channels`.
 """
 
 from collections.abc import Callable
@@ -144,11 +145,12 @@ class FeedForward(nn.Module):
 class TransformerLayer(nn.Module):
     r"""Pre-norm transformer layer over the pixels (:obj:`msa`), 8 heads, MLP ratio 1.
 
-    It never strides: a network with an :obj:`msa` is a ViT and keeps its grid.
+    In a network it never strides: an :obj:`msa` makes it a ViT, which keeps its grid.
     """
 
-    def __init__(self, channels: int, device: torch.device | str | None = None):
+    def __init__(self, channels: int, stride: int = 1, device: torch.device | str | None = None):
         super().__init__()
+        self.stride = stride
         self.ln1 = nn.LayerNorm(channels, device=device)
         self.attn = SelfAttention(channels, device=device)
         self.ln2 = nn.LayerNorm(channels, device=device)
@@ -158,7 +160,8 @@ class TransformerLayer(nn.Module):
         tokens = x.flatten(2).transpose(1, 2)
         tokens = tokens + self.attn(self.ln1(tokens))
         tokens = tokens + self.ff(self.ln2(tokens))
-        return tokens.transpose(1, 2).reshape(x.shape)
+        x = tokens.transpose(1, 2).reshape(x.shape)
+        return x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
 
 
 def _conv(kernel, in_channels, out_channels, stride, device):
@@ -193,12 +196,21 @@ def _depthwise(kernel, dilation, in_channels, out_channels, stride, device):
     return [depthwise, nn.Conv2d(in_channels, out_channels, 1, bias=False, device=device)]
 
 
-def _convolution(convs, repeats, channels, stride, norm, device):
-    return ReLUConvNorm(channels, channels, convs, stride, norm, repeats, device)
+def _convolution(convs, repeats, in_channels, out_channels, stride, norm, device):
+    return ReLUConvNorm(in_channels, out_channels, convs, stride, norm, repeats, device)
 
 
-def _skip(channels, stride, norm, device):
-    return FactorizedReduce(channels, channels, norm, device) if stride > 1 else nn.Identity()
+def _skip(in_channels, out_channels, stride, norm, device):
+    if stride > 1:
+        return FactorizedReduce(in_channels, out_channels, norm, device)
+    return nn.Identity()
+
+
+def _keeping(build):
+    # An operation that gives as many channels as it takes, from (channels, stride, device)
+    return lambda in_channels, out_channels, stride, norm, device: build(
+        in_channels, stride, device
+    )
 
 
 def _full(kernel: int):
@@ -209,13 +221,13 @@ def _separable(kernel: int, dilation: int, repeats: int):
     return partial(_convolution, partial(_depthwise, kernel, dilation), repeats)
 
 
-Builder = Callable[[int, int, str | None, torch.device | str | None], nn.Module]
+Builder = Callable[[int, int, int, str | None, torch.device | str | None], nn.Module]
 
 OPERATIONS: dict[str, Builder] = {
-    "none": lambda channels, stride, norm, device: nn.Identity(),  # never run
-    "max_pool_3x3": lambda channels, stride, norm, device: nn.MaxPool2d(3, stride, 1),
-    "avg_pool_3x3": lambda channels, stride, norm, device: nn.AvgPool2d(
-        3, stride, 1, count_include_pad=False
+    "none": _keeping(lambda channels, stride, device: nn.Identity()),  # never run
+    "max_pool_3x3": _keeping(lambda channels, stride, device: nn.MaxPool2d(3, stride, 1)),
+    "avg_pool_3x3": _keeping(
+        lambda channels, stride, device: nn.AvgPool2d(3, stride, 1, count_include_pad=False)
     ),
     "skip_connect": _skip,
     "sep_conv_3x3": _separable(3, dilation=1, repeats=2),
@@ -227,18 +239,28 @@ OPERATIONS: dict[str, Builder] = {
     "conv_3x3": _full(3),
     "conv_5x5": _full(5),
     "conv_7x7": _full(7),
-    "msa": lambda channels, stride, norm, device: TransformerLayer(channels, device),
-    "cse": lambda channels, stride, norm, device: SqueezeExcitation(channels, stride, device),
+    "msa": _keeping(TransformerLayer),
+    "cse": _keeping(SqueezeExcitation),
 }
 r"""Operation name -> builder. The first four have no parameters (:obj:`skip_connect` as far as it
 does not stride); the order is that of the generator's scores."""
 
 
+def keeps_channels(name: str, stride: int) -> bool:
+    r"""Whether the operation can only give as many channels as it takes."""
+    return "conv" not in name and (name != "skip_connect" or stride == 1)
+
+
 def build_operation(
-    name: str, channels: int, stride: int, norm: str | None, device: torch.device | str | None
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    norm: str | None,
+    device: torch.device | str | None,
 ) -> nn.Module:
     r"""Builds the operation :obj:`name` of a genotype."""
-    return OPERATIONS[name](channels, stride, norm, device)
+    return OPERATIONS[name](in_channels, out_channels, stride, norm, device)
 
 
 def build_preprocess(

@@ -78,17 +78,18 @@ class NetworkPlan:
             self.norm is None or str(self.norm).startswith("bn"),
             f"norm must be None, 'bnorm' or 'bn-track' (running statistics), got {self.norm!r}.",
         )
-        concats = len(self.genotype.normal_concat), len(self.genotype.reduce_concat)
-        yield (
-            self.preproc or (self.C_mult == 1 and concats == (1, 1)),
-            "Without preproc nothing adapts the number of channels: C_mult must be 1 and each "
-            f"concat a single state, got C_mult={self.C_mult}, concats of {concats} states.",
-        )
         yield (
             self.live_cells[-1].cell,
             "No data gets from the image to the output: 'none' cuts every path through the "
             f"network of {self.n_cells} cells of {self.genotype}.",
         )
+        for i, cell in enumerate(self.cells):
+            for misfit in cell.misfits:
+                yield (
+                    False,
+                    f"cells.{i}.{misfit}: without preproc, C_mult must be 1 and each concat a "
+                    "single state, or the genotype's operations have to fit.",
+                )
 
     @property
     def is_large(self) -> bool:
@@ -132,31 +133,35 @@ class NetworkPlan:
         simple = self.stem_type == 0 and not self.genotype.is_vit
         return 3 * self.C if simple and self.preproc and not self.is_large else self.C
 
-    @property
-    def cells(self) -> list[CellPlan]:
+    @cached_property
+    def cells(self) -> tuple[CellPlan, ...]:
         r"""The cells, first to last."""
         vit, cells = self.genotype.is_vit, []
         C, in_channels = self.C, (self.stem_channels, self.stem_channels)
-        halve_first = self.stem_type == 1
-        for reduction, live in zip(self.reductions, self.live_cells, strict=True):
+        halve_first, following = self.stem_type == 1, [*self.reductions[1:], False]
+        for reduction, next_reduces, live in zip(
+            self.reductions, following, self.live_cells, strict=True
+        ):
             C *= self.C_mult if reduction else 1
             ops, concat = self.genotype.cell(reduction)
+            widens = next_reduces and len(ops) == 2 and not self.preproc
+            channels = C * self.C_mult if widens else C
             cells.append(
                 CellPlan(
                     ops,
                     concat,
                     live,
                     in_channels=in_channels,
-                    channels=C,
+                    channels=channels,
                     stride=2 if reduction and not vit else 1,
                     halve_first=halve_first and not vit,
                     preproc=self.preproc,
                     norm=self.norm,
                 )
             )
-            in_channels = (in_channels[1], len(concat) * C)
+            in_channels = (in_channels[1], len(concat) * channels)
             halve_first = reduction
-        return cells
+        return tuple(cells)
 
     @property
     def classifier(self) -> Part:

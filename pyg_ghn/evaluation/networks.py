@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args
-from pyg_ghn.architectures.small_images import torchvision_small
+from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args, torchvision_small
 from pyg_ghn.errors import ArchitectureError
 from pyg_ghn.images import ImageData
 

@@ -1,0 +1,16 @@
+from pyg_ghn.nn.centrality_encoding import CentralityEncoding
+from pyg_ghn.nn.decoder import ParameterDecoder
+from pyg_ghn.nn.ghn import GHN, GHN3
+from pyg_ghn.nn.ghn3_conv import GHN3Conv
+from pyg_ghn.nn.shape_encoding import ShapeEncoding
+from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
+
+__all__ = [
+    "GHN",
+    "GHN3",
+    "CentralityEncoding",
+    "GHN3Conv",
+    "ParameterDecoder",
+    "ShapeEncoding",
+    "ShortestPathBias",
+]

@@ -1,4 +1,5 @@
+from pyg_ghn.transforms.acyclic import RequireAcyclic
 from pyg_ghn.transforms.degree import AddDegreeEncoding
 from pyg_ghn.transforms.shortest_path import AddShortestPathEncoding
 
-__all__ = ["AddDegreeEncoding", "AddShortestPathEncoding"]
+__all__ = ["AddDegreeEncoding", "AddShortestPathEncoding", "RequireAcyclic"]

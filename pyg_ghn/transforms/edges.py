@@ -15,7 +15,7 @@ def distinct_edges(data: Data) -> tuple[np.ndarray, np.ndarray, int]:
     """
     if data.edge_index is None or data.num_nodes is None:
         raise GraphError("The graph has no `edge_index`; build it with one, even if it is empty.")
-    edge_index, num_nodes = data.edge_index.cpu().numpy(), data.num_nodes
+    edge_index, num_nodes = data.edge_index.cpu().long().numpy(), data.num_nodes
     if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < num_nodes:
         raise GraphError(
             f"`edge_index` holds nodes {edge_index.min()} to {edge_index.max()}, but the graph "

@@ -1,16 +1,36 @@
 import copy
 import pickle
 from itertools import islice
+from math import prod
 
 import pytest
 import torch
 from torch.func import functional_call
 
-from pyg_ghn.architectures import SPLITS, Genotype, Network, network_from_args, split_net_args
+from pyg_ghn.architectures import (
+    SPLITS,
+    Genotype,
+    Network,
+    count_parameters,
+    network_from_args,
+    split_net_args,
+)
 from pyg_ghn.errors import ArchitectureError
+from pyg_ghn.graph import from_module
 
 CNN = Genotype([["conv_3x3", 0], ["skip_connect", 1]], [2], [["sep_conv_3x3", 0], ["cse", 1]], [2])
 VIT = Genotype([["msa", 0], ["skip_connect", 1]], [2], [["max_pool_3x3", 0], ["none", 1]], [2])
+
+
+# Without preprocessing a reduction cell can read its second input only: the first one has fewer
+# channels. The cell before it must consist of convolutions.
+ONE_STEP = {
+    "genotype": Genotype(
+        [["conv_7x1_1x7", 0], ["sep_conv_3x3", 1]], [2], [["skip_connect", 1], ["cse", 1]], [2]
+    ),
+    "preproc": False,
+    "C_mult": 2,
+}
 
 
 def num_parameters(network):
@@ -128,6 +148,114 @@ def test_norms():
     assert all(p.dim() > 1 or "classifier" in n or "fc" in n for n, p in free.named_parameters())
     assert not list(Network(CNN, 6, 16).buffers())
     assert "cells.0._ops.0.op.2.running_mean" in Network(CNN, 6, 16, norm="bn-track").state_dict()
+
+
+def test_no_norm_parameters_without_norm():
+    parts = {
+        "stem0": ["0", "3"],
+        "stem1": ["1"],
+        "cells.0.preprocess0": ["conv_1", "conv_2"],
+        "cells.0.preprocess1": ["op.1"],
+        "cells.0._ops.0": ["op.1"],
+        "cells.1.preprocess0": ["op.1"],
+        "cells.1.preprocess1": ["op.1"],
+        "cells.1._ops.0": ["op.1", "op.2", "op.5", "op.6"],
+        "cells.1._ops.1": ["fc1", "fc2"],
+        "cells.2.preprocess0": ["conv_1", "conv_2"],
+        "cells.2.preprocess1": ["op.1"],
+        "cells.2._ops.0": ["op.1", "op.2", "op.5", "op.6"],
+        "cells.2._ops.1": ["fc1", "fc2"],
+        "classifier": ["0"],
+    }
+    network = Network(CNN, 3, 16, stem_type=1, C_mult=2, norm=None, device="meta")
+    names = [name for name, _ in network.named_parameters()]
+    weights = [f"{part}.{layer}.weight" for part, layers in parts.items() for layer in layers]
+    assert [name for name in names if name.endswith(".weight")] == weights
+    linear = {"cells.1._ops.1.fc1", "cells.1._ops.1.fc2", "cells.2._ops.1.fc1"}
+    linear |= {"cells.2._ops.1.fc2", "classifier.0"}
+    assert set(names) - set(weights) == {f"{layer}.bias" for layer in linear}
+
+
+def one_step_shapes():
+    """What the specification gives for 6 cells of ONE_STEP with C=16, by hand."""
+    shapes = {"stem.0.weight": (16, 3, 3, 3), "stem.1.weight": (16,), "stem.1.bias": (16,)}
+    for i, (a, b) in enumerate([(16, 16), (16, 32), (32, 32), (32, 64), (64, 64), (64, 64)]):
+        cell = {
+            "0.op.1.weight": (a, a, 1, 7),
+            "0.op.2.weight": (b, a, 7, 1),
+            "0.op.3.weight": (b,),
+            "0.op.3.bias": (b,),
+            "1.op.1.weight": (a, 1, 3, 3),
+            "1.op.2.weight": (a, a, 1, 1),
+            "1.op.3.weight": (a,),
+            "1.op.3.bias": (a,),
+            "1.op.5.weight": (a, 1, 3, 3),
+            "1.op.6.weight": (b, a, 1, 1),
+            "1.op.7.weight": (b,),
+            "1.op.7.bias": (b,),
+        }
+        if i in (2, 4):
+            cell = {
+                "0.conv_1.weight": (b // 2, a, 1, 1),
+                "0.conv_2.weight": (b // 2, a, 1, 1),
+                "0.bn.weight": (b,),
+                "0.bn.bias": (b,),
+                "1.fc1.weight": (a // 2, a),
+                "1.fc1.bias": (a // 2,),
+                "1.fc2.weight": (a, a // 2),
+                "1.fc2.bias": (a,),
+            }
+        shapes |= {f"cells.{i}._ops.{name}": shape for name, shape in cell.items()}
+    return {**shapes, "classifier.0.weight": (10, 64), "classifier.0.bias": (10,)}
+
+
+def test_one_step_cells_widen_before_reductions():
+    network = Network(**ONE_STEP, n_cells=6, C=16)
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+    assert shapes == one_step_shapes()
+    count = count_parameters({**ONE_STEP, "n_cells": 6, "C": 16})
+    assert count == num_parameters(network) == sum(prod(shape) for shape in shapes.values())
+    out = network(torch.randn(2, 3, 32, 32))
+    assert out.shape == (2, 10) and out.isfinite().all()
+    out.square().sum().backward()
+    assert not network.unused_parameters()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_one_step_cells_have_a_graph():
+    network = Network(**ONE_STEP, n_cells=6, C=16, device="meta")
+    data = from_module(network)
+    shapes = one_step_shapes()
+    nodes = {n: s for n, s in zip(data.param_name, data.param_shape, strict=True) if n}
+    assert nodes == {name: shapes[name] for name in nodes} and not data.unsupported
+    assert all(
+        is_norm_bias(name, dict(network.named_parameters())) for name in set(shapes) - set(nodes)
+    )
+
+
+SEP_5 = [["sep_conv_5x5", 0], ["dil_conv_3x3", 1]]
+
+
+@pytest.mark.parametrize(
+    ("normal", "reduce", "args"),
+    [
+        (SEP_5, [["skip_connect", 1], ["conv_3x3", 1]], {"n_cells": 3}),  # widens twice in a row
+        (SEP_5, [["skip_connect", 1], ["none", 0]], {"n_cells": 4, "stem_type": 1}),
+        (SEP_5, [["max_pool_3x3", 1], ["cse", 1]], {"n_cells": 5, "glob_avg": False}),
+        (SEP_5, [["msa", 1], ["skip_connect", 1]], {"n_cells": 5, "norm": None}),
+        ([*SEP_5, ["conv_1x1", 2], ["conv_3x3", 1]], [["conv_1x1", 1]] * 2, {"n_cells": 2}),
+    ],
+)
+def test_more_channels_without_preprocessing(normal, reduce, args):
+    genotype = Genotype(normal, [1 + len(normal) // 2], reduce, [2])
+    args = {"genotype": genotype, "C": 16, "preproc": False, "C_mult": 2, **args}
+    network, large = Network(**args), Network(**args, input_size=(3, 224, 224), device="meta")
+    out = network(torch.randn(2, 3, 32, 32))
+    assert out.shape == (2, 10) and out.isfinite().all()
+    assert large(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 10)
+    for model in (network, large):
+        assert num_parameters(model) == count_parameters(args, input_size=model.input_size)
+        assert from_module(model).unsupported == []
 
 
 def test_classifier_layers():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from pyg_ghn.architectures.operations import (
     OPERATIONS,
@@ -8,6 +9,7 @@ from pyg_ghn.architectures.operations import (
     SqueezeExcitation,
     TransformerLayer,
     build_operation,
+    keeps_channels,
 )
 
 ONE_CONV = {"op.1.weight": (16, 16, 3, 3), "op.2.weight": (16,), "op.2.bias": (16,)}
@@ -59,33 +61,69 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_parameter_names_and_shapes(name):
-    op = build_operation(name, 16, 1, "bnorm", "meta")
+    op = build_operation(name, 16, 16, 1, "bnorm", "meta")
     assert {key: tuple(p.shape) for key, p in op.named_parameters()} == SHAPES[name]
 
 
 @pytest.mark.parametrize(
     ("name", "stride"),
-    [
-        (name, stride)
-        for name in OPERATIONS
-        for stride in (1, 2)
-        if name != "none" and (name, stride) != ("msa", 2)  # ViTs never stride
-    ],
+    [(name, stride) for name in OPERATIONS for stride in (1, 2) if name != "none"],
 )
 def test_sizes(name, stride):
     x = torch.randn(2, 16, 8, 12)
-    out = build_operation(name, 16, stride, None, "cpu")(x)
+    out = build_operation(name, 16, 16, stride, None, "cpu")(x)
     assert out.shape == (2, 16, 8 // stride, 12 // stride)
     assert out.isfinite().all() and (out != 0).any()
 
 
 def test_without_norm_names_do_not_shift():
-    names = [name for name, _ in OPERATIONS["sep_conv_3x3"](16, 1, None, "meta").named_parameters()]
+    op = OPERATIONS["sep_conv_3x3"](16, 16, 1, None, "meta")
+    names = [name for name, _ in op.named_parameters()]
     assert names == ["op.1.weight", "op.2.weight", "op.5.weight", "op.6.weight"]
 
 
+WIDENED = {
+    ("conv_3x3", 1): {"op.1.weight": (32, 16, 3, 3)},
+    ("conv_7x1_1x7", 1): {"op.1.weight": (16, 16, 1, 7), "op.2.weight": (32, 16, 7, 1)},
+    ("dil_conv_5x5", 1): {"op.1.weight": (16, 1, 5, 5), "op.2.weight": (32, 16, 1, 1)},
+    ("sep_conv_3x3", 2): {
+        "op.1.weight": (16, 1, 3, 3),
+        "op.2.weight": (16, 16, 1, 1),
+        "op.5.weight": (16, 1, 3, 3),
+        "op.6.weight": (32, 16, 1, 1),
+    },
+    ("skip_connect", 2): {"conv_1.weight": (16, 16, 1, 1), "conv_2.weight": (16, 16, 1, 1)},
+}
+
+
+@pytest.mark.parametrize(("name", "stride"), WIDENED)
+def test_shapes_of_more_output_channels(name, stride):
+    op = build_operation(name, 16, 32, stride, None, "meta")
+    assert {key: tuple(p.shape) for key, p in op.named_parameters()} == WIDENED[name, stride]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "none"])
+def test_operations_that_keep_channels(name, stride):
+    op = build_operation(name, 16, 32, stride, "bnorm", "cpu")
+    out = op(torch.randn(2, 16, 4, 8))
+    channels = 16 if keeps_channels(name, stride) else 32
+    assert out.shape == (2, channels, 4 // stride, 8 // stride)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_only_norm_parameters_go_without_norm(name, stride):
+    op, free = (build_operation(name, 16, 16, stride, norm, "meta") for norm in ("bnorm", None))
+    norms = [key for key, module in op.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert bool(norms) == ("conv" in name or (name, stride) == ("skip_connect", 2))
+    of_norms = {f"{key}.{parameter}" for key in norms for parameter in ("weight", "bias")}
+    names, left = ({key for key, _ in module.named_parameters()} for module in (op, free))
+    assert of_norms <= names and left == names - of_norms
+
+
 def test_dilation_keeps_the_size_and_skips_pixels():
-    conv = OPERATIONS["dil_conv_3x3"](1, 1, None, "cpu")
+    conv = OPERATIONS["dil_conv_3x3"](1, 1, 1, None, "cpu")
     torch.nn.init.ones_(conv.op[1].weight)
     torch.nn.init.ones_(conv.op[2].weight)
     x = torch.zeros(1, 1, 9, 9)
@@ -94,7 +132,7 @@ def test_dilation_keeps_the_size_and_skips_pixels():
 
 
 def test_average_pooling_does_not_count_padding():
-    pool = OPERATIONS["avg_pool_3x3"](1, 1, None, "cpu")
+    pool = OPERATIONS["avg_pool_3x3"](1, 1, 1, None, "cpu")
     assert torch.equal(pool(torch.ones(1, 1, 4, 4)), torch.ones(1, 1, 4, 4))
 
 
@@ -126,3 +164,10 @@ def test_transformer_layer_matches_explicit_attention():
     tokens = tokens + layer.ff(layer.ln2(tokens))
     expected = tokens.reshape(2, 3, 5, 16).permute(0, 3, 1, 2)
     torch.testing.assert_close(layer(x), expected)
+
+
+def test_transformer_layer_strides_by_subsampling():
+    layer, x = TransformerLayer(16, stride=2), torch.randn(2, 16, 3, 5)
+    out = layer(x)
+    layer.stride = 1
+    assert torch.equal(out, layer(x)[:, :, ::2, ::2])

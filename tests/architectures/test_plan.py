@@ -82,6 +82,69 @@ def test_invalid_arguments(args, message):
         NetworkPlan(**{"genotype": CNN, "n_cells": 6, "C": 16, **args})
 
 
+CONV, SEP = ("conv_3x3", 1), ("sep_conv_3x3", 0)
+RED = [("max_pool_3x3", 1), ("none", 0)]
+
+
+@pytest.mark.parametrize(
+    ("normal", "reduce", "message"),
+    [
+        ([CONV, ("skip_connect", 0)], RED, r"cells.1._ops.1 \(skip_connect\) cannot turn 16 chan"),
+        ([("avg_pool_3x3", 1), CONV], RED, r"cells.1._ops.0 \(avg_pool_3x3\) .* 16 .* into 32"),
+        ([CONV, ("cse", 1)], RED, r"cells.1._ops.1 \(cse\) cannot turn 16 channels into 32"),
+        ([("msa", 0), CONV], RED, r"cells.1._ops.0 \(msa\) cannot turn 16 channels into 32"),
+        (
+            [CONV, SEP],
+            [("conv_3x3", 0), ("none", 1)],
+            r"cells.2._ops.0 \(conv_3x3\) takes 32 .* but state 0 has 16: .* C_mult must be 1",
+        ),
+        ([CONV, SEP, CONV, SEP], RED, r"cells.2._ops.0 \(max_pool_3x3\) cannot turn 16 .* into 32"),
+        ([CONV, SEP, CONV, SEP], [CONV, CONV], r"cells.3._ops.3 \(sep_conv_3x3\) takes 32"),
+    ],
+)
+def test_channels_that_do_not_fit(normal, reduce, message):
+    genotype = Genotype(normal, [1 + len(normal) // 2], reduce, [2])
+    with pytest.raises(ArchitectureError, match=message):
+        NetworkPlan(genotype, 6, 16, preproc=False, C_mult=2)
+    NetworkPlan(genotype, 6, 16, C_mult=2)
+    NetworkPlan(genotype, 6, 16, preproc=False)
+
+
+def channels(genotype, n_cells, **args):
+    cells = NetworkPlan(genotype, n_cells, 16, **args).cells
+    return [(cell.in_channels[1], cell.channels) for cell in cells]
+
+
+def test_channels_without_preprocessing():
+    genotype = Genotype([CONV, SEP], [2], [("conv_1x1", 1), ("skip_connect", 1)], [2])
+    args = {"preproc": False, "C_mult": 2}
+    assert channels(genotype, 1, **args) == [(16, 16)]
+    assert channels(genotype, 3, **args) == [(16, 32), (32, 64), (64, 64)]
+    six = [(16, 16), (16, 32), (32, 32), (32, 64), (64, 64), (64, 64)]
+    assert channels(genotype, 6, **args) == six
+    with_preproc = [(48, 16), (16, 16), (16, 32), (32, 32), (32, 64), (64, 64)]
+    assert channels(genotype, 6, C_mult=2) == with_preproc
+
+
+def test_channels_of_several_steps_without_preprocessing():
+    # Cells of two steps do not widen before a reduction: the reduction cell itself does.
+    two = [CONV, CONV, ("sep_conv_3x3", 1), ("skip_connect", 2)]
+    args = {"preproc": False, "C_mult": 2}
+    one_out, two_out = (Genotype(two, concat, two, concat) for concat in ([3], [2, 3]))
+    assert channels(one_out, 3, **args) == [(16, 16), (16, 32), (32, 64)]
+    assert channels(two_out, 3, **args) == [(16, 16), (32, 32), (64, 64)]
+    assert channels(two_out, 3, preproc=False) == [(16, 16), (32, 16), (32, 16)]
+
+
+def test_operations_that_are_never_run_need_not_fit():
+    reduce = [CONV, CONV, ("max_pool_3x3", 1), ("cse", 1)]
+    args = {"n_cells": 3, "C": 16, "preproc": False, "C_mult": 2}
+    plan = NetworkPlan(Genotype([CONV, CONV], [2], reduce, [2]), **args)
+    assert [cell.live.ops[2:] for cell in plan.cells] == [(), (False, False), (False, False)]
+    with pytest.raises(ArchitectureError, match=r"cells.2._ops.2 \(max_pool_3x3\) cannot turn 32"):
+        NetworkPlan(Genotype([CONV, CONV], [2], reduce, [3]), **args)
+
+
 def test_arguments_of_a_data_set():
     net_args = {"genotype": CNN.to_dict(), "n_cells": 4, "num_nodes": 7, "num_params": {}}
     args = network_arguments(net_args, C=None, fc_dim=128)

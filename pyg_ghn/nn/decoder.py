@@ -1,0 +1,265 @@
+r"""From node embeddings to parameters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from math import prod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_ghn.nn.sliced_linear import sliced_linear
+from pyg_ghn.nn.targets import VECTORS, Kind, Shape, Target
+from pyg_ghn.nn.tiling import normalization, place_positions, sizes_4d, tile
+
+Window = tuple[int, int]
+Decoded = tuple["_Bucket", Sequence[Tensor]]
+
+
+class ParameterDecoder(nn.Module):
+    r"""Decodes node embeddings into parameters of any shape, from the
+    `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
+    <https://arxiv.org/abs/2303.04143>`_ paper (Appendix A.1), as in `"Parameter Prediction for
+    Unseen Deep Architectures" <https://arxiv.org/abs/2110.13100>`_.
+
+    For a node with embedding :math:`\mathbf{h}` and each position :math:`p` of a kernel of at most
+    :math:`s \times s`, it makes a map of :math:`c_{out} \times c_{in}` channels,
+
+    .. math::
+        \mathbf{W}_p = \textrm{MLP} \left( \textrm{ReLU} (\mathbf{A}_p \mathbf{h} + \mathbf{a}_p)
+        \right) \in \mathbb{R}^{c_{out} \times c_{in}}
+
+    of which smaller parameters take the leading channels and the central positions. Larger ones
+    repeat the channels; larger kernels are interpolated. Vectors come from an MLP with two rows,
+    one for the weights of normalization layers and one for biases. The classification layer maps
+    the channels to the classes by one linear layer more. The results are scaled as in He
+    initialization, vectors are squashed to values around 1 or 0.
+
+    All parameters of a batch are decoded together: each weight is read once, and nothing but the
+    positions and channels that some parameter needs is computed.
+
+    Args:
+        channels (int): Size of the node embeddings.
+        max_shape (tuple): Size of the largest kernel decoded without repetition,
+            :math:`(c_{out}, c_{in}, s, s)`.
+        num_classes (int): Number of classes of the image data set.
+
+    Shapes:
+        - **input:** node embeddings :math:`(N, \text{channels})`, a list of targets (see
+          :func:`~pyg_ghn.nn.targets.collect_targets`)
+        - **output:** a list with a contiguous tensor for each target, of its shape. Tensors may
+          share storage, but do not overlap.
+    """
+
+    def __init__(self, channels: int, max_shape: Shape, num_classes: int) -> None:
+        super().__init__()
+        out, in_, size, width = max_shape
+        if size != width:
+            raise ValueError(f"`max_shape` must end in a square kernel, got {tuple(max_shape)}.")
+        self.channels = channels
+        self.max_shape = tuple(max_shape)
+        self.num_classes = num_classes
+        length = max(out, in_)
+        self.position = nn.Linear(channels, 4 * channels * size * size)
+        self.kernel = nn.Sequential(
+            nn.Linear(4 * channels, 8 * channels),
+            nn.ReLU(),
+            nn.Linear(8 * channels, out * in_),
+        )
+        self.vector = nn.Sequential(
+            nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, 2 * length)
+        )
+        self.class_kernel = nn.Linear(out, num_classes)
+        self.class_bias = nn.Linear(length, num_classes)
+        self._shrink()
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module. The last layers, which make the entries
+        of parameters, start without a bias and five times smaller than linear layers do."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+        self._shrink()
+
+    @torch.no_grad()
+    def _shrink(self) -> None:
+        for linear in (self.kernel[2], self.vector[2], self.class_kernel):
+            linear.weight.div_(5)
+            linear.bias.zero_()
+
+    def forward(self, x: Tensor, targets: Sequence[Target]) -> list[Tensor]:
+        r"""Runs the forward pass of the module."""
+        buckets = _group(targets)
+        nodes = torch.tensor(
+            [node for bucket in buckets for node in bucket.nodes], dtype=torch.long
+        )
+        rows = x.index_select(0, nodes.to(x.device)).split([len(b.nodes) for b in buckets])
+        inputs = list(zip(buckets, rows, strict=True))
+        vectors = [pair for pair in inputs if pair[0].kind in VECTORS]
+        kernels = [pair for pair in inputs if pair[0].kind not in VECTORS]
+        params: list[Tensor | None] = [None] * len(targets)
+        for decode, some in ((self._vectors, vectors), (self._kernels, kernels)):
+            for bucket, tensors in decode(some) if some else ():
+                for place, tensor in zip(bucket.places, tensors, strict=True):
+                    params[place] = tensor
+        return params
+
+    def _vectors(self, inputs: list[tuple[_Bucket, Tensor]]) -> Iterator[Decoded]:
+        weights, biases = self.vector(torch.cat([rows for _, rows in inputs])).chunk(2, dim=1)
+        start = 0
+        for kind, some in groupby((bucket for bucket, _ in inputs), lambda bucket: bucket.kind):
+            some = list(some)
+            counts = [len(bucket.nodes) for bucket in some]
+            part = slice(start, start := start + sum(counts))
+            if kind is Kind.SCALE:
+                values = 2 * torch.sigmoid(weights[part] / 2)
+            elif kind is Kind.BIAS:
+                values = torch.tanh(biases[part] / 5)
+            else:
+                values = torch.tanh(self.class_bias(biases[part].relu()) / 5)
+            for bucket, rows in zip(some, values.split(counts), strict=True):
+                rows = tile(rows, (len(rows), prod(bucket.shape))).contiguous()
+                yield bucket, rows.view(-1, *bucket.shape).unbind()
+
+    def _kernels(self, inputs: list[tuple[_Bucket, Tensor]]) -> Iterator[Decoded]:
+        jobs = [_job(bucket, rows, self.max_shape) for bucket, rows in inputs]
+        jobs.sort(key=lambda job: job.channels)
+        positions = self._positions(jobs)
+        scales = [normalization(job.bucket.kind, job.bucket.shape) for job in jobs]
+        scales = torch.tensor(scales, dtype=positions.dtype)
+        scales = scales.repeat_interleave(torch.tensor([job.num_rows for job in jobs]))
+        scales = scales.to(positions.device)
+        hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
+        groups = [(key, list(some)) for key, some in groupby(jobs, lambda job: job.channels)]
+        maps = sliced_linear(
+            hidden,
+            scales,
+            self.kernel[2].weight.view(*self.max_shape[:2], -1),
+            self.kernel[2].bias.view(self.max_shape[:2]),
+            [
+                (sum(job.num_rows for job in some), (slice(out), slice(in_)))
+                for (out, in_), some in groups
+            ],
+        )
+        for (_, some), group in zip(groups, maps, strict=True):
+            for job, rows in zip(some, group.split([job.num_rows for job in some]), strict=True):
+                yield job.bucket, self._finish(job, rows)
+
+    def _positions(self, jobs: list[_Job]) -> Tensor:
+        """The features of every kernel position of every node, a row each, in the order of jobs."""
+        by_window = defaultdict(list)
+        for place, job in enumerate(jobs):
+            by_window[job.window].append(place)
+        inputs = {
+            window: torch.cat([jobs[place].inputs for place in places])
+            for window, places in by_window.items()
+        }
+        features = self._large_windows(inputs) | self._small_windows(inputs)
+        ordered: list[Tensor | None] = [None] * len(jobs)
+        for window, places in by_window.items():
+            rows = features[window].reshape(-1, 4 * self.channels)
+            parts = rows.split([jobs[place].num_rows for place in places])
+            for place, part in zip(places, parts, strict=True):
+                ordered[place] = part
+        return torch.cat(ordered).relu()
+
+    def _large_windows(self, inputs: dict[Window, Tensor]) -> dict[Window, Tensor]:
+        """One product with all positions, which is the fastest where many of them are needed."""
+        size, features = self.max_shape[-1], {}
+        for window, rows in inputs.items():
+            if _is_large(window, size):
+                maps = self.position(rows).view(len(rows), -1, size, size)
+                index = (slice(None), slice(None), *_centered(window, size))
+                features[window] = maps[index].permute(0, 2, 3, 1)
+        return features
+
+    def _small_windows(self, inputs: dict[Window, Tensor]) -> dict[Window, Tensor]:
+        """Products with the positions of each window."""
+        size, channels = self.max_shape[-1], 4 * self.channels
+        small = [window for window in inputs if not _is_large(window, size)]
+        if not small:
+            return {}
+        rows = torch.cat([inputs[window] for window in small])
+        features = sliced_linear(
+            rows,
+            rows.new_ones(len(rows)),
+            self.position.weight.view(channels, size, size, -1).permute(1, 2, 0, 3),
+            self.position.bias.view(channels, size, size).permute(1, 2, 0),
+            [(len(inputs[window]), _centered(window, size)) for window in small],
+        )
+        return dict(zip(small, features, strict=True))
+
+    def _finish(self, job: _Job, rows: Tensor) -> list[Tensor]:
+        """Maps of single positions to parameters of full size."""
+        bucket, (out, in_, *kernel) = job.bucket, job.sizes
+        maps = rows.unflatten(0, (-1, *job.window)).permute(0, 3, 4, 1, 2)
+        if bucket.kind is Kind.CLASS_KERNEL:
+            maps = self.class_kernel(maps.flatten(2).transpose(1, 2).relu()).transpose(1, 2)
+            maps = maps[..., None, None] * normalization(Kind.KERNEL, bucket.shape)
+        if job.window != tuple(kernel):
+            resized = F.interpolate(maps.flatten(0, 1), kernel, mode="bilinear")
+            maps = resized.unflatten(0, (-1, maps.size(1)))
+        # Tiled one by one: the backward pass then never stacks gradients of full size.
+        tiled = [tile(kernel, (out, in_)) for kernel in maps.contiguous().unbind()]
+        if bucket.kind is Kind.POSITION:
+            tiled = [place_positions(kernel, bucket.shape) for kernel in tiled]
+        return [kernel.contiguous().view(bucket.shape) for kernel in tiled]
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self.channels}, max_shape={self.max_shape}, "
+            f"num_classes={self.num_classes})"
+        )
+
+
+class _Bucket(NamedTuple):
+    """Targets of one kind and shape."""
+
+    kind: Kind
+    shape: Shape
+    nodes: list[int]
+    places: list[int]  # in the list of targets
+
+
+class _Job(NamedTuple):
+    """What has to be computed for a bucket of kernels."""
+
+    bucket: _Bucket
+    inputs: Tensor  # node embeddings
+    sizes: tuple[int, int, int, int]  # of the parameter
+    channels: tuple[int, int]  # leading output and input channels
+    window: Window  # central positions
+    num_rows: int  # one for each node and position
+
+
+def _group(targets: Sequence[Target]) -> list[_Bucket]:
+    buckets: dict[tuple[Kind, Shape], _Bucket] = {}
+    for place, (_, node, shape, kind) in enumerate(targets):
+        bucket = buckets.get((kind, shape))
+        if bucket is None:
+            bucket = buckets[kind, shape] = _Bucket(kind, shape, [], [])
+        bucket.nodes.append(node)
+        bucket.places.append(place)
+    return sorted(buckets.values(), key=lambda bucket: bucket.kind.value)
+
+
+def _job(bucket: _Bucket, inputs: Tensor, max_shape: Shape) -> _Job:
+    out, in_, height, width = sizes = sizes_4d(bucket.kind, bucket.shape)
+    c_out, c_in, size, _ = max_shape
+    # The class predictor acts on all output channels.
+    channels = c_out if bucket.kind is Kind.CLASS_KERNEL else min(out, c_out), min(in_, c_in)
+    window = min(height, size), min(width, size)
+    return _Job(bucket, inputs, sizes, channels, window, len(bucket.nodes) * prod(window))
+
+
+def _is_large(window: Window, size: int) -> bool:
+    return 4 * prod(window) >= size * size
+
+
+def _centered(window: Window, size: int) -> tuple[slice, ...]:
+    starts = [size // 2 - length // 2 for length in window]
+    return tuple(slice(start, start + length) for start, length in zip(starts, window, strict=True))

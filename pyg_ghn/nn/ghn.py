@@ -1,0 +1,230 @@
+r"""Graph hypernetworks: from computational graphs to the parameters of networks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import BaseTransform, Compose
+
+from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.primitives import PRIMITIVES
+from pyg_ghn.nn.centrality_encoding import CentralityEncoding
+from pyg_ghn.nn.decoder import ParameterDecoder
+from pyg_ghn.nn.ghn3_conv import GHN3Conv
+from pyg_ghn.nn.shape_encoding import Shape, ShapeEncoding
+from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
+from pyg_ghn.nn.targets import Target, collect_targets
+from pyg_ghn.transforms import AddDegreeEncoding, AddShortestPathEncoding, RequireAcyclic
+
+
+class GHN(nn.Module, ABC):
+    r"""Base class of graph hypernetworks, which embed the nodes of computational graphs and decode
+    the embeddings into parameters. It sees graphs only, never modules.
+
+    Args:
+        channels (int): Size of the node embeddings.
+        max_shape (tuple): Size of the largest kernel decoded without repetition.
+        num_classes (int): Number of classes of the image data set.
+    """
+
+    def __init__(self, channels: int, max_shape: Shape, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.decoder = ParameterDecoder(channels, max_shape, num_classes)
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        r"""The arguments that make the same GHN; can be written as JSON."""
+
+    @property
+    @abstractmethod
+    def transform(self) -> BaseTransform:
+        r"""The encodings that this GHN needs on a :class:`~torch_geometric.data.Data`."""
+
+    @abstractmethod
+    def embed(self, data: Data, shapes: Sequence[Shape | None]) -> Tensor:
+        r"""Embeds the nodes of a graph or batch, whose parameters have the given shapes."""
+
+    def forward(self, data: Data) -> list[dict[str, Tensor]]:
+        r"""Predicts the parameters of all networks of a batch.
+
+        Args:
+            data (Data or Batch): Computational graphs with the encodings of :attr:`transform`.
+
+        Returns:
+            For each graph the parameters by name, differentiable. Parameters that no node stands
+            for are absent. The classification layer is the one whose weight and bias are the last
+            two nodes; where their outputs are not :attr:`num_classes`, it is decoded as every
+            other layer.
+
+        Raises:
+            GraphError: If attributes of the graph are missing.
+            DecodeError: If a parameter has a shape that cannot be decoded.
+        """
+        targets, shapes = self._read(data)
+        embeddings = self.embed(data, shapes)
+        params = iter(self.decoder(embeddings, [t for some in targets for t in some]))
+        return [{target.name: next(params) for target in some} for some in targets]
+
+    @torch.no_grad()
+    def predict(
+        self, model: nn.Module, input_size: tuple[int, ...] | None = None
+    ) -> dict[str, Tensor]:
+        r"""Predicts the parameters of one model, which is only read.
+
+        Args:
+            model (torch.nn.Module): The model, on any device.
+            input_size (tuple, optional): Size of one input without the batch, see
+                :func:`~pyg_ghn.graph.from_module`. (default: :obj:`None`)
+
+        Returns:
+            The parameters by name, on the device of the GHN. Parameters that cannot be predicted
+            are absent.
+        """
+        from pyg_ghn.graph import from_module
+
+        data = self.transform(from_module(model, input_size=input_size))
+        data = data.to(next(self.parameters()).device)
+        training = self.training
+        try:
+            return self.eval()(data)[0]
+        finally:
+            self.train(training)
+
+    def _read(self, data: Data) -> tuple[list[list[Target]], list[Shape | None]]:
+        """What to predict for each graph, and the shapes of all nodes."""
+        _require(data, "x", "param_name", "param_shape")
+        ops = data.x.view(-1).tolist()
+        names, shapes = data.param_name, data.param_shape
+        bias_names = data.bias_name if "bias_name" in data else None
+        if not isinstance(data, Batch):
+            names, shapes, bias_names = [names], [shapes], bias_names and [bias_names]
+        # `Batch.to` turns the tuples into lists.
+        shapes = [[shape and tuple(shape) for shape in graph] for graph in shapes]
+        targets, start = [], 0
+        for graph, (name, shape) in enumerate(zip(names, shapes, strict=True)):
+            nodes = range(start, start := start + len(name))
+            bias_name = bias_names[graph] if bias_names else [None] * len(name)
+            targets.append(
+                collect_targets(
+                    nodes, ops[nodes.start : start], name, shape, bias_name, self.num_classes
+                )
+            )
+        return targets, [shape for graph in shapes for shape in graph]
+
+    def __repr__(self) -> str:
+        args = ", ".join(f"{name}={value}" for name, value in self.config.items())
+        return f"{self.__class__.__name__}({args})"
+
+
+class GHN3(GHN):
+    r"""The graph hypernetwork from the
+    `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
+    <https://arxiv.org/abs/2303.04143>`_ paper: node embeddings of operation, parameter shape and
+    centrality (Eq. 7), graph transformer layers with a shortest-path bias (Eq. 9), and a decoder.
+
+    Args:
+        hidden_channels (int, optional): Size of the node embeddings. (default: :obj:`64`)
+        num_layers (int, optional): Number of graph transformer layers. (default: :obj:`3`)
+        heads (int, optional): Number of attention heads. (default: :obj:`8`)
+        max_shape (tuple, optional): Size :math:`(c_{out}, c_{in}, s, s)` of the largest kernel
+            decoded without repetition. (default: :obj:`(64, 64, 16, 16)`)
+        num_classes (int, optional): Number of classes of the image data set.
+            (default: :obj:`1000`)
+        layer_norm (bool, optional): If set to :obj:`False`, there is no normalization after the
+            last layer, as in some checkpoints. (default: :obj:`True`)
+    """
+
+    CONFIGS: ClassVar[dict[str, dict[str, int]]] = {
+        "ghn3-t": {"hidden_channels": 64, "num_layers": 3, "heads": 8},
+        "ghn3-s": {"hidden_channels": 128, "num_layers": 5, "heads": 16},
+        "ghn3-l": {"hidden_channels": 256, "num_layers": 12, "heads": 16},
+        "ghn3-xl": {"hidden_channels": 384, "num_layers": 24, "heads": 16},
+    }
+
+    def __init__(
+        self,
+        hidden_channels: int = 64,
+        num_layers: int = 3,
+        heads: int = 8,
+        max_shape: Shape = (64, 64, 16, 16),
+        num_classes: int = 1000,
+        layer_norm: bool = True,
+    ) -> None:
+        super().__init__(hidden_channels, max_shape, num_classes)
+        self.hidden_channels = hidden_channels
+        self.op_embedding = nn.Embedding(len(PRIMITIVES), hidden_channels)
+        self.shape_encoding = ShapeEncoding(hidden_channels, max_shape[-1], num_classes)
+        self.centrality_encoding = CentralityEncoding(hidden_channels)
+        self.path_bias = ShortestPathBias(heads, hidden_channels)
+        self.convs = nn.ModuleList(GHN3Conv(hidden_channels, heads) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(hidden_channels) if layer_norm else nn.Identity()
+        nn.init.trunc_normal_(self.op_embedding.weight, std=hidden_channels**-0.5)
+
+    @classmethod
+    def from_config(cls, name: str, num_classes: int = 1000) -> GHN3:
+        r"""Makes a GHN of one of the sizes of the paper (Table 1), with random parameters.
+
+        Args:
+            name (str): :obj:`"ghn3-t"`, :obj:`"ghn3-s"`, :obj:`"ghn3-l"` or :obj:`"ghn3-xl"`.
+            num_classes (int, optional): Number of classes. (default: :obj:`1000`)
+
+        Raises:
+            ValueError: If the name is unknown.
+        """
+        if name not in cls.CONFIGS:
+            raise ValueError(f"Unknown configuration '{name}', choose one of {[*cls.CONFIGS]}.")
+        channels = cls.CONFIGS[name]["hidden_channels"]
+        max_shape = (channels, channels, 16, 16)
+        return cls(**cls.CONFIGS[name], max_shape=max_shape, num_classes=num_classes)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {
+            "hidden_channels": self.hidden_channels,
+            "num_layers": len(self.convs),
+            "heads": self.path_bias.heads,
+            "max_shape": list(self.decoder.max_shape),
+            "num_classes": self.num_classes,
+            "layer_norm": isinstance(self.norm, nn.LayerNorm),
+        }
+
+    @property
+    def transform(self) -> BaseTransform:
+        shortest_paths = AddShortestPathEncoding(self.path_bias.cutoff)
+        return Compose([RequireAcyclic(), AddDegreeEncoding(), shortest_paths])
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        nn.init.trunc_normal_(self.op_embedding.weight, std=self.hidden_channels**-0.5)
+        for module in (self.shape_encoding, self.centrality_encoding, self.path_bias, *self.convs):
+            module.reset_parameters()
+        if isinstance(self.norm, nn.LayerNorm):
+            self.norm.reset_parameters()
+        self.decoder.reset_parameters()
+
+    def embed(self, data: Data, shapes: Sequence[Shape | None]) -> Tensor:
+        r"""Embeds the nodes of a graph or batch, whose parameters have the given shapes."""
+        _require(data, "in_degree", "out_degree", "input_distance", "spd")
+        x = self.op_embedding(data.x.view(-1)) + self.shape_encoding(shapes)
+        x = x + self.centrality_encoding(data.in_degree, data.out_degree, data.input_distance)
+        batch = data.batch if isinstance(data, Batch) else None
+        attn_bias = self.path_bias(data.spd, batch)
+        for conv in self.convs:
+            x = conv(x, batch, attn_bias)
+        return self.norm(x)
+
+
+def _require(data: Data, *names: str) -> None:
+    missing = [name for name in names if name not in data]
+    if missing:
+        raise GraphError(
+            f"The graph lacks {', '.join(missing)}. Build it by `pyg_ghn.graph.from_module` and "
+            "apply the GHN's `transform`."
+        )

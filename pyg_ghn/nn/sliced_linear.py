@@ -1,0 +1,96 @@
+r"""A linear layer of which each group of rows needs a part of the outputs only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Group = tuple[int, tuple[slice, ...]]
+
+
+def sliced_linear(
+    rows: Tensor, scales: Tensor, weight: Tensor, bias: Tensor, groups: Sequence[Group]
+) -> tuple[Tensor, ...]:
+    r"""Applies to each group of rows its own slice of one linear layer, whose outputs form an
+    array of several dimensions:
+
+    .. math::
+        \mathbf{Y}_g = \mathbf{X}_g \mathbf{W}[\textrm{slices}_g]^{\top} +
+        \mathbf{s}_g \, \mathbf{b}[\textrm{slices}_g]^{\top}
+
+    The decoder's weights are the largest of a GHN. Indexing them for each group would copy them in
+    the forward pass, and allocate, clear and add a gradient of full size for each group in the
+    backward pass. Here the slices are read in place, and all groups add to one gradient.
+
+    Args:
+        rows (Tensor): The inputs of all groups, :math:`(R, d)`.
+        scales (Tensor): The factor of the bias in each row, :math:`(R)`; takes no gradient.
+        weight (Tensor): The weight, :math:`(n_1, \ldots, n_k, d)`.
+        bias (Tensor): The bias, :math:`(n_1, \ldots, n_k)`.
+        groups (list): For each group its number of rows, and slices of the output dimensions.
+
+    Returns:
+        For each group a contiguous tensor :math:`(R_g, m_1, \ldots, m_k)`, the sizes being those
+        of its slices.
+    """
+    if torch.is_autocast_enabled(rows.device.type):
+        dtype = torch.get_autocast_dtype(rows.device.type)
+        rows, scales, weight, bias = (t.to(dtype) for t in (rows, scales, weight, bias))
+    return _SlicedLinear.apply(rows, scales, weight, bias, groups)
+
+
+class _SlicedLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        scales: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        groups: Sequence[Group],
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(rows, scales, weight)
+        ctx.groups = groups
+        counts = [count for count, _ in groups]
+        outs = []
+        for x, s, (_, index) in zip(rows.split(counts), scales.split(counts), groups, strict=True):
+            part = weight[index]
+            out = x.new_empty(len(x), *part.shape[:-1])
+            torch.mul(s.view(-1, *[1] * bias.dim()), bias[index], out=out)
+            sizes = [size for size in part.shape[:-1] if size > 1] or [1]
+            _add_product(out.view(-1, *sizes), x, part.view(*sizes, -1))
+            outs.append(out)
+        return tuple(outs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rows, scales, weight = ctx.saved_tensors
+        grad_rows = torch.empty_like(rows)
+        grad_weight = torch.zeros_like(weight)
+        grad_bias = torch.zeros_like(weight[..., 0])
+        counts = [count for count, _ in ctx.groups]
+        parts = zip(
+            grads, rows.split(counts), scales.split(counts), grad_rows.split(counts), ctx.groups,
+            strict=True,
+        )  # fmt: skip
+        for grad, x, s, grad_x, (count, index) in parts:
+            part = weight[index]
+            grad = grad.reshape(count, -1)
+            torch.mm(grad, part.reshape(-1, part.size(-1)), out=grad_x)
+            grad_weight[index] += (grad.t() @ x).view(part.shape)
+            grad_bias[index] += (s @ grad).view(part.shape[:-1])
+        return grad_rows, None, grad_weight, grad_bias, None
+
+
+def _add_product(out: Tensor, rows: Tensor, weight: Tensor) -> None:
+    """Adds rows (R, d) times weight (..., m, d) to out (R, ..., m), with no copy of the weight."""
+    if weight.dim() == 2:
+        out.addmm_(rows, weight.t())
+    elif weight.dim() == 3:
+        out.transpose(0, 1).baddbmm_(rows.expand(len(weight), -1, -1), weight.transpose(1, 2))
+    else:
+        for k, part in enumerate(weight):
+            _add_product(out[:, k], rows, part)

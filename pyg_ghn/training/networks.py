@@ -1,0 +1,97 @@
+r"""The stream of training networks: sampled afresh, kept for reuse, reproducible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+from torch_geometric.data import Data
+
+from pyg_ghn.architectures import draw_width, network_from_args, sample_net_args
+from pyg_ghn.graph import from_module
+
+
+class TrainingNetwork(NamedTuple):
+    """A skeleton on the meta device, its graph with encodings, and what it was built from."""
+
+    model: nn.Module
+    data: Data
+    net_args: dict[str, Any]
+
+
+class NetworkStream:
+    r"""Meta-batches of architectures, a function of the seed, the rank and the step alone.
+
+    Network :math:`i` of a stream is drawn with the seed :math:`(seed, rank, i)`. A meta-batch holds
+    :obj:`fresh` networks that were never used before, the others come from the :obj:`pool_size`
+    latest ones, which stay built: building a network and its graph takes longer than a GHN's
+    forward pass. A resumed run sees the same networks.
+
+    Args:
+        transform (callable): Adds the encodings that the GHN needs.
+        num_classes (int): Outputs of the networks.
+        input_size (tuple): Size of one image.
+        size (int): Networks in a meta-batch.
+        split (str): Split of DeepNets-1M to draw from. (default: :obj:`"train"`)
+        fresh (int): New networks in a meta-batch. (default: :obj:`1`)
+        pool_size (int): Networks kept for reuse. (default: :obj:`256`)
+        max_cells (int, optional): Only networks with up to so many cells. (default: :obj:`None`)
+        channels (list, optional): Widths to draw from. (default: :obj:`None`)
+        seed (int): Seed. (default: :obj:`0`)
+        rank (int): Rank of this process. (default: :obj:`0`)
+    """
+
+    def __init__(
+        self,
+        transform: Callable[[Data], Data],
+        num_classes: int,
+        input_size: tuple[int, int, int],
+        size: int,
+        split: str = "train",
+        fresh: int = 1,
+        pool_size: int = 256,
+        max_cells: int | None = None,
+        channels: list[int] | None = None,
+        seed: int = 0,
+        rank: int = 0,
+    ):
+        self.transform = transform
+        self.num_classes = num_classes
+        self.input_size = input_size
+        self.size = size
+        self.split = split
+        self.fresh = fresh
+        self.pool_size = pool_size
+        self.max_cells = max_cells
+        self.channels = channels
+        self.seed = (seed, rank)
+        self._pool: dict[int, TrainingNetwork] = {}
+
+    def meta_batch(self, step: int) -> list[TrainingNetwork]:
+        """The networks of a step."""
+        newest = self.pool_size + step * self.fresh  # networks seen before this step
+        rng = np.random.default_rng((*self.seed, 1, step))
+        reused = rng.integers(newest - self.pool_size, newest, self.size - self.fresh)
+        indices = [*reused.tolist(), *range(newest, newest + self.fresh)]
+        batch = [self._network(index) for index in indices]
+        for index in [i for i in self._pool if i < newest + self.fresh - self.pool_size]:
+            del self._pool[index]
+        return batch
+
+    def _network(self, index: int) -> TrainingNetwork:
+        if index not in self._pool:
+            self._pool[index] = self._build(np.random.default_rng((*self.seed, 0, index)))
+        return self._pool[index]
+
+    def _build(self, rng: np.random.Generator) -> TrainingNetwork:
+        net_args = sample_net_args(self.split, rng)
+        while self.max_cells is not None and net_args["n_cells"] > self.max_cells:
+            net_args = sample_net_args(self.split, rng)
+        net_args |= draw_width(net_args, rng)
+        if self.channels is not None:
+            net_args |= {"C": int(rng.choice(self.channels)), "fc_dim": 64}
+        model = network_from_args(net_args, self.num_classes, self.input_size, device="meta")
+        data = self.transform(from_module(model, self.input_size))
+        return TrainingNetwork(model, data, net_args)

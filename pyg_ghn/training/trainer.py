@@ -1,0 +1,277 @@
+r"""Meta-training of a GHN-3."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch_geometric.data import Batch
+from tqdm import tqdm
+
+from pyg_ghn._files import atomic_path
+from pyg_ghn._version import versions
+from pyg_ghn.checkpoint import save_pretrained
+from pyg_ghn.errors import CheckpointError, DivergedError
+from pyg_ghn.images import get_image_data
+from pyg_ghn.nn import GHN3
+from pyg_ghn.training.config import TrainConfig
+from pyg_ghn.training.log import RunLog
+from pyg_ghn.training.loss import meta_loss
+from pyg_ghn.training.networks import NetworkStream, TrainingNetwork
+
+MAX_SKIPPED_STEPS = 20
+
+
+def train(config: TrainConfig) -> Path:
+    r"""Meta-trains a :class:`~pyg_ghn.nn.GHN3`, as in Section 5 of the
+    `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
+    <https://arxiv.org/abs/2303.04143>`_ paper.
+
+    A run that was interrupted goes on from its last checkpoint when it is started again with the
+    same :obj:`config.out`. Under :obj:`torchrun` or :obj:`accelerate launch` every process takes
+    its share of the meta-batch; see :func:`~pyg_ghn.training.launch` to start processes from here.
+
+    Args:
+        config (TrainConfig): The configuration.
+
+    Returns:
+        The written GHN, ``<out>/model.safetensors``. Beside it lie ``config.json``, ``log.jsonl``
+        and ``checkpoint.pt``.
+
+    Raises:
+        DivergedError: If the loss was not finite for 20 steps in a row.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    trainer = MetaTrainer(config)
+    trainer.resume()
+    return trainer.fit()
+
+
+class MetaTrainer:
+    r"""One process of a meta-training run.
+
+    Args:
+        config (TrainConfig): The configuration.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.out = Path(config.out)
+        self.accelerator = Accelerator(
+            mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available()
+        )
+        set_seed(config.seed)
+        self.images = get_image_data(config.images, root=config.image_root)
+        ghn = GHN3(
+            hidden_channels=config.hidden_channels,
+            num_layers=config.num_layers,
+            heads=config.heads,
+            max_shape=tuple(config.max_shape),
+            num_classes=self.images.num_classes,
+        )
+        optimizer = torch.optim.AdamW(
+            ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        self.ghn, self.optimizer = self.accelerator.prepare(ghn, optimizer)
+        self.stream = NetworkStream(
+            ghn.transform,
+            self.images.num_classes,
+            self.images.input_size,
+            config.meta_batch_size // self.accelerator.num_processes,
+            split=config.split,
+            fresh=config.fresh,
+            pool_size=config.pool_size,
+            max_cells=config.max_cells,
+            channels=config.channels,
+            seed=config.seed,
+            rank=self.accelerator.process_index,
+        )
+        self.log = RunLog(self.out, enabled=self.accelerator.is_main_process)
+        self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, in [0, 1]."""
+        steps = self.steps_done / self.config.steps if self.config.steps else 0.0
+        minutes = self.seconds_done / 60 / self.config.minutes if self.config.minutes else 0.0
+        return min(1.0, max(steps, minutes))
+
+    def fit(self) -> Path:
+        """Trains to the end and returns the written GHN."""
+        config = self.config
+        self.log.write_config({**asdict(config), "versions": versions()})
+        bar = tqdm(
+            total=100,
+            initial=round(100 * self.progress),
+            unit="%",
+            desc="meta-training",
+            disable=not self.accelerator.is_local_main_process,
+            mininterval=1,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}",
+        )
+        with bar:
+            while self.progress < 1:
+                start = time.perf_counter()
+                self.log.add(**self.step())
+                self._advance(time.perf_counter() - start)
+                if self.steps_done % config.log_every == 0 or self.progress >= 1:
+                    line = self.log.flush(self.steps_done, lr=self._lr(), seconds=self.seconds_done)
+                    bar.set_postfix_str(line, refresh=False)
+                if self.steps_done % config.save_every == 0:
+                    self.save()
+                bar.update(100 * self.progress - bar.n)
+        self.save()
+        return self.out / "model.safetensors"
+
+    def step(self) -> dict[str, float]:
+        """One optimizer step over a meta-batch; returns what the log gets."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr()
+        device = self.accelerator.device
+        networks = self.stream.meta_batch(self.steps_done)
+        self._seed_step()
+        images, labels = self.images.train.sample(self.config.batch_size, device=device)
+        with self.accelerator.autocast():
+            predictions = self.ghn(Batch.from_data_list([n.data for n in networks]).to(device))
+        losses, accuracies, gradients = [], [], []
+        for network, params in zip(networks, predictions, strict=True):
+            loss, accuracy, gradient = self._loss_and_gradient(network, params, images, labels)
+            losses.append(loss)
+            accuracies.append(accuracy)
+            gradients.append(gradient)
+        losses, accuracies = torch.stack(losses), torch.stack(accuracies)
+        finite = losses.isfinite()
+        self._backward(predictions, gradients, finite)
+        norm = self._update(finite, networks)
+        return {
+            "loss": torch.where(finite, losses, 0).sum() / finite.sum().clamp(min=1),
+            "accuracy": accuracies.mean(),
+            "grad_norm": norm,
+            "skipped_networks": (~finite).sum(),
+        }
+
+    def _loss_and_gradient(
+        self, network: TrainingNetwork, params: dict[str, Tensor], images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Back-propagates one network only, so that memory holds one network's activations."""
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        with self.accelerator.autocast():
+            loss, accuracy = meta_loss(
+                network.model,
+                leaves,
+                images,
+                labels,
+                self.config.gamma,
+                self.config.label_smoothing,
+            )
+        gradient = torch.autograd.grad(
+            self._scaled(loss), list(leaves.values()), allow_unused=True, materialize_grads=True
+        )
+        if self.config.network_clip is not None:
+            limit = self._scaled(loss.new_tensor(self.config.network_clip))
+            shrink = (limit / get_total_norm(gradient)).clamp(max=1)
+            gradient = [g * shrink for g in gradient]
+        return loss.detach(), accuracy, list(gradient)
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        scaler = self.accelerator.scaler
+        return loss if scaler is None else scaler.scale(loss)
+
+    def _backward(
+        self, predictions: list[dict[str, Tensor]], gradients: list[list[Tensor]], finite: Tensor
+    ) -> None:
+        """From the predicted parameters on into the GHN; a skipped network counts as zero.
+
+        All processes must come here, whatever their losses were, or their gradient sums wait for
+        each other for ever.
+        """
+        outputs = [p for params in predictions for p in params.values()]
+        incoming = [
+            torch.where(ok, g, 0) / len(predictions)
+            for ok, per_network in zip(finite, gradients, strict=True)
+            for g in per_network
+        ]
+        torch.autograd.backward(outputs, incoming)
+
+    def _update(self, finite: Tensor, networks: list[TrainingNetwork]) -> Tensor:
+        norm = self.accelerator.clip_grad_norm_(self.ghn.parameters(), self.config.clip)
+        any_finite = self.accelerator.reduce(finite.any().float(), reduction="sum") > 0
+        if any_finite & norm.isfinite():
+            self.optimizer.step()
+            self.skipped_in_a_row = 0
+        else:
+            self.skipped_in_a_row += 1
+        self.optimizer.zero_grad()
+        if self.skipped_in_a_row >= MAX_SKIPPED_STEPS:
+            genotypes = "\n".join(json.dumps(n.net_args) for n in networks)
+            raise DivergedError(
+                f"The loss or its gradient was not finite in {MAX_SKIPPED_STEPS} steps in a row, "
+                f"the last at step {self.steps_done}. Lower lr or clip, or go on from the last "
+                f"checkpoint in {self.out}. The architectures of the last step were:\n{genotypes}"
+            )
+        return norm
+
+    def _advance(self, seconds: float) -> None:
+        """Counts the step; all processes agree on the time, so that all stop together."""
+        seconds = torch.tensor(seconds, device=self.accelerator.device)
+        self.seconds_done += float(self.accelerator.reduce(seconds, reduction="mean"))
+        self.steps_done += 1
+
+    def _lr(self) -> float:
+        """Linear warm-up, then half a cosine to zero."""
+        progress, warmup = self.progress, self.config.warmup
+        if progress < warmup:
+            return self.config.lr * max(progress / warmup, 0.01)
+        cosine = math.cos(math.pi * (progress - warmup) / (1 - warmup))
+        return self.config.lr * 0.5 * (1 + cosine)
+
+    def _seed_step(self) -> None:
+        """Images and dropout are functions of seed, rank and step: a resumed run sees the same."""
+        key = (self.config.seed, self.accelerator.process_index, 2, self.steps_done)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def save(self) -> None:
+        """Writes the GHN and all that a later run needs to go on."""
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        ghn = self.accelerator.unwrap_model(self.ghn)
+        training = json.dumps({**asdict(self.config), "steps_done": self.steps_done})
+        metadata = {"training": training, **versions()}
+        state = {
+            "state_dict": ghn.state_dict(),
+            "config": ghn.config,
+            "optimizer": self.optimizer.state_dict(),
+            "steps_done": self.steps_done,
+            "seconds_done": self.seconds_done,
+        }
+        with atomic_path(self.out / "checkpoint.pt") as path:
+            torch.save(state, path)
+        save_pretrained(ghn, self.out / "model.safetensors", metadata=metadata)
+
+    def resume(self) -> None:
+        """Goes on from ``<out>/checkpoint.pt`` if there is one."""
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return
+        state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device)
+        ghn = self.accelerator.unwrap_model(self.ghn)
+        if state["config"] != ghn.config:
+            raise CheckpointError(
+                f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
+                "choose another folder `out`, or delete the checkpoint to start anew."
+            )
+        ghn.load_state_dict(state["state_dict"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from pyg_ghn.checkpoint import from_pretrained
+from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
+
+# The golden graphs leave out the kernels of pooling; 2 and 3 have the same embedding.
+POOLING = {"max_pool": (1, 1, 3, 3), "avg_pool": (1, 1, 2, 2)}
+
+
+@pytest.fixture(scope="session")
+def ghn():
+    """A GHN-3 with 16 channels, 2 layers and 10 classes, with random parameters."""
+    folder = Path(__file__).parents[1] / "golden" / "predictions"
+    return from_pretrained(folder / "ghn3_tiny.pt")
+
+
+@pytest.fixture(scope="session")
+def golden_graph(golden, ghn):
+    """Gives a torchvision network with 10 classes, encoded, and its golden parameters."""
+
+    def read(name):
+        graph = golden(f"torchvision/{name}")
+        graph = graph.get("eval", graph)
+        params = golden(f"predictions/pred_ghn3_tiny/{name}")["params"]
+        names, shapes, bias_names = [], [], []
+        for op, param, shape in graph["nodes"]:
+            shape = params[param]["shape"] if param in params else shape
+            bias = param and param.removesuffix("weight") + "bias"
+            names.append(param)
+            shapes.append(POOLING.get(op) or (tuple(shape) if shape else None))
+            bias_names.append(bias if op in ("bn", "ln") and bias in params else None)
+        data = Data(
+            x=torch.tensor([[PRIMITIVE_INDEX[op]] for op, _, _ in graph["nodes"]]),
+            edge_index=torch.tensor(graph["edges"]).t().contiguous(),
+            param_name=names,
+            param_shape=shapes,
+            bias_name=bias_names,
+        )
+        return ghn.transform(data), params
+
+    return read
+
+
+@pytest.fixture
+def make_graph(ghn):
+    """Makes a chain of nodes (op, name, shape[, bias name]), encoded; the input comes first."""
+
+    def make(*nodes):
+        nodes = [("input", None, None), *nodes]
+        ends = torch.arange(len(nodes))
+        data = Data(
+            x=torch.tensor([[PRIMITIVE_INDEX[node[0]]] for node in nodes]),
+            edge_index=torch.stack([ends[:-1], ends[1:]]),
+            param_name=[node[1] for node in nodes],
+            param_shape=[node[2] for node in nodes],
+            bias_name=[node[3] if len(node) > 3 else None for node in nodes],
+        )
+        return ghn.transform(data)
+
+    return make

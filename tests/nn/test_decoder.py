@@ -1,0 +1,156 @@
+from math import ceil, prod
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pyg_ghn.nn import ParameterDecoder
+from pyg_ghn.nn.targets import Kind, Target
+
+CHANNELS, CLASSES = 4, 6
+MAX_SHAPES = [(4, 4, 7, 7), (6, 4, 8, 8), (4, 6, 5, 5)]
+CASES = [
+    (Kind.SCALE, (3,)),
+    (Kind.SCALE, (9,)),
+    (Kind.SCALE, (3, 5)),  # a norm over several dimensions
+    (Kind.BIAS, (4,)),
+    (Kind.BIAS, (12,)),
+    (Kind.CLASS_BIAS, (6,)),
+    (Kind.KERNEL, (4, 4, 1, 1)),
+    (Kind.KERNEL, (8, 12, 1, 1)),
+    (Kind.KERNEL, (7, 9)),
+    (Kind.KERNEL, (3, 2, 3, 3)),
+    (Kind.KERNEL, (5, 1, 2, 2)),
+    (Kind.KERNEL, (1, 1, 4, 4)),
+    (Kind.KERNEL, (1, 4, 3, 3)),
+    (Kind.KERNEL, (9, 5, 1, 7)),
+    (Kind.KERNEL, (2, 9, 7, 1)),
+    (Kind.KERNEL, (4, 3, 5)),
+    (Kind.KERNEL, (1, 4, 3)),
+    (Kind.KERNEL, (2, 3, 11, 11)),
+    (Kind.KERNEL, (2, 3, 9, 2)),
+    (Kind.CLASS_KERNEL, (6, 3)),
+    (Kind.CLASS_KERNEL, (6, 11, 1, 1)),
+    (Kind.POSITION, (1, 9, 8)),
+    (Kind.POSITION, (1, 100, 3)),
+    (Kind.POSITION, (1, 5, 6, 6)),
+    (Kind.POSITION, (20, 3)),
+]
+# Each for several nodes, so that no ReLU is off for all of them.
+TARGETS = [
+    Target(f"p{i}.{node}", node, shape, kind)
+    for i, (kind, shape) in enumerate(CASES)
+    for node in {i % 7, (i + 2) % 7, (i + 3) % 7}
+]
+
+
+def reference(decoder, h, kind, shape):
+    """One parameter, step by step."""
+    c_out, c_in, size, _ = decoder.max_shape
+    if kind in (Kind.SCALE, Kind.BIAS, Kind.CLASS_BIAS):
+        weight, bias = decoder.vector(h).chunk(2)
+        if kind is Kind.CLASS_BIAS:
+            bias = decoder.class_bias(bias.relu())
+        value = 2 * torch.sigmoid(weight / 2) if kind is Kind.SCALE else torch.tanh(bias / 5)
+        return value.repeat(ceil(prod(shape) / len(value)))[: prod(shape)].view(shape)
+    out, in_, height, width = (*shape, *(1,) * (4 - len(shape)))
+    if kind is Kind.POSITION and len(shape) == 3:
+        side = int(shape[1] ** 0.5)
+        out, in_, height, width = 1, shape[2], side, side
+    h_slice, w_slice = (
+        slice(size // 2 - k // 2, size // 2 + ceil(k / 2))
+        for k in (min(height, size), min(width, size))
+    )
+    features = decoder.position(h).relu().view(-1, size, size)[:, h_slice, w_slice]
+    maps = decoder.kernel(features.permute(1, 2, 0)).unflatten(-1, (c_out, c_in))
+    maps = maps.permute(2, 3, 0, 1)
+    if kind is Kind.CLASS_KERNEL:
+        maps = decoder.class_kernel(maps[:, :, 0, 0].t().relu()).t()[:, :, None, None]
+    if maps.shape[2:] != (height, width):
+        maps = F.interpolate(maps, (height, width), mode="bilinear")
+    maps = maps.repeat(ceil(out / maps.size(0)), ceil(in_ / maps.size(1)), 1, 1)[:out, :in_]
+    if kind is Kind.POSITION:
+        return maps.flatten(2)[0].t()[None] if len(shape) == 3 else maps.view(shape)
+    halved = (len(shape) > 2 and shape[1] == 1) or (len(shape) == 4 and shape[2] < shape[3])
+    return (maps * ((1 if halved else 2) / prod(shape[1:])) ** 0.5).view(shape)
+
+
+@pytest.fixture(params=MAX_SHAPES, ids=str)
+def decoder(request):
+    return ParameterDecoder(CHANNELS, request.param, CLASSES).double()
+
+
+@pytest.fixture
+def x():
+    return torch.randn(7, CHANNELS, dtype=torch.float64, requires_grad=True)
+
+
+def test_against_one_parameter_at_a_time(decoder, x):
+    params = decoder(x, TARGETS)
+    expected = [reference(decoder, x[t.node], t.kind, t.shape) for t in TARGETS]
+    for target, param, value in zip(TARGETS, params, expected, strict=True):
+        assert param.shape == target.shape, target
+        assert param.is_contiguous(), target
+        assert torch.allclose(param, value, atol=1e-12), target
+
+
+def test_gradients_against_one_parameter_at_a_time(decoder, x):
+    params = decoder(x, TARGETS)
+    expected = [reference(decoder, x[t.node], t.kind, t.shape) for t in TARGETS]
+    weights = [torch.randn_like(p) for p in params]
+    leaves = [x, *decoder.parameters()]
+    grads, expected_grads = (
+        torch.autograd.grad([(p * w).sum() for p, w in zip(ps, weights, strict=True)], leaves)
+        for ps in (params, expected)
+    )
+    for grad, value in zip(grads, expected_grads, strict=True):
+        assert value.any() and torch.allclose(grad, value, atol=1e-10)
+
+
+def test_any_subset_gives_the_same(decoder, x):
+    params = decoder(x, TARGETS)
+    for target, param in zip(TARGETS, params, strict=True):
+        (alone,) = decoder(x, [target])
+        assert torch.allclose(alone, param, atol=1e-12), target
+
+
+def test_parameters_do_not_overlap(decoder, x):
+    with torch.no_grad():
+        params = decoder(x, TARGETS)
+        before = [p.clone() for p in params]
+        for param in params:
+            param.zero_()
+        for param, value in zip(params, before, strict=True):
+            param.copy_(value)
+    assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
+
+
+def test_nothing_to_decode(decoder, x):
+    assert decoder(x, []) == []
+
+
+def test_class_token_is_drawn(decoder, x):
+    target = Target("p", 0, (1, 5, 8), Kind.POSITION)
+    first, second = decoder(x, [target])[0], decoder(x, [target])[0]
+    assert torch.equal(first[0, 1:], second[0, 1:]) and not torch.equal(first[0, 0], second[0, 0])
+
+
+def test_initialization():
+    decoder = ParameterDecoder(16, (16, 16, 7, 7), 10)
+    for linear in (decoder.kernel[2], decoder.vector[2], decoder.class_kernel):
+        assert not linear.bias.any()
+        bound = linear.in_features**-0.5 / 5
+        assert bound * 0.9 < linear.weight.abs().max() <= bound
+    before = decoder.position.weight.clone()
+    decoder.reset_parameters()
+    assert not torch.equal(decoder.position.weight, before) and not decoder.vector[2].bias.any()
+
+
+def test_max_shape_must_be_square():
+    with pytest.raises(ValueError, match="square"):
+        ParameterDecoder(4, (4, 4, 7, 5), 10)
+
+
+def test_repr():
+    decoder = ParameterDecoder(4, (4, 4, 7, 7), 10)
+    assert str(decoder) == "ParameterDecoder(4, max_shape=(4, 4, 7, 7), num_classes=10)"

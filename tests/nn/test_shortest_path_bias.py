@@ -1,0 +1,76 @@
+import pytest
+import torch
+from torch_geometric.data import Batch, Data
+
+from pyg_ghn.nn import ShortestPathBias
+from pyg_ghn.transforms import AddShortestPathEncoding
+
+
+def random_graph(num_nodes, acyclic):
+    edges = torch.randint(num_nodes, (2 * num_nodes, 2))
+    if acyclic:
+        edges = edges.sort(dim=1).values
+    return AddShortestPathEncoding()(Data(edge_index=edges.t(), num_nodes=num_nodes))
+
+
+def direct(bias, spd, num_nodes):
+    """phi of every pair of nodes, as in the paper."""
+    lengths = spd.view(num_nodes, num_nodes).long()
+    pairs = [bias.distance(lengths + 2), bias.distance(lengths.t() + 2)]
+    return bias.phi(torch.cat(pairs, dim=-1)).permute(2, 0, 1)[None]
+
+
+@pytest.mark.parametrize("acyclic", [True, False])
+def test_table_equals_phi_of_each_pair(acyclic):
+    bias = ShortestPathBias(heads=4, channels=8)
+    data = random_graph(30, acyclic)
+    (out,) = bias(data.spd)
+    expected = direct(bias, data.spd, 30)
+    assert out.shape == (1, 4, 30, 30)
+    assert torch.allclose(out, expected, atol=1e-6)
+
+    weights = torch.randn_like(out)
+    grads = [
+        torch.autograd.grad((b * weights).sum(), list(bias.parameters())) for b in (out, expected)
+    ]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*grads, strict=True))
+
+
+def test_batch_equals_single_graphs():
+    bias = ShortestPathBias(heads=2, channels=8)
+    graphs = [random_graph(n, True) for n in (5, 1, 12)]
+    batch = Batch.from_data_list(graphs)
+    for out, graph in zip(bias(batch.spd, batch.batch), graphs, strict=True):
+        assert torch.allclose(out, bias(graph.spd)[0], atol=1e-6)
+
+
+def test_lengths_beyond_the_cutoff_are_no_path():
+    bias = ShortestPathBias(heads=2, channels=8, cutoff=3)
+    out = bias(torch.tensor([0, 4, 200, 0]).short())[0]
+    assert torch.equal(out, bias(torch.zeros(4, dtype=torch.short))[0])
+
+
+@pytest.mark.parametrize("cutoff", [0, 255])
+def test_cutoff_beyond_the_table(cutoff):
+    with pytest.raises(ValueError, match="between 1 and 254"):
+        ShortestPathBias(2, 8, cutoff)
+
+
+def test_largest_cutoff():
+    bias = ShortestPathBias(2, 8, cutoff=254)
+    assert bias(torch.tensor([0, 254, 0, 0]).short())[0].isfinite().all()
+
+
+@pytest.mark.parametrize("batch", [None, torch.tensor([0, 0, 1])])
+def test_lengths_that_do_not_fit(batch):
+    with pytest.raises(ValueError, match="8 path lengths do not fit"):
+        ShortestPathBias(2, 8)(torch.zeros(8, dtype=torch.short), batch)
+
+
+def test_reset_and_repr():
+    bias = ShortestPathBias(2, 64)
+    before = [p.clone() for p in bias.parameters()]
+    bias.reset_parameters()
+    assert not any(torch.equal(a, b) for a, b in zip(bias.parameters(), before, strict=True))
+    assert bias.distance.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
+    assert str(bias) == "ShortestPathBias(64, heads=2, cutoff=50)"

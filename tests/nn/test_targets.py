@@ -1,0 +1,85 @@
+import pytest
+
+from pyg_ghn.errors import DecodeError
+from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
+from pyg_ghn.nn.targets import Kind, Target, collect_targets
+
+
+def collect(*nodes, start=0):
+    """Targets of nodes (op, name, shape[, bias name]) for 10 classes."""
+    return collect_targets(
+        range(start, start + len(nodes)),
+        [PRIMITIVE_INDEX[node[0]] for node in nodes],
+        [node[1] for node in nodes],
+        [node[2] for node in nodes],
+        [node[3] if len(node) > 3 else None for node in nodes],
+        num_classes=10,
+    )
+
+
+def test_kinds():
+    assert collect(
+        ("input", None, None),
+        ("conv", "a.weight", (8, 3, 3, 3)),
+        ("bias", "a.bias", (8,)),
+        ("max_pool", None, (1, 1, 2, 2)),
+        ("bn", "n.weight", (8,), "n.bias"),
+        ("sep_conv", "c.weight", (8, 1, 3, 3)),
+        ("pos_enc", "p", (1, 5, 8)),
+        ("ln", "l.weight", (8,)),
+        ("conv", "v", (8,)),
+        ("glob_avg", None, None),
+        start=100,
+    ) == [
+        Target("a.weight", 101, (8, 3, 3, 3), Kind.KERNEL),
+        Target("a.bias", 102, (8,), Kind.BIAS),
+        Target("n.weight", 104, (8,), Kind.SCALE),
+        Target("n.bias", 104, (8,), Kind.BIAS),
+        Target("c.weight", 105, (8, 1, 3, 3), Kind.KERNEL),
+        Target("p", 106, (1, 5, 8), Kind.POSITION),
+        Target("l.weight", 107, (8,), Kind.SCALE),
+        Target("v", 108, (8,), Kind.SCALE),
+    ]
+
+
+@pytest.mark.parametrize("shape", [(10, 8), (10, 8, 1, 1), (10, 8, 1)])
+def test_classification_layer(shape):
+    head = ("conv", "h.weight", shape), ("bias", "h.bias", (10,))
+    kinds = [t.kind for t in collect(("input", None, None), *head, *head)]
+    assert kinds == [Kind.KERNEL, Kind.BIAS, Kind.CLASS_KERNEL, Kind.CLASS_BIAS]
+
+
+@pytest.mark.parametrize(
+    "weight, bias",
+    [
+        (("conv", "h.weight", (9, 8)), ("bias", "h.bias", (9,))),
+        (("conv", "h.weight", (10, 8, 3, 3)), ("bias", "h.bias", (10,))),
+        (("sep_conv", "h.weight", (10, 8)), ("bias", "h.bias", (10,))),
+        (("conv", "h.weight", (10, 8)), ("glob_avg", None, None)),
+        (("bias", "x.bias", (10,)), ("conv", "h.weight", (10, 8))),
+    ],
+)
+def test_other_last_layers_are_ordinary(weight, bias):
+    kinds = {t.kind for t in collect(("input", None, None), weight, bias)}
+    assert kinds <= {Kind.KERNEL, Kind.BIAS}
+
+
+def test_a_repeated_use_of_a_classifier_has_no_name():
+    assert collect(("conv", None, (10, 8)), ("bias", "h.bias", (10,))) == [
+        Target("h.bias", 1, (10,), Kind.CLASS_BIAS)
+    ]
+
+
+@pytest.mark.parametrize(
+    "op, shape, reason",
+    [
+        ("conv", (8, 3, 3, 3, 3), r"has shape \(8, 3, 3, 3, 3\), but 1 to 4 dimensions"),
+        ("conv", (), r"has shape \(\), but 1 to 4 dimensions"),
+        ("conv", (0, 8), r"has shape \(0, 8\), which holds nothing"),
+        ("bias", (0,), r"has shape \(0,\), which holds nothing"),
+        ("conv", None, "has no shape"),
+    ],
+)
+def test_parameters_that_cannot_be_decoded(op, shape, reason):
+    with pytest.raises(DecodeError, match=f"'w' {reason}.*set `param_name`"):
+        collect(("input", None, None), (op, "w", shape))

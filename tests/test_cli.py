@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from pyg_ghn.checkpoint import save_pretrained
+from pyg_ghn.cli import main
+from pyg_ghn.nn import GHN3
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    ghn = GHN3(hidden_channels=16, num_layers=1, heads=4, max_shape=(16, 16, 7, 7), num_classes=10)
+    return str(save_pretrained(ghn, tmp_path / "ghn.safetensors"))
+
+
+def test_predict_own_model(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_models.py").write_text(
+        "from torch import nn\n"
+        "def make(width=4):\n"
+        "    return nn.Sequential(nn.Conv2d(3, width, 3), nn.PReLU(), nn.Flatten(), "
+        "nn.Linear(width * 36, 10))\n"
+    )
+    out = tmp_path / "deep" / "own.safetensors"
+    options = [f"--checkpoint={checkpoint}", f"--out={out}", "--input_size=[3,8,8]"]
+    main(["predict", "my_models:make", *options, '--model_args={"width": 6}'])
+    printed = capsys.readouterr().out
+    assert "predicted: 4 of 5 parameters" in printed
+    assert "not predicted: 1.weight (1 values)" in printed
+    state = load_file(out)
+    assert state["0.weight"].shape == (6, 3, 3, 3)
+    assert state["1.weight"].item() == 0.25  # PReLU's own initialization
+
+
+def test_predict_torchvision_model(checkpoint, tmp_path, capsys):
+    out = tmp_path / "net.safetensors"
+    arguments = ["predict", "shufflenet_v2_x0_5", f"--checkpoint={checkpoint}", f"--out={out}"]
+    main([*arguments, '--model_args={"num_classes": 10}'])
+    assert "not predicted" not in capsys.readouterr().out
+    assert load_file(out)["fc.weight"].shape == (10, 1024)
+
+
+def test_train_then_evaluate(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"out: {tmp_path / 'run'}\nhidden_channels: 16\nnum_layers: 1\nheads: 4\n"
+        "max_shape: [16, 16, 7, 7]\nmax_cells: 4\nchannels: [8]\npool_size: 2\n"
+        "meta_batch_size: 1\nbatch_size: 8\nsteps: 2\n"
+    )
+    main(["train", f"--config={config}", "--lr=2e-3"])
+    ghn = tmp_path / "run" / "model.safetensors"
+    assert str(ghn) in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["lr"] == 2e-3
+    out = tmp_path / "results"
+    main(
+        ["evaluate", f"--checkpoint={ghn}", '--splits=["test"]', "--num_networks=2", f"--out={out}"]
+    )
+    assert "RandInit" in capsys.readouterr().out
+    results = json.loads((out / "results.json").read_text())
+    assert results["settings"]["channels"] == 8 and results["images"] == "digits"
+    assert (out / "plot.png").stat().st_size > 10_000 and (out / "table.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["predict", "resnet9000"], "torchvision has no model 'resnet9000'"),
+        (["predict", "no.such:thing"], "Can't find no.such:thing"),
+        (["predict", "resnet18", '--model_args={"depth": 3}'], "does not take the arguments"),
+        (["predict", "resnet18", "--input_size=[3,8]"], "The forward pass of ResNet failed"),
+        (["predict", "resnet18", "--checkpoint=nowhere.pt"], "nowhere.pt"),
+        (["evaluate", '--splits=["hard"]'], "Unknown splits hard"),
+        (["evaluate", "--images=pets"], "Unknown image set 'pets'"),
+        (["train", "--out=x"], "how long to train"),
+    ],
+)
+def test_errors_are_messages(arguments, message, checkpoint):
+    given = any(a.startswith("--checkpoint") for a in arguments) or arguments[0] == "train"
+    with pytest.raises(SystemExit) as stop:
+        main(arguments if given else [*arguments, f"--checkpoint={checkpoint}"])
+    assert message in str(stop.value) and str(stop.value).startswith(f"pyg-ghn {arguments[0]}: ")
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "Meta-train a GHN-3" in capsys.readouterr().out

@@ -1,0 +1,41 @@
+import torch
+
+from pyg_ghn.training import NetworkStream
+
+
+def make_stream(**options):
+    settings = {"size": 3, "fresh": 1, "pool_size": 4, "max_cells": 5, "channels": [8]} | options
+    return NetworkStream(lambda data: data, 10, (3, 8, 8), **settings)
+
+
+def test_stream_is_a_function_of_seed_rank_and_step():
+    first, second = make_stream(), make_stream()
+    expected = [first.meta_batch(step) for step in range(3)][2]
+    found = second.meta_batch(2)
+    assert [n.net_args for n in expected] == [n.net_args for n in found]
+    other_rank = make_stream(rank=1).meta_batch(2)
+    assert [n.net_args for n in other_rank] != [n.net_args for n in found]
+
+
+def test_networks_are_reused_and_replaced():
+    stream = make_stream()
+    seen = [id(n.model) for step in range(12) for n in stream.meta_batch(step)]
+    assert len(set(seen)) < len(seen)
+    assert len(stream._pool) <= 4
+    fresh = [stream.meta_batch(step)[-1].net_args for step in range(12, 18)]
+    assert len({str(net_args) for net_args in fresh}) == 6
+
+
+def test_limits_hold_and_skeletons_take_no_memory():
+    stream = make_stream(size=4, fresh=4)
+    for network in stream.meta_batch(0):
+        assert network.net_args["n_cells"] <= 5 and network.net_args["C"] == 8
+        assert all(p.is_meta for p in network.model.parameters())
+        assert network.data.num_nodes > 10
+
+
+def test_width_is_drawn_as_in_deepnets_by_default():
+    stream = make_stream(channels=None, max_cells=None, size=8, fresh=8)
+    widths = {n.net_args["C"] for step in range(4) for n in stream.meta_batch(step)}
+    assert widths <= {32, 48, 64, 80, 96, 112, 128} and len(widths) > 1
+    assert torch.get_num_threads() == 1

@@ -1,0 +1,100 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyg_ghn.checkpoint import from_pretrained
+from pyg_ghn.errors import DivergedError, GHNError
+from pyg_ghn.training import MetaTrainer, launch, train
+
+
+def read_log(config):
+    lines = (Path(config.out) / "log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_run_leaves_log_configuration_and_ghn(small_config):
+    config = small_config()
+    path = train(config)
+    log = read_log(config)
+    assert [line["step"] for line in log] == [2, 4]
+    for key in ("loss", "accuracy", "grad_norm", "steps_per_second", "skipped_networks", "lr"):
+        assert key in log[0], key
+    assert log[0]["grad_norm"] > 0 and log[-1]["skipped_networks"] == 0
+    written = json.loads((path.parent / "config.json").read_text())
+    assert written["seed"] == 0 and "torch" in written["versions"]
+    ghn = from_pretrained(path)
+    assert ghn.config["hidden_channels"] == 16 and ghn.config["num_classes"] == 10
+
+
+def test_training_moves_the_loss(small_config):
+    # The same networks and images over and over: the loss must fall.
+    config = small_config(steps=40, fresh=0, pool_size=1, log_every=10, lr=3e-3, gamma=0.0)
+    trainer = MetaTrainer(config)
+    trainer._seed_step = lambda: torch.manual_seed(0)
+    trainer.fit()
+    log = read_log(config)
+    assert log[-1]["loss"] < log[0]["loss"] - 0.2
+
+
+def test_resumed_run_equals_an_uninterrupted_one(small_config, tmp_path):
+    whole = train(small_config(out=str(tmp_path / "whole")))
+
+    config = small_config(out=str(tmp_path / "parts"))
+    first = MetaTrainer(config)
+    for _ in range(2):
+        first.step()
+        first._advance(0.0)
+    first.save()
+    parts = train(config)
+
+    a, b = from_pretrained(whole).state_dict(), from_pretrained(parts).state_dict()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, msg=name)
+    assert [line["step"] for line in read_log(config)] == [4]
+
+
+def test_network_with_a_non_finite_loss_is_skipped(small_config, monkeypatch):
+    trainer = MetaTrainer(small_config())
+    calls = iter([float("nan"), 1.0])
+
+    def first_is_nan(model, params, *args):
+        weight = next(calls)
+        return sum(p.sum() for p in params.values()) * weight, torch.tensor(0.5)
+
+    monkeypatch.setattr("pyg_ghn.training.trainer.meta_loss", first_is_nan)
+    before = [p.detach().clone() for p in trainer.ghn.parameters()]
+    result = trainer.step()
+    assert result["skipped_networks"] == 1 and result["loss"].isfinite()
+    assert trainer.skipped_in_a_row == 0
+    assert all(p.isfinite().all() for p in trainer.ghn.parameters())
+    changed = [not torch.equal(a, b) for a, b in zip(before, trainer.ghn.parameters(), strict=True)]
+    assert any(changed)
+
+
+def test_diverged_run_stops_with_its_genotypes(small_config):
+    trainer = MetaTrainer(small_config(steps=100))
+    with torch.no_grad():
+        next(trainer.ghn.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r'20 steps in a row.*(?s:.*)"genotype"'):
+        trainer.fit()
+    assert trainer.steps_done == 19  # the twentieth raised
+
+
+def test_two_processes(small_config):
+    path = launch(small_config(processes=2, steps=2, threads=1))
+    assert from_pretrained(path).num_classes == 10
+
+
+def test_errors(small_config):
+    with pytest.raises(GHNError, match="how long"):
+        small_config(steps=None)
+    with pytest.raises(GHNError, match="shared evenly"):
+        small_config(processes=3)
+    with pytest.raises(GHNError, match="fresh=3"):
+        small_config(fresh=3)
+    with pytest.raises(GHNError, match="another size"):
+        train(small_config())
+        train(replace(small_config(), hidden_channels=32, steps=8))

@@ -1,0 +1,65 @@
+import networkx as nx
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from pyg_ghn.errors import GraphError
+from pyg_ghn.transforms import AddDegreeEncoding
+
+
+def make_data(edges, num_nodes):
+    return Data(edge_index=torch.tensor(edges).view(-1, 2).t(), num_nodes=num_nodes)
+
+
+@pytest.mark.parametrize("num_edges", [0, 15, 60])
+def test_against_networkx(num_edges):
+    edges = torch.randint(30, (num_edges, 2)).tolist()
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(30))
+    graph.add_edges_from((i, j) for i, j in edges if i != j)
+    distances = nx.single_source_shortest_path_length(graph, 0)
+    data = AddDegreeEncoding()(make_data(edges, 30))
+    assert data.in_degree.tolist() == [graph.in_degree(i) for i in range(30)]
+    assert data.out_degree.tolist() == [graph.out_degree(i) for i in range(30)]
+    assert data.input_distance.tolist() == [distances.get(i, 0) for i in range(30)]
+    assert data.in_degree.dtype == data.out_degree.dtype == data.input_distance.dtype == torch.long
+
+
+def test_distance_is_not_cut():
+    data = AddDegreeEncoding()(make_data([[i, i + 1] for i in range(1999)], 2000))
+    assert torch.equal(data.input_distance, torch.arange(2000))
+
+
+def test_duplicated_edges_and_self_loops_do_not_count():
+    data = AddDegreeEncoding()(make_data([[0, 1], [0, 1], [1, 1], [2, 2]], 3))
+    assert data.in_degree.tolist() == [0, 1, 0]
+    assert data.out_degree.tolist() == [1, 0, 0]
+    assert data.input_distance.tolist() == [0, 1, 0]
+
+
+def test_cycle_through_the_input():
+    data = AddDegreeEncoding()(make_data([[0, 1], [1, 2], [2, 0]], 3))
+    assert data.input_distance.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("num_nodes", [0, 1])
+def test_graph_without_edges(num_nodes):
+    data = AddDegreeEncoding()(make_data([], num_nodes))
+    assert data.in_degree.tolist() == data.input_distance.tolist() == [0] * num_nodes
+
+
+def test_attribute_names_and_repr():
+    transform = AddDegreeEncoding(("a", "b", "c"))
+    data = transform(make_data([[0, 1]], 2))
+    assert (data.a.tolist(), data.b.tolist(), data.c.tolist()) == ([0, 1], [1, 0], [0, 1])
+    assert str(transform) == "AddDegreeEncoding(a, b, c)"
+
+
+def test_wrong_number_of_names():
+    with pytest.raises(ValueError, match="three attributes"):
+        AddDegreeEncoding(("a", "b"))
+
+
+def test_missing_edges():
+    with pytest.raises(GraphError, match="edge_index"):
+        AddDegreeEncoding()(Data(x=torch.zeros(3, 1)))
