@@ -195,19 +195,19 @@ class ParameterDecoder(nn.Module):
 
     def _finish(self, job: _Job, rows: Tensor) -> list[Tensor]:
         """Maps of single positions to parameters of full size."""
-        bucket, (out, in_, *kernel) = job.bucket, job.sizes
+        bucket, (out, in_, *window) = job.bucket, job.sizes
         maps = rows.unflatten(0, (-1, *job.window)).permute(0, 3, 4, 1, 2)
         if bucket.kind is Kind.CLASS_KERNEL:
             maps = self.class_kernel(maps.flatten(2).transpose(1, 2).relu()).transpose(1, 2)
             maps = maps[..., None, None] * normalization(Kind.KERNEL, bucket.shape)
-        if job.window != tuple(kernel):
-            resized = F.interpolate(maps.flatten(0, 1), kernel, mode="bilinear")
+        if job.window != tuple(window):
+            resized = F.interpolate(maps.flatten(0, 1), window, mode="bilinear")
             maps = resized.unflatten(0, (-1, maps.size(1)))
         # Tiled one by one: the backward pass then never stacks gradients of full size.
-        tiled = [tile(kernel, (out, in_)) for kernel in maps.contiguous().unbind()]
+        kernels = [tile(kernel, (out, in_)) for kernel in maps.contiguous().unbind()]
         if bucket.kind is Kind.POSITION:
-            tiled = [place_positions(kernel, bucket.shape) for kernel in tiled]
-        return [kernel.contiguous().view(bucket.shape) for kernel in tiled]
+            kernels = [place_positions(kernel, bucket.shape) for kernel in kernels]
+        return [kernel.contiguous().view(bucket.shape) for kernel in kernels]
 
     def __repr__(self) -> str:
         return (
