@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.shapes import SHAPE_ONLY
+from pyg_ghn.graph.shapes import SHAPE_ONLY, to_meta
 
 # Factories that models call without naming a device; their results must live beside the inputs.
 FACTORIES = frozenset(
@@ -103,8 +103,10 @@ class _Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in self.factories and kwargs.get("device") is None:
             return func(*args, **{**kwargs, "device": "meta"})
+        out = self.shortcuts[name](*args, **kwargs) if name in self.shortcuts else NotImplemented
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
         name = _normalized(name)
-        out = self.shortcuts.get(name, func)(*args, **kwargs)
         if name == "setitem":
             self.calls.append(Call(name, args, kwargs, args[0]))
         elif next(tensors(out), None) is not None:
@@ -159,7 +161,7 @@ def _stand_ins(model: nn.Module, on_meta: bool) -> Iterator[dict[int, Tensor]]:
                 )
             keep = not on_meta and isinstance(tensor, nn.Parameter)
             data = tensor.detach()
-            memo[id(tensor)] = data if keep else (_to_meta(data) if on_meta else data.clone())
+            memo[id(tensor)] = data if keep else (to_meta(data) if on_meta else data.clone())
         return memo[id(tensor)]
 
     def swap_attribute(value: Any) -> Any:
@@ -203,15 +205,11 @@ def _preserved_rng(device: torch.device) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
-def _to_meta(tensor: Tensor) -> Tensor:
-    return torch.empty_like(tensor, device="meta", requires_grad=False)
-
-
 def _moved(value: Any, device: torch.device, on_meta: bool) -> Any:
     """Fresh copies of the inputs: a model that works in place must not change the caller's."""
     if isinstance(value, Tensor):
         if on_meta:
-            return _to_meta(value)
+            return to_meta(value)
         return torch.zeros_like(value, device=device) if value.is_meta else value.to(device).clone()
     if isinstance(value, (list, tuple)):
         return type(value)(_moved(v, device, on_meta) for v in value)

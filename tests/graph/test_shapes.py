@@ -1,0 +1,96 @@
+"""Shape-only operations give the shapes and types of the real ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pyg_ghn.graph import from_module
+from pyg_ghn.graph.shapes import SHAPE_ONLY
+
+x = torch.empty(2, 4, 9, 8, device="meta")
+w = torch.empty(6, 4, 3, 3, device="meta")
+half = x.half()
+
+CASES = [
+    (F.relu, (x,), {}),
+    (F.gelu, (x.transpose(1, 2),), {}),
+    (F.softmax, (x,), {"dim": 1}),
+    (F.layer_norm, (x, (8,)), {}),
+    (F.dropout, (x, 0.5), {}),
+    (torch.add, (x, x), {}),
+    (torch.mul, (x, torch.empty(4, 1, 1, device="meta")), {}),
+    (torch.sub, (torch.empty(8, device="meta"), x), {}),
+    (torch.cat, ([x, x[:, :1]],), {"dim": 1}),
+    (torch.cat, ((x, x), -1), {}),
+    (torch.mean, (x, (2, 3)), {}),
+    (torch.mean, (x, -1), {"keepdim": True}),
+    (F.linear, (x, torch.empty(5, 8, device="meta")), {}),
+    (F.conv2d, (x, w), {}),
+    (F.conv2d, (x, w, None, 2, 1), {}),
+    (F.conv2d, (x, w, None, (2, 1), (1, 0), (1, 2)), {}),
+    (F.conv2d, (x, w), {"padding": "same", "dilation": 2}),
+    (F.conv2d, (x, torch.empty(8, 2, 3, 3, device="meta")), {"groups": 2, "padding": "valid"}),
+    (F.adaptive_avg_pool2d, (x, 1), {}),
+    (F.adaptive_avg_pool2d, (x, (3, 2)), {}),
+    (F.scaled_dot_product_attention, (x, x[..., :5, :], x[..., :5, :3]), {}),
+]
+
+
+@pytest.mark.parametrize("function, args, kwargs", CASES, ids=lambda v: getattr(v, "__name__", ""))
+def test_same_shape_and_type(function, args, kwargs):
+    expected = function(*args, **kwargs)
+    found = SHAPE_ONLY[function.__name__](*args, **kwargs)
+    assert found.shape == expected.shape and found.dtype == expected.dtype
+    assert found.is_meta and found is not args[0]
+
+
+@pytest.mark.parametrize(
+    "name, args, kwargs",
+    [
+        ("add", (x, 1.0), {}),
+        ("add", (x, x), {"alpha": 2}),
+        ("mul", (x, half), {}),  # type promotion
+        ("mean", (x,), {}),
+        ("adaptive_avg_pool2d", (x, (None, 2)), {}),
+        ("cat", ([x, half],), {}),
+        ("multi_head_attention_forward", (x, x, x), {"need_weights": True}),
+    ],
+)
+def test_what_is_not_covered_is_left_to_torch(name, args, kwargs):
+    assert SHAPE_ONLY[name](*args, **kwargs) is NotImplemented
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("packed", [False, True])
+def test_recurrent(kind, packed):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = kind(3, 5, num_layers=2, bidirectional=True, batch_first=True)
+
+        def forward(self, x):
+            if packed:
+                x = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 2]), batch_first=True)
+            out, hidden = self.rnn(x)
+            shapes = [out.data.shape if packed else out.shape]
+            shapes += [h.shape for h in (hidden if kind is nn.LSTM else (hidden,))]
+            self.shapes = shapes
+            seen.append(shapes)
+            return out.data if packed else out
+
+    seen = []
+    model = Recurrent()
+    model(torch.ones(2, 4, 3))
+    from_module(model, (4, 3))
+    assert seen[0] == seen[1]
+
+
+def test_in_place_operations_are_not_replaced():
+    class InPlace(nn.Module):
+        def forward(self, x):
+            y = F.relu(x, inplace=True)
+            assert y is x and x.add_(y) is x
+            return y
+
+    assert from_module(InPlace(), (3,)).num_nodes == 1
