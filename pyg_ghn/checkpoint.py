@@ -4,7 +4,6 @@ values are read."""
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 from collections.abc import Iterator
@@ -85,8 +84,6 @@ def save_pretrained(ghn: GHN, path: str | Path, metadata: dict[str, str] | None 
     state = {name: value.detach().contiguous() for name, value in ghn.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(state, temporary, {"format": "pt", **(metadata or {}), "config": config})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
     return path
 
 

@@ -51,7 +51,7 @@ def test_train_then_evaluate(tmp_path, capsys):
     main(["train", f"--config={config}", "--lr=2e-3"])
     ghn = tmp_path / "run" / "model.safetensors"
     assert str(ghn) in capsys.readouterr().out
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["lr"] == 2e-3
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["lr"] == 2e-3
     out = tmp_path / "results"
     main(
         ["evaluate", f"--checkpoint={ghn}", '--splits=["test"]', "--num_networks=2", f"--out={out}"]

@@ -29,7 +29,7 @@ class RunLog:
 
     def write_config(self, config: dict[str, Any]) -> None:
         if self.enabled:
-            (self.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+            (self.out / "training.json").write_text(json.dumps(config, indent=1) + "\n")
 
     def add(self, **values: torch.Tensor) -> None:
         """Adds a step's values; they stay on their device until the line is written."""

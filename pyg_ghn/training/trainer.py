@@ -45,7 +45,7 @@ def train(config: TrainConfig) -> Path:
         config (TrainConfig): The configuration.
 
     Returns:
-        The written GHN, ``<out>/model.safetensors``. Beside it lie ``config.json``, ``log.jsonl``
+        The written GHN, ``<out>/model.safetensors``. Beside it lie ``training.json``, ``log.jsonl``
         and ``checkpoint.pt``.
 
     Raises:

@@ -23,7 +23,7 @@ def test_run_leaves_log_configuration_and_ghn(small_config):
     for key in ("loss", "accuracy", "grad_norm", "steps_per_second", "skipped_networks", "lr"):
         assert key in log[0], key
     assert log[0]["grad_norm"] > 0 and log[-1]["skipped_networks"] == 0
-    written = json.loads((path.parent / "config.json").read_text())
+    written = json.loads((path.parent / "training.json").read_text())
     assert written["seed"] == 0 and "torch" in written["versions"]
     ghn = from_pretrained(path)
     assert ghn.config["hidden_channels"] == 16 and ghn.config["num_classes"] == 10
