@@ -2,14 +2,21 @@ r"""The stream of training networks: sampled afresh, kept for reuse, reproducibl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
 from torch_geometric.data import Data
 
-from pyg_ghn.architectures import draw_width, network_from_args, sample_net_args
+from pyg_ghn.architectures import (
+    draw_width,
+    network_from_args,
+    sample_net_args,
+    split_net_args,
+)
 from pyg_ghn.graph import from_module
 
 
@@ -27,7 +34,8 @@ class NetworkStream:
     Network :math:`i` of a stream is drawn with the seed :math:`(seed, rank, i)`. A meta-batch holds
     :obj:`fresh` networks that were never used before, the others come from the :obj:`pool_size`
     latest ones, which stay built: building a network and its graph takes longer than a GHN's
-    forward pass. A resumed run sees the same networks.
+    forward pass. A resumed run sees the same networks. Architectures of the evaluation splits are
+    never among them.
 
     Args:
         transform (callable): Adds the encodings that the GHN needs.
@@ -87,7 +95,7 @@ class NetworkStream:
 
     def _build(self, rng: np.random.Generator) -> TrainingNetwork:
         net_args = sample_net_args(self.split, rng)
-        while self.max_cells is not None and net_args["n_cells"] > self.max_cells:
+        while self._is_refused(net_args):
             net_args = sample_net_args(self.split, rng)
         net_args |= draw_width(net_args, rng)
         if self.channels is not None:
@@ -95,3 +103,20 @@ class NetworkStream:
         model = network_from_args(net_args, self.num_classes, self.input_size, device="meta")
         data = self.transform(from_module(model, self.input_size))
         return TrainingNetwork(model, data, net_args)
+
+    def _is_refused(self, net_args: dict[str, Any]) -> bool:
+        too_deep = self.max_cells is not None and net_args["n_cells"] > self.max_cells
+        return too_deep or architecture_key(net_args) in evaluation_architectures()
+
+
+def architecture_key(net_args: dict[str, Any]) -> str:
+    """Identifies an architecture, whatever its width."""
+    free = ("C", "fc_dim", "imagenet_stride", "num_nodes", "num_params")
+    return json.dumps({k: v for k, v in net_args.items() if k not in free}, sort_keys=True)
+
+
+@lru_cache(maxsize=1)
+def evaluation_architectures() -> frozenset[str]:
+    """All architectures of the evaluation splits: none of them is ever trained on."""
+    splits = ("val", "test", "deep", "dense", "bnfree")  # wide has the architectures of test
+    return frozenset(architecture_key(args) for split in splits for args in split_net_args(split))

@@ -1,6 +1,8 @@
 import torch
 
+from pyg_ghn.architectures import split_net_args
 from pyg_ghn.training import NetworkStream
+from pyg_ghn.training.networks import evaluation_architectures
 
 
 def make_stream(**options):
@@ -39,3 +41,12 @@ def test_width_is_drawn_as_in_deepnets_by_default():
     widths = {n.net_args["C"] for step in range(4) for n in stream.meta_batch(step)}
     assert widths <= {32, 48, 64, 80, 96, 112, 128} and len(widths) > 1
     assert torch.get_num_threads() == 1
+
+
+def test_evaluation_architectures_are_never_trained_on(monkeypatch):
+    assert len(evaluation_architectures()) > 1200
+    held_out = next(split_net_args("test", 1))
+    draws = iter([held_out, held_out | {"n_cells": held_out["n_cells"] + 1}])
+    monkeypatch.setattr("pyg_ghn.training.networks.sample_net_args", lambda *_: next(draws))
+    network = make_stream(size=1, max_cells=None).meta_batch(0)[0]
+    assert network.net_args["n_cells"] == held_out["n_cells"] + 1
