@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,24 @@ class RunLog:
         for name, value in values.items():
             self._values[name].append(value)
 
-    def flush(self, step: int, **extra: float) -> str:
-        """Writes the line of an interval and returns it in short."""
+    def flush(self, reduce: Callable[[torch.Tensor], torch.Tensor], **extra: float) -> str:
+        """Writes the line of an interval, over all processes, and returns it in short.
+
+        Args:
+            reduce (callable): Adds up a tensor over the processes; all must come here.
+            **extra: What else belongs into the line.
+        """
         steps = len(self._values["loss"])
-        sums = {name: float(torch.stack(v).sum()) for name, v in self._values.items()}
-        means = {k: v / steps for k, v in sums.items() if k != "skipped_networks"}
+        count = reduce(torch.tensor(float(steps), device=self._values["loss"][0].device))
+        sums = {name: reduce(torch.stack(v).sum().float()) for name, v in self._values.items()}
+        means = {k: float(v / count) for k, v in sums.items() if k != "skipped_networks"}
         now = time.perf_counter()
+        rate = steps / (now - self._start)
         line = {
-            "step": step,
+            **extra,
             **means,
             "skipped_networks": int(sums["skipped_networks"]),
-            "steps_per_second": steps / (now - self._start),
-            **extra,
+            "steps_per_second": rate,
         }
         self._start = now
         self._values.clear()
@@ -55,8 +62,8 @@ class RunLog:
             with open(self.out / "log.jsonl", "a") as file:
                 file.write(json.dumps({k: _rounded(v) for k, v in line.items()}) + "\n")
         return (
-            f"step {step} loss {means['loss']:.3f} accuracy {means['accuracy']:.3f} "
-            f"{line['steps_per_second']:.2f} steps/s"
+            f"step {extra['step']} loss {means['loss']:.3f} accuracy {means['accuracy']:.3f} "
+            f"{rate:.2f} steps/s"
         )
 
 

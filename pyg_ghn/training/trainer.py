@@ -126,7 +126,12 @@ class MetaTrainer:
                 self.log.add(**self.step())
                 self._advance(time.perf_counter() - start)
                 if self.steps_done % config.log_every == 0 or self.progress >= 1:
-                    line = self.log.flush(self.steps_done, lr=self._lr(), seconds=self.seconds_done)
+                    line = self.log.flush(
+                        self.accelerator.reduce,
+                        step=self.steps_done,
+                        lr=self._lr(),
+                        seconds=self.seconds_done,
+                    )
                     bar.set_postfix_str(line, refresh=False)
                 if self.steps_done % config.save_every == 0:
                     self.save()
@@ -134,7 +139,7 @@ class MetaTrainer:
         self.save()
         return self.out / "model.safetensors"
 
-    def step(self) -> dict[str, float]:
+    def step(self) -> dict[str, Tensor]:
         """One optimizer step over a meta-batch; returns what the log gets."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
@@ -164,25 +169,24 @@ class MetaTrainer:
     def _loss_and_gradient(
         self, network: TrainingNetwork, params: dict[str, Tensor], images: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Back-propagates one network only, so that memory holds one network's activations."""
+        """Back-propagates one network only, so that memory holds one network's activations. The
+        loss is NaN where the loss or its gradient is not finite."""
+        config = self.config
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         with self.accelerator.autocast():
             loss, accuracy = meta_loss(
-                network.model,
-                leaves,
-                images,
-                labels,
-                self.config.gamma,
-                self.config.label_smoothing,
+                network.model, leaves, images, labels, config.gamma, config.label_smoothing
             )
         gradient = torch.autograd.grad(
             self._scaled(loss), list(leaves.values()), allow_unused=True, materialize_grads=True
         )
-        if self.config.network_clip is not None:
-            limit = self._scaled(loss.new_tensor(self.config.network_clip))
-            shrink = (limit / get_total_norm(gradient)).clamp(max=1)
+        loss, norm = loss.detach(), get_total_norm(gradient)
+        if self.accelerator.scaler is None:  # else the loss scale may be to blame, and backs off
+            loss = torch.where(norm.isfinite(), loss, torch.nan)
+        if config.network_clip is not None:
+            shrink = (self._scaled(loss.new_tensor(config.network_clip)) / norm).clamp(max=1)
             gradient = [g * shrink for g in gradient]
-        return loss.detach(), accuracy, list(gradient)
+        return loss, accuracy, list(gradient)
 
     def _scaled(self, loss: Tensor) -> Tensor:
         scaler = self.accelerator.scaler
@@ -207,11 +211,11 @@ class MetaTrainer:
     def _update(self, finite: Tensor, networks: list[TrainingNetwork]) -> Tensor:
         norm = self.accelerator.clip_grad_norm_(self.ghn.parameters(), self.config.clip)
         any_finite = self.accelerator.reduce(finite.any().float(), reduction="sum") > 0
-        if any_finite & norm.isfinite():
-            self.optimizer.step()
-            self.skipped_in_a_row = 0
-        else:
-            self.skipped_in_a_row += 1
+        has_step = bool(any_finite & (norm.isfinite() | (self.accelerator.scaler is not None)))
+        if has_step:
+            self.optimizer.step()  # a loss scaler decides by itself whether to skip
+            has_step = not self.accelerator.optimizer_step_was_skipped
+        self.skipped_in_a_row = 0 if has_step else self.skipped_in_a_row + 1
         self.optimizer.zero_grad()
         if self.skipped_in_a_row >= MAX_SKIPPED_STEPS:
             genotypes = "\n".join(json.dumps(n.net_args) for n in networks)

@@ -56,15 +56,17 @@ def test_resumed_run_equals_an_uninterrupted_one(small_config, tmp_path):
     assert [line["step"] for line in read_log(config)] == [4]
 
 
-def test_network_with_a_non_finite_loss_is_skipped(small_config, monkeypatch):
-    trainer = MetaTrainer(small_config())
-    calls = iter([float("nan"), 1.0])
+@pytest.mark.parametrize("network_clip", [None, 1.0])
+@pytest.mark.parametrize("broken", [torch.log, torch.sqrt], ids=["loss", "gradient"])
+def test_network_that_is_not_finite_is_skipped(broken, network_clip, small_config, monkeypatch):
+    trainer = MetaTrainer(small_config(network_clip=network_clip))
+    functions = iter([broken, torch.square])
 
-    def first_is_nan(model, params, *args):
-        weight = next(calls)
-        return sum(p.sum() for p in params.values()) * weight, torch.tensor(0.5)
+    def first_is_broken(model, params, *args):
+        zero = sum(p.sum() for p in params.values()) * 0
+        return next(functions)(zero) + sum(p.sum() for p in params.values()), torch.tensor(0.5)
 
-    monkeypatch.setattr("pyg_ghn.training.trainer.meta_loss", first_is_nan)
+    monkeypatch.setattr("pyg_ghn.training.trainer.meta_loss", first_is_broken)
     before = [p.detach().clone() for p in trainer.ghn.parameters()]
     result = trainer.step()
     assert result["skipped_networks"] == 1 and result["loss"].isfinite()
