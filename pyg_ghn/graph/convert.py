@@ -2,6 +2,7 @@ r"""The public way from a module to its computational graph."""
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from pyg_ghn.graph.reduce import reduce
 from pyg_ghn.graph.trace import trace
 
 DEFAULT_INPUT_SIZE = (3, 224, 224)
+MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 
 
 def from_module(
@@ -50,7 +52,8 @@ def from_module(
           pooling,
         - **bias_name** (list of :math:`N`): name of a normalization's bias, which has no node of
           its own,
-        - **unsupported** (list): names of the parameters that no node stands for.
+        - **unsupported** (list): names of the parameters that no node stands for, those with more
+          than four dimensions included.
 
     Raises:
         GraphError: If the forward pass fails (naming the module) or the output does not depend on
@@ -58,6 +61,9 @@ def from_module(
     """
     args, kwargs = _inputs(model, input_size, example_inputs)
     nodes = reduce(trace(model, args, kwargs))
+    for node in nodes:
+        if node.param_shape is not None and len(node.param_shape) > MAX_DIM:
+            node.param_name = node.param_shape = None
     edges = sorted((pred, i) for i, node in enumerate(nodes) for pred in node.preds)
     covered = {name for node in nodes for name in (node.param_name, node.bias_name)}
     return Data(
@@ -79,23 +85,32 @@ def _inputs(model: nn.Module, input_size: Any, example_inputs: Any) -> tuple[tup
         return (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(
             example_inputs
         ), {}
-    size = tuple(input_size) if input_size is not None else _told_input_size(model)
-    if not size or not all(isinstance(n, int) and n > 0 for n in size):
+    size = _told_input_size(model) if input_size is None else _as_tuple(input_size)
+    if not size or not all(isinstance(n, Integral) and n > 0 for n in size):
         raise GraphError(f"input_size must be positive integers without the batch, got {size}.")
     dtypes = (p.dtype for p in model.parameters() if p.is_floating_point())
     # Two samples: BatchNorm in train mode refuses a single value per channel.
-    return (torch.empty((2, *size), dtype=next(dtypes, None), device="meta"),), {}
+    shape = (2, *map(int, size))
+    return (torch.empty(shape, dtype=next(dtypes, None), device="meta"),), {}
 
 
 def _told_input_size(model: nn.Module) -> tuple[int, ...]:
     """What the model says of its input: our own networks, torchvision, timm, Hugging Face."""
-    timm_config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
     config = getattr(model, "config", None)
-    side = getattr(model, "image_size", None) or getattr(config, "image_size", None)
-    if size := getattr(model, "input_size", None):
-        return tuple(size)
+    timm_config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
     if isinstance(timm_config, dict) and timm_config.get("input_size"):
         return tuple(timm_config["input_size"])
-    if isinstance(side, int):
-        return (getattr(config, "num_channels", 3), side, side)
+    size = _as_tuple(getattr(model, "input_size", None))
+    if len(size) == 3:  # a single number is the width of a layer rather than of an image
+        return size
+    side = getattr(model, "image_size", None) or getattr(config, "image_size", None)
+    sides = _as_tuple(side) * (2 if isinstance(side, Integral) else 1)
+    if len(sides) == 2:
+        return (getattr(config, "num_channels", 3), *sides)
     return DEFAULT_INPUT_SIZE
+
+
+def _as_tuple(value: Any) -> tuple:
+    if isinstance(value, (tuple, list, torch.Size)):
+        return tuple(value)
+    return () if value is None else (value,)

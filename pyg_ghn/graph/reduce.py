@@ -10,8 +10,8 @@ from __future__ import annotations
 import heapq
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node, Value
-from pyg_ghn.graph.rules import NO_FLOW, RULES, VIEWS
+from pyg_ghn.graph.builder import INPUT, NOTHING, GraphBuilder, Node
+from pyg_ghn.graph.rules import LAYERS, NO_FLOW, RULES, VIEWS
 from pyg_ghn.graph.simplify import simplify
 from pyg_ghn.graph.trace import Call, Trace, tensors
 
@@ -43,10 +43,11 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
     if name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
         return
     operands = list(tensors(call.args, call.kwargs))
-    if not any(builder.value(t) for t in operands):
+    if not operands:
         return
     result = None
-    if name in RULES and any(builder.value(t).sources for t in operands):
+    has_sources = any(builder.value(t).sources for t in operands)
+    if name in RULES and (has_sources or _reads_constants(builder, call)):
         result = RULES[name](builder, call)
     if result is None:
         result = builder.passed_on(operands, is_view=name in VIEWS)
@@ -55,7 +56,15 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
         in_place = any(out is t for t in operands)
         if in_place and out._base is not None:  # what was written through a view
             base = builder.value(out._base)
-            builder.set_value(out._base, Value(base.sources | result.sources))
+            sources = base.sources | result.sources
+            builder.set_value(out._base, base._replace(sources=sources))
+
+
+def _reads_constants(builder: GraphBuilder, call: Call) -> bool:
+    """Whether a layer is applied to a buffer, coordinates for example. A layer applied to
+    parameters is a way to compute a parameter."""
+    input = call.args[0] if call.args else call.kwargs.get("input")
+    return call.name in LAYERS and builder.value(input) == NOTHING
 
 
 def _in_topological_order(graph: dict[int, Node]) -> list[Node]:

@@ -138,7 +138,7 @@ def _global_pool(builder: GraphBuilder, call: Call) -> Value:
 def _mean(builder: GraphBuilder, call: Call) -> Value | None:
     """A mean over everything but the batch and one more dimension, the channels."""
     given = _read_mean(call)
-    input, dims = given["input"], given["dim"]
+    input, dims = given["input"], given.get("axis", given["dim"])
     if dims is None:
         return None
     dims = {d % input.dim() for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
@@ -168,7 +168,8 @@ def _add(builder: GraphBuilder, call: Call) -> Value | None:
     if builder.covered_param(other) is None:
         return None
     name, shape = builder.value(other).param, _without_leading_ones(other)
-    if len(shape) > 1 and data.shape[-len(shape) :] == shape:
+    has_positions = sum(n > 1 for n in shape) > 1
+    if has_positions and data.shape[-len(shape) :] == shape:
         position = builder.add("pos_enc", (), name)
         return builder.add("sum", builder.sources(data) | position.sources)
     if builder.value(data).open_weight and len(shape) == 1 and data.shape[-1:] == shape:
@@ -230,6 +231,7 @@ RULES: dict[str, Rule] = {
     "layer_norm": _norm("ln", "input normalized_shape weight bias"),
     "rms_norm": _norm("ln", "input normalized_shape weight"),
     **dict.fromkeys([f"max_pool{n}d" for n in (1, 2, 3)], _pool("max_pool")),
+    **dict.fromkeys([f"max_pool{n}d_with_indices" for n in (1, 2, 3)], _pool("max_pool")),
     **dict.fromkeys([f"avg_pool{n}d" for n in (1, 2, 3)], _pool("avg_pool")),
     **dict.fromkeys([f"adaptive_avg_pool{n}d" for n in (1, 2, 3)], _global_pool),
     "mean": _mean,
@@ -240,6 +242,12 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("mul", "multiply"), _product),
 }
 r"""Operation name to rule. What is not listed adds no node."""
+
+LAYERS = frozenset(
+    [f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3)]
+    + ["linear", "embedding", "batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"]
+)
+r"""Operations that become nodes even where no data flows in: the input stands in for it."""
 
 VIEWS = frozenset(
     """
@@ -252,7 +260,7 @@ r"""Operations whose result is still the gate that their input was."""
 NO_FLOW = frozenset(
     """
     detach argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
-    logical_not size stride
+    logical_not
     """.split()
 )
 r"""Operations that read shapes or make masks: no data flows through them."""

@@ -19,14 +19,35 @@ def to_meta(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def _same(input: Tensor, *args, inplace: bool = False, **kwargs) -> Tensor:
-    return input if inplace else to_meta(input)
+def _same(input: Tensor, *args, inplace: bool = False, dtype: Any = None, **kwargs) -> Tensor:
+    if inplace:
+        return input
+    if dtype is not None or not input.is_contiguous():  # what comes out may differ in both
+        return NotImplemented
+    return to_meta(input)
+
+
+def _channel_norm(input: Tensor, *vectors: Any, **kwargs) -> Tensor:
+    vectors = [v for v in (*vectors, *kwargs.values()) if isinstance(v, Tensor)]
+    fits = input.dim() > 1 and all(v.shape == input.shape[1:2] for v in vectors)
+    return _same(input) if fits else NotImplemented
+
+
+def _group_norm(input: Tensor, num_groups: int, *vectors: Any, **kwargs) -> Tensor:
+    fits = input.dim() > 1 and input.shape[1] % num_groups == 0
+    return _channel_norm(input, *vectors, **kwargs) if fits else NotImplemented
+
+
+def _layer_norm(input: Tensor, normalized_shape: Any, *args, **kwargs) -> Tensor:
+    fits = tuple(input.shape[-len(normalized_shape) :]) == tuple(normalized_shape)
+    return _same(input) if fits else NotImplemented
 
 
 def _elementwise(input: Any, other: Any, **kwargs) -> Tensor:
-    if kwargs or not (isinstance(input, Tensor) and isinstance(other, Tensor)):
+    operands = (input, other)
+    if kwargs or not all(isinstance(t, Tensor) and t.is_meta for t in operands):
         return NotImplemented
-    if input.dtype != other.dtype or not (input.is_meta and other.is_meta):
+    if input.dtype != other.dtype or not all(t.is_contiguous() for t in operands):
         return NotImplemented
     if input.shape == other.shape:
         return to_meta(input)
@@ -34,55 +55,63 @@ def _elementwise(input: Any, other: Any, **kwargs) -> Tensor:
 
 
 def _mean(input: Tensor, dim: Any = None, keepdim: bool = False, **kwargs) -> Tensor:
-    if kwargs or dim is None:
+    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+    if kwargs or dim is None or not all(-input.dim() <= d < input.dim() for d in dims):
         return NotImplemented
-    dims = {d % input.dim() for d in (dim if isinstance(dim, (tuple, list)) else (dim,))}
+    dims = {d % input.dim() for d in dims}
     kept = ((1 if i in dims else n) for i, n in enumerate(input.shape) if keepdim or i not in dims)
     return input.new_empty(tuple(kept))
 
 
 def _adaptive_pool2d(input: Tensor, output_size: Any, *args, **kwargs) -> Tensor:
-    size = (_pair(output_size, 0), _pair(output_size, 1))
+    size = (_along(0, output_size), _along(1, output_size))
     if args or kwargs or input.dim() != 4 or None in size:
         return NotImplemented
     return input.new_empty((*input.shape[:2], *size))
 
 
-def _multi_head_attention(query: Tensor, *args, need_weights: bool = True, **kwargs) -> Any:
-    return NotImplemented if need_weights else (query.new_empty(query.shape), None)
+def _multi_head_attention(query, key, value, channels, *args, need_weights=True, **kwargs) -> Any:
+    if need_weights or query.shape[-1] != channels:
+        return NotImplemented
+    return query.new_empty(query.shape), None
 
 
-def _cat(tensors: Any, dim: int = 0) -> Tensor:
+def _cat(tensors: Any, dim: int = 0, **kwargs) -> Tensor:
     first = tensors[0]
-    if not all(t.dim() == first.dim() and t.dtype == first.dtype for t in tensors):
+    if kwargs or not -first.dim() <= dim < first.dim():
         return NotImplemented
     sizes = list(first.shape)
-    sizes[dim] = sum(t.shape[dim] for t in tensors)
+    sizes[dim] = sum(t.shape[dim] for t in tensors if t.dim() == first.dim())
+    for tensor in tensors:
+        expected = [*sizes]
+        expected[dim] = tensor.shape[dim] if tensor.dim() == first.dim() else -1
+        if list(tensor.shape) != expected or tensor.dtype != first.dtype:
+            return NotImplemented
     return first.new_empty(sizes)
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if weight.dim() != 2 or input.shape[-1] != weight.shape[1]:
-        raise ValueError(
-            f"linear layer with weight {tuple(weight.shape)} got input {tuple(input.shape)}"
-        )
+    if weight.dim() != 2 or input.shape[-1:] != weight.shape[1:]:
+        return NotImplemented
     return input.new_empty((*input.shape[:-1], weight.shape[0]))
 
 
 def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
     if input.dim() != 4 or input.shape[1] != weight.shape[1] * groups:
-        raise ValueError(
-            f"convolution with weight {tuple(weight.shape)} and groups={groups} got input "
-            f"{tuple(input.shape)}"
-        )
-    size = (
-        _window(n, k, *(_pair(value, axis) for value in (stride, padding, dilation)))
+        return NotImplemented
+    size = [
+        _window(n, k, *(_along(axis, value) for value in (stride, padding, dilation)))
         for axis, (n, k) in enumerate(zip(input.shape[2:], weight.shape[2:], strict=True))
+    ]
+    return (
+        input.new_empty((*input.shape[:1], *weight.shape[:1], *size))
+        if min(size) > 0
+        else (NotImplemented)
     )
-    return input.new_empty((input.shape[0], weight.shape[0], *size))
 
 
-def _pair(value: Any, axis: int) -> Any:
+def _along(axis: int, value: Any) -> Any:
+    """An argument that is given for all axes together or one by one."""
     return value[axis % len(value)] if isinstance(value, (tuple, list)) else value
 
 
@@ -90,13 +119,13 @@ def _window(size: int, kernel: int, stride: int, padding: int | str, dilation: i
     if padding == "same":
         return size
     padding = 0 if padding == "valid" else padding
-    out = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    if out < 1:
-        raise ValueError(f"kernel of size {kernel} is larger than the input of size {size}")
-    return out
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def _attention(query, key, value, *args, **kwargs) -> Tensor:
+def _attention(query: Tensor, key: Tensor, value: Tensor, *args, **kwargs) -> Tensor:
+    batches = query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
+    if not batches or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        return NotImplemented
     return query.new_empty((*query.shape[:-1], value.shape[-1]))
 
 
@@ -116,12 +145,15 @@ def _recurrent(hidden_states: int) -> Callable:
 
 
 _UNCHANGED = """
-    batch_norm group_norm instance_norm layer_norm rms_norm relu relu6 leaky_relu elu gelu silu mish
-    hardswish hardsigmoid hardtanh sigmoid softmax dropout dropout1d dropout2d dropout3d
+    relu relu6 leaky_relu elu gelu silu mish hardswish hardsigmoid hardtanh sigmoid softmax
+    dropout dropout1d dropout2d dropout3d
 """.split()
 
 SHAPE_ONLY: dict[str, Callable] = {
     **dict.fromkeys(_UNCHANGED, _same),
+    **dict.fromkeys(("batch_norm", "instance_norm"), _channel_norm),
+    "group_norm": _group_norm,
+    **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
     **dict.fromkeys(("add", "sub", "mul"), _elementwise),
     "cat": _cat,
     "mean": _mean,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -95,23 +95,32 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, on_meta: bool):
         super().__init__()
         self.calls: list[Call] = []
-        self.factories = FACTORIES if on_meta else ()
-        self.shortcuts = SHAPE_ONLY if on_meta else {}
+        self.on_meta = on_meta
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in self.factories and kwargs.get("device") is None:
-            return func(*args, **{**kwargs, "device": "meta"})
-        out = self.shortcuts[name](*args, **kwargs) if name in self.shortcuts else NotImplemented
-        if out is NotImplemented:
-            out = func(*args, **kwargs)
+        out = self._run_on_meta(name, func, args, kwargs) if self.on_meta else func(*args, **kwargs)
         name = _normalized(name)
         if name == "setitem":
             self.calls.append(Call(name, args, kwargs, args[0]))
         elif next(tensors(out), None) is not None:
             self.calls.append(Call(name, args, kwargs, out))
         return out
+
+    def _run_on_meta(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
+        if name in FACTORIES and kwargs.get("device") is None:
+            return func(*args, **{**kwargs, "device": "meta"})
+        out = SHAPE_ONLY[name](*args, **kwargs) if name in SHAPE_ONLY else NotImplemented
+        if out is not NotImplemented:
+            return out
+        try:
+            return func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError):
+            if all(t.is_meta for t in tensors(args, kwargs)):
+                raise
+            device = torch.device("meta")  # constants that the model made or kept elsewhere
+            return func(*_moved(args, device), **_moved(kwargs, device))
 
 
 def _normalized(name: str) -> str:
@@ -135,20 +144,20 @@ def _record(model: nn.Module, args: tuple, kwargs: dict, on_meta: bool) -> Trace
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(_preserved_rng(device))
-        stand_ins = stack.enter_context(_stand_ins(model, on_meta))
-        args, kwargs = _moved(args, device, on_meta), _moved(kwargs, device, on_meta)
+        stack.enter_context(_stand_ins(model, on_meta))
+        parameters = dict(model.named_parameters())
+        args, kwargs = _moved(args, device), _moved(kwargs, device)
         recorder = stack.enter_context(_Recorder(on_meta))
         output = model(*args, **kwargs)
-    parameters = {name: stand_ins[id(p)] for name, p in model.named_parameters()}
     return Trace(recorder.calls, list(tensors(args, kwargs)), output, parameters)
 
 
 @contextmanager
-def _stand_ins(model: nn.Module, on_meta: bool) -> Iterator[dict[int, Tensor]]:
+def _stand_ins(model: nn.Module, on_meta: bool) -> Iterator[None]:
     """Swaps all tensors of the modules and puts everything back, whatever happens.
 
-    On meta every parameter, buffer and plain tensor attribute gets a meta tensor. In a real pass
-    parameters stay, buffers are copied: running statistics must not move.
+    On meta every parameter, buffer and plain tensor attribute gets a meta tensor, in a real pass a
+    copy: neither running statistics nor weights may move.
     """
     memo: dict[int, Tensor] = {}
 
@@ -159,9 +168,8 @@ def _stand_ins(model: nn.Module, on_meta: bool) -> Iterator[dict[int, Tensor]]:
                     "The model holds an uninitialized lazy parameter: run one batch through it "
                     "first, so that its shapes are known."
                 )
-            keep = not on_meta and isinstance(tensor, nn.Parameter)
             data = tensor.detach()
-            memo[id(tensor)] = data if keep else (to_meta(data) if on_meta else data.clone())
+            memo[id(tensor)] = to_meta(data) if on_meta else data.clone()
         return memo[id(tensor)]
 
     def swap_attribute(value: Any) -> Any:
@@ -171,27 +179,48 @@ def _stand_ins(model: nn.Module, on_meta: bool) -> Iterator[dict[int, Tensor]]:
             return type(value)(swap(v) if isinstance(v, Tensor) else v for v in value)
         return value
 
-    saved = [
-        (m, m.__dict__.copy(), m._parameters.copy(), m._buffers.copy()) for m in model.modules()
-    ]
+    saved = [_Saved(module) for module in model.modules()]
     try:
-        for module, attributes, parameters, buffers in saved:
-            for store, original in ((module._parameters, parameters), (module._buffers, buffers)):
-                for name, tensor in original.items():
-                    if tensor is not None:
-                        store[name] = swap(tensor)
-            for name, value in attributes.items():
-                swapped = swap_attribute(value)
-                if swapped is not value:
-                    module.__dict__[name] = swapped
-        yield memo
+        for state in saved:
+            module = state.module
+            for name, value in state.attributes.items():
+                module.__dict__[name] = swap_attribute(value)
+            for name, tensor in state.parameters.items():
+                module._parameters[name] = tensor if tensor is None else swap(tensor)
+            for name, tensor in state.buffers.items():
+                module._buffers[name] = tensor if tensor is None else swap(tensor)
+        yield
     finally:
-        for module, attributes, parameters, buffers in saved:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            for store, original in ((module._parameters, parameters), (module._buffers, buffers)):
-                store.clear()
-                store.update(original)
+        for state in saved:
+            state.restore()
+
+
+class _Saved:
+    """What a forward pass may change of a module."""
+
+    def __init__(self, module: nn.Module):
+        if isinstance(module, torch.jit.ScriptModule):
+            raise GraphError(
+                f"The model holds the scripted module {module.original_name}, whose operations "
+                "can't be recorded: build it without torch.jit.script."
+            )
+        self.module = module
+        self.attributes = module.__dict__.copy()
+        self.parameters = module._parameters.copy()
+        self.buffers = module._buffers.copy()
+        self.children = module._modules.copy()
+
+    def restore(self) -> None:
+        module = self.module
+        module.__dict__.clear()
+        module.__dict__.update(self.attributes)
+        for store, original in (
+            (module._parameters, self.parameters),
+            (module._buffers, self.buffers),
+            (module._modules, self.children),
+        ):
+            store.clear()
+            store.update(original)
 
 
 @contextmanager
@@ -205,16 +234,17 @@ def _preserved_rng(device: torch.device) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
-def _moved(value: Any, device: torch.device, on_meta: bool) -> Any:
-    """Fresh copies of the inputs: a model that works in place must not change the caller's."""
+def _moved(value: Any, device: torch.device) -> Any:
+    """Fresh copies of tensors: a model that works in place must not change the caller's."""
     if isinstance(value, Tensor):
-        if on_meta:
-            return to_meta(value)
+        if device.type == "meta":
+            return value if value.is_meta else to_meta(value)
         return torch.zeros_like(value, device=device) if value.is_meta else value.to(device).clone()
-    if isinstance(value, (list, tuple)):
-        return type(value)(_moved(v, device, on_meta) for v in value)
     if isinstance(value, dict):
-        return {k: _moved(v, device, on_meta) for k, v in value.items()}
+        return {k: _moved(v, device) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_moved(v, device) for v in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 
 

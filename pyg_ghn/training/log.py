@@ -3,6 +3,7 @@ r"""What a run leaves behind: its configuration and one JSON line per interval."
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from pyg_ghn._files import atomic_path
 
 
 class RunLog:
@@ -30,10 +33,11 @@ class RunLog:
 
     def write_config(self, config: dict[str, Any]) -> None:
         if self.enabled:
-            (self.out / "training.json").write_text(json.dumps(config, indent=1) + "\n")
+            with atomic_path(self.out / "training.json") as path:
+                path.write_text(json.dumps(config, indent=1) + "\n")
 
     def add(self, **values: torch.Tensor) -> None:
-        """Adds a step's values; they stay on their device until the line is written."""
+        """Adds a step's sums; they stay on their device until the line is written."""
         for name, value in values.items():
             self._values[name].append(value)
 
@@ -45,16 +49,19 @@ class RunLog:
             **extra: What else belongs into the line.
         """
         steps = len(self._values["loss"])
-        count = reduce(torch.tensor(float(steps), device=self._values["loss"][0].device))
-        sums = {name: reduce(torch.stack(v).sum().float()) for name, v in self._values.items()}
-        means = {k: float(v / count) for k, v in sums.items() if k != "skipped_networks"}
+        sums = {
+            name: float(reduce(torch.stack(v).sum().float())) for name, v in self._values.items()
+        }
+        networks, skipped = sums["networks"], sums["skipped_networks"]
+        processes = float(reduce(torch.ones_like(self._values["loss"][0])))
         now = time.perf_counter()
-        rate = steps / (now - self._start)
         line = {
             **extra,
-            **means,
-            "skipped_networks": int(sums["skipped_networks"]),
-            "steps_per_second": rate,
+            "loss": sums["loss"] / max(networks, 1),
+            "accuracy": sums["accuracy"] / (networks + skipped),
+            "grad_norm": sums["grad_norm"] / (steps * processes),
+            "skipped_networks": int(skipped),
+            "steps_per_second": steps / (now - self._start),
         }
         self._start = now
         self._values.clear()
@@ -62,10 +69,12 @@ class RunLog:
             with open(self.out / "log.jsonl", "a") as file:
                 file.write(json.dumps({k: _rounded(v) for k, v in line.items()}) + "\n")
         return (
-            f"step {extra['step']} loss {means['loss']:.3f} accuracy {means['accuracy']:.3f} "
-            f"{rate:.2f} steps/s"
+            f"step {line['step']} loss {line['loss']:.3f} accuracy {line['accuracy']:.3f} "
+            f"{line['steps_per_second']:.2f} steps/s"
         )
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+def _rounded(value: float) -> float | None:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.5g}") if math.isfinite(value) else None  # JSON has no NaN

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,7 @@ class MetaTrainer:
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
         self.ghn, self.optimizer = self.accelerator.prepare(ghn, optimizer)
+        config = replace(config, processes=self.accelerator.num_processes)  # as torchrun says
         self.stream = NetworkStream(
             ghn.transform,
             self.images.num_classes,
@@ -140,7 +142,7 @@ class MetaTrainer:
         return self.out / "model.safetensors"
 
     def step(self) -> dict[str, Tensor]:
-        """One optimizer step over a meta-batch; returns what the log gets."""
+        """One optimizer step over a meta-batch; returns the sums that the log gets."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
         device = self.accelerator.device
@@ -160,9 +162,10 @@ class MetaTrainer:
         self._backward(predictions, gradients, finite)
         norm = self._update(finite, networks)
         return {
-            "loss": torch.where(finite, losses, 0).sum() / finite.sum().clamp(min=1),
-            "accuracy": accuracies.mean(),
+            "loss": torch.where(finite, losses, 0).sum(),
+            "accuracy": accuracies.sum(),
             "grad_norm": norm,
+            "networks": finite.sum(),
             "skipped_networks": (~finite).sum(),
         }
 
@@ -215,6 +218,8 @@ class MetaTrainer:
         if has_step:
             self.optimizer.step()  # a loss scaler decides by itself whether to skip
             has_step = not self.accelerator.optimizer_step_was_skipped
+        elif self.accelerator.scaler is not None:
+            self.accelerator.scaler.update()
         self.skipped_in_a_row = 0 if has_step else self.skipped_in_a_row + 1
         self.optimizer.zero_grad()
         if self.skipped_in_a_row >= MAX_SKIPPED_STEPS:
@@ -257,6 +262,7 @@ class MetaTrainer:
             "state_dict": ghn.state_dict(),
             "config": ghn.config,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
             "steps_done": self.steps_done,
             "seconds_done": self.seconds_done,
         }
@@ -267,9 +273,22 @@ class MetaTrainer:
     def resume(self) -> None:
         """Goes on from ``<out>/checkpoint.pt`` if there is one."""
         path = self.out / "checkpoint.pt"
-        if not path.exists():
-            return
-        state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device)
+        if path.exists():
+            self._load(path)
+        steps = torch.tensor([self.steps_done], device=self.accelerator.device)
+        if len(set(self.accelerator.gather(steps).tolist())) > 1:
+            raise CheckpointError(
+                f"Not all processes found the same checkpoint {path}: `out` must be a folder that "
+                "all machines share."
+            )
+
+    def _load(self, path: Path) -> None:
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device)
+        except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+            raise CheckpointError(
+                f"{path} is damaged ({error}): delete it to start anew."
+            ) from error
         ghn = self.accelerator.unwrap_model(self.ghn)
         if state["config"] != ghn.config:
             raise CheckpointError(
@@ -278,4 +297,6 @@ class MetaTrainer:
             )
         ghn.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]

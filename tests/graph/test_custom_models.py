@@ -190,6 +190,77 @@ def test_recurrent_weights_are_listed():
     assert len(data.unsupported) == 16
 
 
+class Applied(nn.Module):
+    """A module built by a function and applied by another."""
+
+    def __init__(self, forward, **parts):
+        super().__init__()
+        self._forward = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self._forward(self, x)
+
+
+def test_embedding_lookup_of_a_part_of_the_table(names_of):
+    model = Applied(
+        lambda self, x: self.head(x + self.positions(torch.arange(x.shape[1]))),
+        positions=nn.Embedding(16, 4),
+        head=nn.Linear(4, 2),
+    )
+    _, edges = names_of(from_module(model, (10, 4)))
+    assert ("positions.weight", "sum") in edges and ("input", "sum") in edges
+    assert not any(after == "positions.weight" for _, after in edges)
+
+
+def test_layer_on_a_buffer_hangs_on_the_input(names_of):
+    model = Applied(
+        lambda self, x: x * self.mlp(self.grid).sum(), mlp=nn.Linear(2, 3), head=nn.Linear(4, 2)
+    )
+    model.register_buffer("grid", torch.ones(5, 2))
+    _, edges = names_of(from_module(model, (4,)))
+    assert edges == {("input", "mlp.weight"), ("mlp.weight", "mlp.bias")}
+
+
+def test_parameter_changed_through_a_view_keeps_its_name():
+    def forward(self, x):
+        bias = self.bias.clone()
+        bias[1:3].zero_()
+        return F.linear(x, self.weight, bias)
+
+    model = Applied(
+        forward, weight=nn.Parameter(torch.ones(4, 4)), bias=nn.Parameter(torch.ones(4))
+    )
+    assert from_module(model, (4,)).param_name == [None, "weight", "bias"]
+
+
+def test_pooling_with_indices_and_mean_by_axis(nodes_of):
+    model = Applied(
+        lambda self, x: self.pool(self.conv(x))[0].mean(axis=(2, 3)),
+        conv=nn.Conv2d(3, 4, 3),
+        pool=nn.MaxPool2d(2, return_indices=True),
+    )
+    ops = [op for op, _, _ in nodes_of(from_module(model, (3, 8, 8)))]
+    assert ops == ["input", "conv", "bias", "max_pool", "glob_avg"]
+
+
+def test_bias_of_channels_is_no_position_embedding(nodes_of):
+    model = Applied(
+        lambda self, x: self.conv(x).mean((2, 3), keepdim=True) + self.bias,
+        conv=nn.Conv2d(3, 4, 3, bias=False),
+        bias=nn.Parameter(torch.ones(4, 1, 1)),
+    )
+    data = from_module(model, (3, 8, 8))
+    assert [op for op, _, _ in nodes_of(data)] == ["input", "conv", "glob_avg"]
+    assert data.unsupported == ["bias"]
+
+
+def test_kernels_of_three_dimensions_are_listed():
+    data = from_module(nn.Conv3d(3, 4, 3), (3, 5, 5, 5))
+    assert data.param_name == [None, None, "bias"] and data.unsupported == ["weight"]
+
+
 @pytest.mark.parametrize("size", [(3, 32), (4, 32, 32), (3, 4, 4)])
 def test_wrong_input_size_names_the_module(size):
     model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.Flatten(), nn.Linear(8 * 28 * 28, 10))

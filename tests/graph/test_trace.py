@@ -67,6 +67,44 @@ def test_nothing_changes_when_the_model_fails():
     assert not any(t.is_meta for t in model.state_dict().values())
 
 
+@pytest.mark.parametrize("reads_values", [True, False])
+def test_weights_and_submodules_stay_whatever_the_forward_does(reads_values):
+    class Unruly(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+            self.constants = {"mean": torch.ones(4)}
+
+        def forward(self, x):
+            if reads_values and float(x.sum()) > 1e9:
+                return x
+            if not hasattr(self, "head"):
+                self.head = nn.Linear(4, 2, device=x.device)
+            self.linear.weight.data.clamp_(max=0)
+            return self.head(self.linear(x - torch.tensor([1.0, 2, 3, 4]) + self.constants["mean"]))
+
+    model = Unruly()
+    weight = model.linear.weight.detach().clone()
+    data = from_module(model, (4,))
+    assert "linear.weight" in data.param_name
+    assert torch.equal(model.linear.weight, weight) and not hasattr(model, "head")
+
+
+def test_constants_made_on_the_way_do_for_a_model_on_meta():
+    class Normalized(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x - torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1))
+
+    data = from_module(Normalized(3, 4, 3, device="meta"), (3, 8, 8))
+    assert data.param_name == [None, "weight", "bias"]
+
+
+def test_scripted_modules_are_refused():
+    model = nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)))
+    with pytest.raises(GraphError, match=r"scripted module Linear.*without torch.jit.script"):
+        from_module(model, (2,))
+
+
 def test_values_can_be_read_on_a_real_device_only():
     with torch.device("meta"):
         model = Stateful(reads_values=True)
@@ -94,3 +132,36 @@ def test_half_precision_and_told_input_size():
 
 def test_a_model_without_parameters():
     assert from_module(nn.MaxPool2d(3), (3, 9, 9)).param_shape == [None, (1, 1, 3, 3)]
+
+
+class Reads(nn.Module):
+    def __init__(self, **told):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.__dict__.update(told)
+
+    def forward(self, x):
+        self.seen.append(tuple(x.shape[1:]))
+        return self.conv(x)
+
+
+@pytest.mark.parametrize(
+    "told, expected",
+    [
+        ({}, (3, 224, 224)),
+        ({"input_size": (3, 8, 9)}, (3, 8, 9)),
+        ({"input_size": 784}, (3, 224, 224)),  # the width of a layer
+        ({"image_size": 32}, (3, 32, 32)),
+        ({"image_size": (32, 48)}, (3, 32, 48)),
+        ({"default_cfg": {"input_size": (3, 24, 24)}}, (3, 24, 24)),
+    ],
+)
+def test_input_size_that_a_model_tells(told, expected):
+    seen = []
+    from_module(Reads(seen=seen, **told))
+    assert seen == [expected]
+
+
+def test_input_size_of_one_number_and_numpy_integers():
+    assert from_module(nn.Linear(7, 2), 7).num_nodes == 3
+    assert from_module(nn.Linear(7, 2), (np.int64(7),)).num_nodes == 3

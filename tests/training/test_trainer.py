@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pyg_ghn.checkpoint import from_pretrained
-from pyg_ghn.errors import DivergedError, GHNError
-from pyg_ghn.training import MetaTrainer, launch, train
+from pyg_ghn.cli import main
+from pyg_ghn.errors import CheckpointError, DivergedError, GHNError
+from pyg_ghn.training import MetaTrainer, TrainConfig, launch, train
 
 
 def read_log(config):
@@ -100,3 +101,18 @@ def test_errors(small_config):
     with pytest.raises(GHNError, match="another size"):
         train(small_config())
         train(replace(small_config(), hidden_channels=32, steps=8))
+    checkpoint = Path(small_config().out) / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(small_config())
+
+
+def test_every_configuration_of_the_repository_is_valid(monkeypatch):
+    started = []
+    monkeypatch.setattr("pyg_ghn.training.launcher.train", started.append)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    configs = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+    for config in configs:
+        main(["train", f"--config={config}"])
+    assert len(started) == len(configs) >= 2
+    assert all(isinstance(config, TrainConfig) for config in started)
