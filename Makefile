@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 demo: $(INSTALLED)  ## Predict the parameters of unseen networks and classify held-out digits
-	$(BIN)/pyg-ghn evaluate --checkpoint=ghn3-digits --num_networks=25 --out=results/demo
+	$(BIN)/pyg-ghn evaluate --checkpoint=ghn3-digits --num_networks=50 --out=results/demo
 
 test: $(INSTALLED)  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -12,7 +12,7 @@ test: $(INSTALLED)  ## Run the tests
 demo-train: $(INSTALLED)  ## Meta-train a GHN from scratch for 8 minutes and show the same table
 	rm -rf runs/digits-8min
 	$(BIN)/pyg-ghn train --config=configs/digits-8min.yaml
-	$(BIN)/pyg-ghn evaluate --checkpoint=runs/digits-8min/model.safetensors --num_networks=25 \
+	$(BIN)/pyg-ghn evaluate --checkpoint=runs/digits-8min/model.safetensors --num_networks=50 \
 		--out=results/demo-train
 
 $(INSTALLED): pyproject.toml constraints.txt

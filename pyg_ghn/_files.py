@@ -18,7 +18,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     # A name of its own, with the same suffix: writers at the same time do not meet.
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
     try:
+        with temporary.open("xb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777  # what the umask leaves
         yield temporary
+        temporary.chmod(mode)  # some writers make a private file of their own in its place
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # a crash must not leave the new name on empty blocks
         temporary.replace(path)

@@ -3,9 +3,11 @@ r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters with 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mode
 from typing import Any
@@ -43,7 +45,7 @@ def train(**options: Any) -> None:
     from pyg_ghn.training import launch
 
     path = launch(TrainConfig(**options))
-    print(f"The GHN is in {path}. Evaluate it with: pyg-ghn evaluate {path}")
+    print(f"The GHN is in {path}. Evaluate it with: pyg-ghn evaluate --checkpoint {path}")
 
 
 def evaluate(
@@ -95,7 +97,8 @@ def evaluate(
         channels=channels,
         fc_dim=fc_dim,
     )
-    result.save(out)
+    with _writing(out):
+        result.save(out)
     print(f"\n{result.table()}\nresults.json, table.txt and plot.png are in {Path(out).resolve()}")
 
 
@@ -130,10 +133,18 @@ def predict(
     params = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
     left = assign_parameters(network, params)
     path = Path(out or f"{model.rpartition(':')[2]}.safetensors")
-    with atomic_path(path) as temporary:
+    with _writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
     print(_prediction_summary(network, params, left))
     print(f"The state dict is in {path}.")
+
+
+@contextmanager
+def _writing(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise GHNError(f"Can't write to {path}: {error}; choose another --out.") from error
 
 
 def _prediction_summary(network: Any, params: dict[str, Any], left: list[str]) -> str:
@@ -155,7 +166,7 @@ def build_model(name: str, arguments: dict[str, Any]) -> Any:
         arguments (dict): Arguments of the constructor.
 
     Raises:
-        GHNError: If there is no such model or it does not take the arguments.
+        GHNError: If there is no such model, it does not take the arguments or fails.
     """
     from torch import nn
 
@@ -164,8 +175,8 @@ def build_model(name: str, arguments: dict[str, Any]) -> Any:
         sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
         try:
             build = getattr(importlib.import_module(module), factory)
-        except (ImportError, AttributeError) as error:
-            raise GHNError(f"Can't find {name}: {error}") from error
+        except Exception as error:  # the user's module can fail in any way
+            raise GHNError(f"Can't find {name}: {_described(error)}") from error
     else:
         from torchvision.models import get_model_builder
 
@@ -177,12 +188,22 @@ def build_model(name: str, arguments: dict[str, Any]) -> Any:
                 "or package.module:factory."
             ) from error
     try:
-        model = build(**arguments)
-    except TypeError as error:
+        inspect.signature(build).bind(**arguments)
+    except (TypeError, ValueError) as error:  # ValueError: a builtin without signature
         raise GHNError(f"{name} does not take the arguments {arguments}: {error}") from error
+    try:
+        model = build(**arguments)
+    except Exception as error:  # the user's function can fail in any way
+        raise GHNError(
+            f"{name} failed with the arguments {arguments}: {_described(error)}"
+        ) from error
     if not isinstance(model, nn.Module):
         raise GHNError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module.")
     return model
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _train_arguments(parser: ArgumentParser) -> None:

@@ -5,6 +5,10 @@ class GHNError(Exception):
     """Base class of all errors raised by pyg_ghn."""
 
 
+class ConfigError(GHNError, ValueError):
+    """An argument does not make sense."""
+
+
 class GraphError(GHNError, ValueError):
     """A model or graph cannot be turned into a valid computational graph."""
 

@@ -16,6 +16,10 @@ def initialize(model: nn.Module, ghn: GHN, input_size: tuple[int, ...] | None = 
     r"""Initializes a model in place with the parameters that a GHN predicts for it. Each parameter
     keeps its device and type. Either all predicted parameters are written or none.
 
+    Buffers stay as they are. Running statistics of BatchNorm, which a GHN does not predict, fit
+    the new parameters only after some training; until then evaluate within
+    :func:`~pyg_ghn.evaluation.batch_statistics`.
+
     Args:
         model (torch.nn.Module): The model.
         ghn (GHN): The graph hypernetwork.

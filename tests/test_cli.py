@@ -14,6 +14,19 @@ def checkpoint(tmp_path):
     return str(save_pretrained(ghn, tmp_path / "ghn.safetensors"))
 
 
+@pytest.fixture
+def own_factories(tmp_path, monkeypatch):
+    """The name of a module of factories that fail."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "bad_factories.py").write_text(
+        "size = 3\n"
+        "def broken():\n    return {}['width']\n"
+        "def picky(width):\n    return width + ''\n"
+        "def number():\n    return size\n"
+    )
+    return "bad_factories"
+
+
 def test_predict_own_model(checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_models.py").write_text(
@@ -50,7 +63,7 @@ def test_train_then_evaluate(tmp_path, capsys):
     )
     main(["train", f"--config={config}", "--lr=2e-3"])
     ghn = tmp_path / "run" / "model.safetensors"
-    assert str(ghn) in capsys.readouterr().out
+    assert f"pyg-ghn evaluate --checkpoint {ghn}\n" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "training.json").read_text())["lr"] == 2e-3
     out = tmp_path / "results"
     main(
@@ -67,7 +80,10 @@ def test_train_then_evaluate(tmp_path, capsys):
     [
         (["predict", "resnet9000"], "torchvision has no model 'resnet9000'"),
         (["predict", "no.such:thing"], "Can't find no.such:thing"),
-        (["predict", "resnet18", '--model_args={"depth": 3}'], "does not take the arguments"),
+        (
+            ["predict", "resnet18", '--model_args={"depth": 3}'],
+            "unexpected keyword argument 'depth'",
+        ),
         (["predict", "resnet18", "--input_size=[3,8]"], "The forward pass of ResNet failed"),
         (["predict", "resnet18", "--checkpoint=nowhere.pt"], "nowhere.pt"),
         (["evaluate", '--splits=["hard"]'], "Unknown splits hard"),
@@ -80,6 +96,39 @@ def test_errors_are_messages(arguments, message, checkpoint):
     with pytest.raises(SystemExit) as stop:
         main(arguments if given else [*arguments, f"--checkpoint={checkpoint}"])
     assert message in str(stop.value) and str(stop.value).startswith(f"pyg-ghn {arguments[0]}: ")
+
+
+@pytest.mark.parametrize(
+    "factory, arguments, message",
+    [
+        ("broken", "{}", "my_models:broken failed with the arguments {}: KeyError: 'width'"),
+        ("picky", '{"depth": 3}', "my_models:picky does not take the arguments {'depth': 3}: "),
+        ("picky", '{"width": 3}', "my_models:picky failed with the arguments {'width': 3}: TypeE"),
+        ("size", "{}", "my_models:size does not take the arguments {}: 3 is not a callable"),
+        ("number", "{}", "my_models:number returned a int, not a torch.nn.Module"),
+        ("absent", "{}", "Can't find my_models:absent: AttributeError"),
+    ],
+)
+def test_errors_of_own_factories(factory, arguments, message, checkpoint, own_factories):
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", f"{own_factories}:{factory}", f"--model_args={arguments}",
+              f"--checkpoint={checkpoint}"])  # fmt: skip
+    assert f"pyg-ghn predict: {message.replace('my_models', own_factories)}" in str(stop.value)
+
+
+def test_module_that_cannot_be_imported(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "half_written.py").write_text("def make(:\n")
+    with pytest.raises(SystemExit, match="Can't find half_written:make: SyntaxError"):
+        main(["predict", "half_written:make", f"--checkpoint={checkpoint}"])
+
+
+def test_unwritable_out(checkpoint, tmp_path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "net.safetensors"
+    arguments = [f"--checkpoint={checkpoint}", f"--out={out}", '--model_args={"num_classes": 10}']
+    with pytest.raises(SystemExit, match=f"pyg-ghn predict: Can't write to {out}: .*--out"):
+        main(["predict", "squeezenet1_1", *arguments])
 
 
 def test_help(capsys):

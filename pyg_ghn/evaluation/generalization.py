@@ -9,12 +9,11 @@ from datetime import datetime, timezone
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
 from pyg_ghn._version import versions
-from pyg_ghn.errors import ImageDataError
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation.accuracy import accuracy
 from pyg_ghn.evaluation.networks import (
     FAMILIES,
@@ -26,13 +25,14 @@ from pyg_ghn.evaluation.networks import (
 from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
 from pyg_ghn.graph import PRIMITIVES, from_module
 from pyg_ghn.images import ImageData, ImageSplit
+from pyg_ghn.nn import GHN
 
 DEFAULT_SPLITS = ("val", "test", "wide", "deep", "dense", "bnfree", "torchvision")
 IMAGE_SPLITS = ("test", "val")
 
 
 def evaluate_ghn(
-    ghn: nn.Module,
+    ghn: GHN,
     images: ImageData,
     splits: Sequence[str] = DEFAULT_SPLITS,
     num_networks: int | None = None,
@@ -50,7 +50,7 @@ def evaluate_ghn(
     same network with its own random initialization (RandInit).
 
     Args:
-        ghn (torch.nn.Module): The GHN.
+        ghn (GHN): The graph hypernetwork.
         images (ImageData): The images.
         splits (sequence, optional): Splits of DeepNets-1M, and :obj:`"torchvision"` for
             torchvision's networks, adapted to small images. (default: :obj:`DEFAULT_SPLITS`)
@@ -70,11 +70,11 @@ def evaluate_ghn(
 
     Raises:
         ArchitectureError: If a split is unknown, or there is nothing to evaluate.
-        ImageDataError: If :obj:`image_split` is neither of the two.
+        ConfigError: If :obj:`image_split` is neither of the two.
     """
     check_splits(splits, num_networks)
     if image_split not in IMAGE_SPLITS:
-        raise ImageDataError(
+        raise ConfigError(
             f"No images {image_split!r} to evaluate on; choose from {', '.join(IMAGE_SPLITS)}."
         )
     device = next(ghn.parameters()).device if device is None else torch.device(device)
@@ -119,7 +119,7 @@ def evaluate_ghn(
 
 
 def _evaluate(
-    ghn: nn.Module,
+    ghn: GHN,
     network: EvaluationNetwork,
     input_size: tuple[int, int, int],
     images: ImageSplit,
@@ -132,7 +132,7 @@ def _evaluate(
         torch.default_generator.manual_seed(_network_seed(seed, network))
         model = network.build().eval()
         data = from_module(model, input_size=input_size)
-        params = _predict(ghn, data)
+        params = ghn.predict_graph(data)
     device = images.images.device
     model.to(device)
     params = {name: param.to(device) for name, param in params.items()}
@@ -152,13 +152,6 @@ def _evaluate(
         non_finite=predicted["non_finite"],
         seconds=time.perf_counter() - start,
     )
-
-
-@torch.no_grad()
-def _predict(ghn: nn.Module, data: Data) -> dict[str, Tensor]:
-    device = next(ghn.parameters()).device
-    (params,) = ghn(Batch.from_data_list([ghn.transform(data)]).to(device))
-    return params
 
 
 def _network_seed(seed: int, network: EvaluationNetwork) -> int:

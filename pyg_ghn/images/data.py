@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyg_ghn.errors import ImageDataError
+from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.images.digits import load_digits
 from pyg_ghn.images.fashion_mnist import load_fashion_mnist
 from pyg_ghn.images.folder import load_image_folder
@@ -54,16 +54,6 @@ class ImageData:
         """Size of one image as a network sees it: three channels, height, width."""
         height, width = self.train.images.shape[2:]
         return 3, height, width
-
-    @property
-    def mean(self) -> tuple[float, float, float]:
-        """Mean of each colour channel that batches are normalized with, for pixels in [0, 1]."""
-        return _three(self.train.mean)
-
-    @property
-    def std(self) -> tuple[float, float, float]:
-        """Standard deviation of each colour channel that batches are normalized with."""
-        return _three(self.train.std)
 
     def to(self, device: torch.device | str) -> ImageData:
         """The same images on another device."""
@@ -108,12 +98,13 @@ def get_image_data(
         **options: Further arguments of the function in :obj:`IMAGE_SETS`.
 
     Raises:
+        ConfigError: If :obj:`val_fraction` does not lie between 0 and 1.
         ImageDataError: If the name is unknown, or files are missing or damaged.
     """
     if name not in IMAGE_SETS:
         raise ImageDataError(f"Unknown image set {name!r}; known are {', '.join(IMAGE_SETS)}.")
     if not 0 < val_fraction < 1:
-        raise ImageDataError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
+        raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
     source = IMAGE_SETS[name](root=data_root() if root is None else Path(root), **options)
     train, val = stratified_holdout(source.train_labels, val_fraction, seed)
     if len(train) == 0 or len(val) == 0 or len(source.test_labels) == 0:
@@ -150,8 +141,3 @@ def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     variance = (share * (value - mean[:, None]) ** 2).sum(1)
     # A constant channel carries nothing; it only must not be divided by zero.
     return mean.float(), variance.sqrt().clamp(min=1 / 255).float()
-
-
-def _three(channels: Tensor) -> tuple[float, float, float]:
-    red, green, blue = channels.expand(3).tolist()
-    return red, green, blue

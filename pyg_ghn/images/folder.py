@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pyg_ghn.errors import ImageDataError
+from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.images.source import ImageSource, stratified_holdout
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
             pixels, and cropped to the square in the middle. (default: :obj:`32`)
 
     Raises:
+        ConfigError: If :obj:`image_size` is not positive.
         ImageDataError: If folders are missing or empty, an image cannot be read, or the classes of
             the two parts differ.
     """
     if image_size < 1:
-        raise ImageDataError(f"image_size must be positive, got {image_size}.")
+        raise ConfigError(f"image_size must be positive, got {image_size}.")
     train = _open(root / "train")
     images, labels = _read(train, image_size)
     classes = tuple(train.classes)

@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.nn.shape_encoding import Shape
 from pyg_ghn.nn.sliced_linear import sliced_linear
-from pyg_ghn.nn.targets import VECTORS, Kind, Shape, Target
+from pyg_ghn.nn.targets import VECTORS, Kind, Target
 from pyg_ghn.nn.tiling import normalization, place_positions, sizes_4d, tile
 
 Window = tuple[int, int]
@@ -53,13 +55,16 @@ class ParameterDecoder(nn.Module):
           :func:`~pyg_ghn.nn.targets.collect_targets`)
         - **output:** a list with a contiguous tensor for each target, of its shape. Tensors may
           share storage, but do not overlap.
+
+    Raises:
+        ConfigError: If :obj:`max_shape` is not that of a square kernel.
     """
 
     def __init__(self, channels: int, max_shape: Shape, num_classes: int) -> None:
         super().__init__()
         out, in_, size, width = max_shape
         if size != width:
-            raise ValueError(f"`max_shape` must end in a square kernel, got {tuple(max_shape)}.")
+            raise ConfigError(f"`max_shape` must end in a square kernel, got {tuple(max_shape)}.")
         self.channels = channels
         self.max_shape = tuple(max_shape)
         self.num_classes = num_classes
@@ -68,14 +73,13 @@ class ParameterDecoder(nn.Module):
         self.kernel = nn.Sequential(
             nn.Linear(4 * channels, 8 * channels),
             nn.ReLU(),
-            nn.Linear(8 * channels, out * in_),
+            _SmallLinear(8 * channels, out * in_),
         )
         self.vector = nn.Sequential(
-            nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, 2 * length)
+            nn.Linear(channels, 2 * channels), nn.ReLU(), _SmallLinear(2 * channels, 2 * length)
         )
-        self.class_kernel = nn.Linear(out, num_classes)
+        self.class_kernel = _SmallLinear(out, num_classes)
         self.class_bias = nn.Linear(length, num_classes)
-        self._shrink()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module. The last layers, which make the entries
@@ -83,13 +87,6 @@ class ParameterDecoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
-        self._shrink()
-
-    @torch.no_grad()
-    def _shrink(self) -> None:
-        for linear in (self.kernel[2], self.vector[2], self.class_kernel):
-            linear.weight.div_(5)
-            linear.bias.zero_()
 
     def forward(self, x: Tensor, targets: Sequence[Target]) -> list[Tensor]:
         r"""Runs the forward pass of the module."""
@@ -214,6 +211,16 @@ class ParameterDecoder(nn.Module):
             f"{self.__class__.__name__}({self.channels}, max_shape={self.max_shape}, "
             f"num_classes={self.num_classes})"
         )
+
+
+class _SmallLinear(nn.Linear):
+    """A last layer, which makes the entries of parameters."""
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.weight.div_(5)
+        self.bias.zero_()
 
 
 class _Bucket(NamedTuple):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform, Compose
 
-from pyg_ghn.errors import GraphError
+from pyg_ghn.errors import ConfigError, GraphError
+from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
@@ -72,7 +73,6 @@ class GHN(nn.Module, ABC):
         params = iter(self.decoder(embeddings, [t for some in targets for t in some]))
         return [{target.name: next(params) for target in some} for some in targets]
 
-    @torch.no_grad()
     def predict(
         self, model: nn.Module, input_size: tuple[int, ...] | None = None
     ) -> dict[str, Tensor]:
@@ -87,15 +87,19 @@ class GHN(nn.Module, ABC):
             The parameters by name, on the device of the GHN. Parameters that cannot be predicted
             are absent.
         """
-        from pyg_ghn.graph import from_module
+        return self.predict_graph(from_module(model, input_size=input_size))
 
-        data = self.transform(from_module(model, input_size=input_size))
-        data = data.to(next(self.parameters()).device)
-        training = self.training
-        try:
-            return self.eval()(data)[0]
-        finally:
-            self.train(training)
+    @torch.no_grad()
+    def predict_graph(self, data: Data) -> dict[str, Tensor]:
+        r"""Predicts the parameters of the network of one graph, which is only read.
+
+        Args:
+            data (Data): The graph as :func:`~pyg_ghn.graph.from_module` makes it, on any device.
+
+        Returns:
+            The parameters by name, as those of :meth:`predict`.
+        """
+        return self(self.transform(data).to(next(self.parameters()).device))[0]
 
     def _read(self, data: Data) -> tuple[list[list[Target]], list[Shape | None]]:
         """What to predict for each graph, and the shapes of all nodes."""
@@ -159,13 +163,12 @@ class GHN3(GHN):
     ) -> None:
         super().__init__(hidden_channels, max_shape, num_classes)
         self.hidden_channels = hidden_channels
-        self.op_embedding = nn.Embedding(len(PRIMITIVES), hidden_channels)
+        self.op_embedding = _OpEmbedding(len(PRIMITIVES), hidden_channels)
         self.shape_encoding = ShapeEncoding(hidden_channels, max_shape[-1], num_classes)
         self.centrality_encoding = CentralityEncoding(hidden_channels)
         self.path_bias = ShortestPathBias(heads, hidden_channels)
         self.convs = nn.ModuleList(GHN3Conv(hidden_channels, heads) for _ in range(num_layers))
         self.norm = nn.LayerNorm(hidden_channels) if layer_norm else nn.Identity()
-        nn.init.trunc_normal_(self.op_embedding.weight, std=hidden_channels**-0.5)
 
     @classmethod
     def from_config(cls, name: str, num_classes: int = 1000) -> GHN3:
@@ -176,10 +179,10 @@ class GHN3(GHN):
             num_classes (int, optional): Number of classes. (default: :obj:`1000`)
 
         Raises:
-            ValueError: If the name is unknown.
+            ConfigError: If the name is unknown.
         """
         if name not in cls.CONFIGS:
-            raise ValueError(f"Unknown configuration '{name}', choose one of {[*cls.CONFIGS]}.")
+            raise ConfigError(f"Unknown configuration '{name}', choose one of {[*cls.CONFIGS]}.")
         channels = cls.CONFIGS[name]["hidden_channels"]
         max_shape = (channels, channels, 16, 16)
         return cls(**cls.CONFIGS[name], max_shape=max_shape, num_classes=num_classes)
@@ -202,12 +205,11 @@ class GHN3(GHN):
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        nn.init.trunc_normal_(self.op_embedding.weight, std=self.hidden_channels**-0.5)
-        for module in (self.shape_encoding, self.centrality_encoding, self.path_bias, *self.convs):
+        encodings = self.op_embedding, self.shape_encoding, self.centrality_encoding
+        for module in (*encodings, self.path_bias, *self.convs, self.decoder):
             module.reset_parameters()
         if isinstance(self.norm, nn.LayerNorm):
             self.norm.reset_parameters()
-        self.decoder.reset_parameters()
 
     def embed(self, data: Data, shapes: Sequence[Shape | None]) -> Tensor:
         r"""Embeds the nodes of a graph or batch, whose parameters have the given shapes."""
@@ -219,6 +221,11 @@ class GHN3(GHN):
         for conv in self.convs:
             x = conv(x, batch, attn_bias)
         return self.norm(x)
+
+
+class _OpEmbedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        nn.init.trunc_normal_(self.weight, std=self.embedding_dim**-0.5)
 
 
 def _require(data: Data, *names: str) -> None:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyg_ghn.errors import ConfigError
+
 
 class GHN3Conv(nn.Module):
     r"""The graph transformer layer from the
@@ -37,14 +39,14 @@ class GHN3Conv(nn.Module):
         - **output:** node features :math:`(\sum_g N_g, \text{channels})`
 
     Raises:
-        ValueError: If :obj:`heads` does not divide :obj:`channels`, or the bias does not fit the
+        ConfigError: If :obj:`heads` does not divide :obj:`channels`, or the bias does not fit the
             nodes.
     """
 
     def __init__(self, channels: int, heads: int = 1) -> None:
         super().__init__()
-        if channels % heads:
-            raise ValueError(f"`heads` must divide `channels`, got {heads} and {channels}.")
+        if heads < 1 or channels % heads:
+            raise ConfigError(f"`heads` must divide `channels`, got {heads} and {channels}.")
         self.channels = channels
         self.heads = heads
         self.norm1 = nn.LayerNorm(channels)
@@ -54,6 +56,7 @@ class GHN3Conv(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
         )
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
@@ -79,7 +82,7 @@ class GHN3Conv(nn.Module):
             sizes = [x.size(0)] if batch is None else batch.bincount().tolist()
             attn_bias = [None] * len(sizes)
         if sum(sizes) != x.size(0):
-            raise ValueError(
+            raise ConfigError(
                 f"The attention bias is for graphs of {sizes} nodes, but `x` has {x.size(0)} nodes."
             )
         qkv = self.qkv(x).view(x.size(0), 3, self.heads, -1).permute(1, 2, 0, 3)

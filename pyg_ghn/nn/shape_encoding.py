@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyg_ghn.errors import DecodeError
+from pyg_ghn.errors import ConfigError, DecodeError
 
 Shape = tuple[int, ...]
 
@@ -42,13 +42,14 @@ class ShapeEncoding(nn.Module):
         - **output:** :math:`(N, \text{channels})`
 
     Raises:
+        ConfigError: If :obj:`channels` is no multiple of 4.
         DecodeError: If a shape has no 4-D form.
     """
 
     def __init__(self, channels: int, kernel_size: int = 16, num_classes: int = 1000) -> None:
         super().__init__()
         if channels % 4:
-            raise ValueError(f"`channels` must be a multiple of 4, got {channels}.")
+            raise ConfigError(f"`channels` must be a multiple of 4, got {channels}.")
         self.channels = channels
         self.kernel_size = kernel_size
         self.num_classes = num_classes

@@ -3,6 +3,8 @@ r"""Attention bias from shortest-path lengths."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyg_ghn.errors import ConfigError, GraphError
+
 # Rows of the distance table in released checkpoints; a distance s takes row s + 2.
 _ROWS, _OFFSET = 257, 2
 
@@ -35,13 +37,14 @@ class ShortestPathBias(nn.Module):
           :class:`~pyg_ghn.nn.GHN3Conv` takes as it is
 
     Raises:
-        ValueError: If the cutoff exceeds the table, or the lengths do not fit the batch.
+        ConfigError: If the cutoff exceeds the table.
+        GraphError: If the lengths do not fit the batch.
     """
 
     def __init__(self, heads: int, channels: int, cutoff: int = 50) -> None:
         super().__init__()
         if not 0 < cutoff < _ROWS - _OFFSET:
-            raise ValueError(
+            raise ConfigError(
                 f"`cutoff` must be between 1 and {_ROWS - _OFFSET - 1}, the last row of the "
                 f"distance table, got {cutoff}."
             )
@@ -92,7 +95,7 @@ def _graph_sizes(spd: Tensor, batch: Tensor | None) -> list[int]:
     """Number of nodes of each graph."""
     sizes = [round(spd.numel() ** 0.5)] if batch is None else batch.bincount().tolist()
     if sum(n * n for n in sizes) != spd.numel():
-        raise ValueError(
+        raise GraphError(
             f"{spd.numel()} path lengths do not fit graphs of {sizes} nodes; each graph must come "
             "with all of its pairs from `AddShortestPathEncoding`."
         )

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from pyg_ghn.errors import DecodeError
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
-
-Shape = tuple[int, ...]
+from pyg_ghn.nn.shape_encoding import Shape
 
 
 class Kind(Enum):

@@ -5,8 +5,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from pyg_ghn.nn.shape_encoding import as_4d, is_sequence
-from pyg_ghn.nn.targets import Kind, Shape
+from pyg_ghn.nn.shape_encoding import Shape, as_4d, is_sequence
+from pyg_ghn.nn.targets import Kind
 
 CLASS_TOKEN_STD = 0.02
 

@@ -6,6 +6,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import GraphError
+from pyg_ghn.transforms.edges import edges
 
 
 @functional_transform("require_acyclic")
@@ -14,11 +15,11 @@ class RequireAcyclic(BaseTransform):
     computational graph has none, and a GHN has not been trained on any other.
 
     Raises:
-        GraphError: If the graph has a cycle, which it names.
+        GraphError: If the graph has no :obj:`edge_index`, or a cycle, which it names.
     """
 
     def forward(self, data: Data) -> Data:
-        source, target = data.edge_index
+        source, target = edges(data)
         if (source < target).all():  # nodes in topological order, as `from_module` gives them
             return data
         graph = nx.DiGraph(data.edge_index.t().tolist())

@@ -8,6 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.transforms.edges import distinct_edges, successors
 
 
@@ -27,6 +28,7 @@ class AddDegreeEncoding(BaseTransform):
             shape :math:`[N]`. (default: :obj:`("in_degree", "out_degree", "input_distance")`)
 
     Raises:
+        ConfigError: If there are not three names.
         GraphError: If the graph has no valid :obj:`edge_index`.
     """
 
@@ -35,7 +37,7 @@ class AddDegreeEncoding(BaseTransform):
     ) -> None:
         self.attr_names = tuple(attr_names)
         if len(self.attr_names) != 3:
-            raise ValueError(f"Expected the names of three attributes, got {self.attr_names}.")
+            raise ConfigError(f"Expected the names of three attributes, got {self.attr_names}.")
 
     def forward(self, data: Data) -> Data:
         source, target, num_nodes = distinct_edges(data)

@@ -1,9 +1,21 @@
 r"""Edges of a PyG graph as NumPy arrays: what both encodings start from."""
 
 import numpy as np
+from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_ghn.errors import GraphError
+
+
+def edges(data: Data) -> Tensor:
+    r"""The :obj:`edge_index` of a graph.
+
+    Raises:
+        GraphError: If there is none.
+    """
+    if data.edge_index is None or data.num_nodes is None:
+        raise GraphError("The graph has no `edge_index`; build it with one, even if it is empty.")
+    return data.edge_index
 
 
 def distinct_edges(data: Data) -> tuple[np.ndarray, np.ndarray, int]:
@@ -13,9 +25,7 @@ def distinct_edges(data: Data) -> tuple[np.ndarray, np.ndarray, int]:
     Raises:
         GraphError: If the graph has no :obj:`edge_index`, or its edges name nodes that it lacks.
     """
-    if data.edge_index is None or data.num_nodes is None:
-        raise GraphError("The graph has no `edge_index`; build it with one, even if it is empty.")
-    edge_index, num_nodes = data.edge_index.cpu().long().numpy(), data.num_nodes
+    edge_index, num_nodes = edges(data).cpu().long().numpy(), data.num_nodes
     if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < num_nodes:
         raise GraphError(
             f"`edge_index` holds nodes {edge_index.min()} to {edge_index.max()}, but the graph "

@@ -7,6 +7,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.transforms.edges import distinct_edges, successors
 
 # "No path" while lengths are added up: above every cutoff, and far enough from overflow that a
@@ -35,12 +36,13 @@ class AddShortestPathEncoding(BaseTransform):
         attr_name (str, optional): Name of the attribute. (default: :obj:`"spd"`)
 
     Raises:
+        ConfigError: If the cutoff is not positive or too large.
         GraphError: If the graph has no valid :obj:`edge_index`.
     """
 
     def __init__(self, cutoff: int = 50, attr_name: str = "spd") -> None:
         if not 0 < cutoff < _FAR:
-            raise ValueError(f"`cutoff` must be between 1 and {_FAR - 1}, got {cutoff}.")
+            raise ConfigError(f"`cutoff` must be between 1 and {_FAR - 1}, got {cutoff}.")
         self.cutoff = cutoff
         self.attr_name = attr_name
 

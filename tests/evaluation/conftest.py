@@ -15,24 +15,17 @@ class FakeGHN(nn.Module):
         self.config = {"hidden_channels": 8, "max_shape": (8, 8, 3, 3)}
         self.seen = []
 
-    def transform(self, data):
-        data.encoded = True
-        return data
-
-    def forward(self, batch):
+    @torch.no_grad()
+    def predict_graph(self, data):
         assert not self.training
-        self.seen += [batch[i].num_nodes for i in range(batch.num_graphs)]
-        assert all(batch.encoded)
+        self.seen.append(data.num_nodes)
         if self.value is None:
-            return [{} for _ in range(batch.num_graphs)]
-        return [
-            {
-                name: self.value.expand(shape)
-                for name, shape in zip(names, shapes, strict=True)
-                if name is not None
-            }
-            for names, shapes in zip(batch.param_name, batch.param_shape, strict=True)
-        ]
+            return {}
+        return {
+            name: self.value.expand(shape)
+            for name, shape in zip(data.param_name, data.param_shape, strict=True)
+            if name is not None
+        }
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from pyg_ghn.errors import ArchitectureError, ImageDataError
+from pyg_ghn.errors import ArchitectureError, ConfigError
 from pyg_ghn.evaluation import GeneralizationResult, evaluate_ghn, networks
 
 SMALL = {"channels": 8, "fc_dim": 16, "progress": False}
@@ -95,13 +95,13 @@ def test_bad_arguments(fake_ghn, images):
         evaluate_ghn(fake_ghn(), images, ["val"], num_networks=0)
     with pytest.raises(ArchitectureError, match=r"nothing to evaluate.*splits=\(\)"):
         evaluate_ghn(fake_ghn(), images, [])
-    with pytest.raises(ImageDataError, match="'tset' to evaluate on; choose from test, val"):
+    with pytest.raises(ConfigError, match="'tset' to evaluate on; choose from test, val"):
         evaluate_ghn(fake_ghn(), images, image_split="tset")
 
 
 def test_mode_of_the_ghn_is_restored_after_an_error(fake_ghn, images, monkeypatch):
     ghn = fake_ghn().train()
-    monkeypatch.setattr(ghn, "transform", None)
+    monkeypatch.setattr(ghn, "predict_graph", None)
     with pytest.raises(TypeError):
         evaluate_ghn(ghn, images, ["val"], 1, **SMALL)
     assert ghn.training

@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyg_ghn.errors import ImageDataError
+from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.images import get_image_data
 
 CLASSES = ("cat", "dog")
@@ -81,5 +81,5 @@ def test_damaged_image(tmp_path):
 
 
 def test_image_size_must_be_positive(tmp_path):
-    with pytest.raises(ImageDataError, match="image_size must be positive, got 0"):
+    with pytest.raises(ConfigError, match="image_size must be positive, got 0"):
         get_image_data("image_folder", tmp_path, image_size=0)

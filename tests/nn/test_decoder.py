@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.nn import ParameterDecoder
 from pyg_ghn.nn.targets import Kind, Target
 
@@ -147,7 +148,7 @@ def test_initialization():
 
 
 def test_max_shape_must_be_square():
-    with pytest.raises(ValueError, match="square"):
+    with pytest.raises(ConfigError, match="square"):
         ParameterDecoder(4, (4, 4, 7, 5), 10)
 
 

@@ -8,7 +8,8 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from pyg_ghn.errors import DecodeError, GraphError
+from pyg_ghn.errors import ConfigError, DecodeError, GraphError
+from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN3
 
 GOLDEN = [
@@ -181,7 +182,7 @@ def test_sizes_of_the_paper(name, num_parameters):
 
 
 def test_unknown_size():
-    with pytest.raises(ValueError, match=r"'ghn3-m', choose one of \['ghn3-t'"):
+    with pytest.raises(ConfigError, match=r"'ghn3-m', choose one of \['ghn3-t'"):
         GHN3.from_config("ghn3-m")
 
 
@@ -232,12 +233,12 @@ class TestPredict:
 
         assert set(ghn.predict(Scaled(), (3, 8, 8))) == {"conv.weight", "conv.bias"}
 
-    def test_mode_is_restored(self, make_graph):
-        ghn = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10).train()
-        modes = []
-        ghn.register_forward_pre_hook(lambda module, args: modes.append(module.training))
-        ghn.predict(nn.Conv2d(3, 8, 3), (3, 8, 8))
-        assert modes == [False] and ghn.training
+    def test_graph_is_only_read(self, ghn):
+        model = nn.Conv2d(3, 8, 3)
+        data = from_module(model, (3, 8, 8))
+        keys = data.keys()
+        equal(ghn.predict_graph(data), ghn.predict(model, (3, 8, 8)), tolerance=0)
+        assert data.keys() == keys
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
     def test_on_the_device_of_the_ghn(self, make_graph):

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.nn import GHN3Conv
 
 SIZES = (7, 1, 12)
@@ -71,12 +72,12 @@ def test_gradients(conv):
 
 
 def test_bias_that_does_not_fit(conv):
-    with pytest.raises(ValueError, match=r"graphs of \[5\] nodes, but `x` has 9 nodes"):
+    with pytest.raises(ConfigError, match=r"graphs of \[5\] nodes, but `x` has 9 nodes"):
         conv(torch.randn(9, 16), None, [torch.zeros(1, 4, 5, 5)])
 
 
 def test_heads_must_divide_channels():
-    with pytest.raises(ValueError, match="divide"):
+    with pytest.raises(ConfigError, match="divide"):
         GHN3Conv(16, heads=3)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pyg_ghn.errors import DecodeError
+from pyg_ghn.errors import ConfigError, DecodeError
 from pyg_ghn.nn import ShapeEncoding
 from pyg_ghn.nn.shape_encoding import as_4d
 
@@ -89,7 +89,7 @@ def test_output_and_gradients():
 
 
 def test_channels_must_be_a_multiple_of_4():
-    with pytest.raises(ValueError, match="multiple of 4, got 6"):
+    with pytest.raises(ConfigError, match="multiple of 4, got 6"):
         ShapeEncoding(6)
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
+from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.nn import ShortestPathBias
 from pyg_ghn.transforms import AddShortestPathEncoding
 
@@ -52,7 +53,7 @@ def test_lengths_beyond_the_cutoff_are_no_path():
 
 @pytest.mark.parametrize("cutoff", [0, 255])
 def test_cutoff_beyond_the_table(cutoff):
-    with pytest.raises(ValueError, match="between 1 and 254"):
+    with pytest.raises(ConfigError, match="between 1 and 254"):
         ShortestPathBias(2, 8, cutoff)
 
 
@@ -63,7 +64,7 @@ def test_largest_cutoff():
 
 @pytest.mark.parametrize("batch", [None, torch.tensor([0, 0, 1])])
 def test_lengths_that_do_not_fit(batch):
-    with pytest.raises(ValueError, match="8 path lengths do not fit"):
+    with pytest.raises(GraphError, match="8 path lengths do not fit"):
         ShortestPathBias(2, 8)(torch.zeros(8, dtype=torch.short), batch)
 
 

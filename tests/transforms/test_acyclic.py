@@ -31,3 +31,8 @@ def test_a_cycle_is_named():
 def test_a_self_loop_is_a_cycle():
     with pytest.raises(GraphError, match="1 -> 1"):
         RequireAcyclic()(Data(edge_index=torch.tensor([[0, 1], [1, 1]]), num_nodes=2))
+
+
+def test_a_graph_without_edge_index():
+    with pytest.raises(GraphError, match="no `edge_index`"):
+        RequireAcyclic()(Data(num_nodes=2))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from pyg_ghn.errors import GraphError
+from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.transforms import AddDegreeEncoding
 
 
@@ -56,7 +56,7 @@ def test_attribute_names_and_repr():
 
 
 def test_wrong_number_of_names():
-    with pytest.raises(ValueError, match="three attributes"):
+    with pytest.raises(ConfigError, match="three attributes"):
         AddDegreeEncoding(("a", "b"))
 
 

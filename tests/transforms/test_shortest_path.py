@@ -4,7 +4,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-from pyg_ghn.errors import GraphError
+from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.transforms import AddShortestPathEncoding
 
 
@@ -112,7 +112,7 @@ def test_input_is_left_alone():
 
 @pytest.mark.parametrize("cutoff", [0, -1, 1 << 14])
 def test_bad_cutoff(cutoff):
-    with pytest.raises(ValueError, match="cutoff"):
+    with pytest.raises(ConfigError, match="cutoff"):
         AddShortestPathEncoding(cutoff)
 
 

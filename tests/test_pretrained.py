@@ -1,0 +1,50 @@
+"""The packaged GHN was really trained, and the examples run with it."""
+
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pyg_ghn import from_pretrained
+from pyg_ghn.checkpoint import PRETRAINED, read_metadata
+from pyg_ghn.evaluation import evaluate_ghn
+from pyg_ghn.images import get_image_data
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def test_packaged_ghn_classifies_with_unseen_networks():
+    ghn = from_pretrained("ghn3-digits")
+    assert sum(p.numel() * p.element_size() for p in ghn.parameters()) < 3_000_000
+    settings = {"num_networks": 4, "channels": 16, "progress": False}
+    result = evaluate_ghn(ghn, get_image_data("digits"), ["dense"], **settings)
+    summary = result.summary()["splits"]["dense"]
+    assert summary["ghn_mean"] > 0.6 > 0.2 > summary["random_mean"]
+
+
+def test_packaged_ghn_tells_how_it_was_trained():
+    metadata = read_metadata("ghn3-digits")
+    assert metadata["training"]["images"] == "digits" and "torch" in metadata
+    assert {"README.md", "log.jsonl", "model.safetensors"} <= {
+        file.name for file in (PRETRAINED / "ghn3-digits").iterdir()
+    }
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_example(example, capsys):
+    runpy.run_path(str(example), run_name="__main__")
+    assert "held-out digits classified" in capsys.readouterr().out
+
+
+def test_python_code_of_the_readme_runs(tmp_path, monkeypatch):
+    """The blocks build on each other, as they are read."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(EXAMPLES.parent / "README.md", tmp_path)
+    text = Path("README.md").read_text()
+    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    assert len(blocks) >= 2
+    scope = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), scope)
+    assert scope["x"].shape == (scope["batch"].num_nodes, 64)

@@ -1,0 +1,74 @@
+import ast
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from pyg_ghn.architectures import SPLITS
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.training import TrainConfig
+from pyg_ghn.training.config import LEAST_CELLS
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"steps": None}, "set steps, minutes or both"),
+        ({"steps": 0}, "steps must be 1 or more, got 0"),
+        ({"minutes": 0.0}, "minutes must be more than 0"),
+        ({"processes": 0}, "processes must be 1 or more"),
+        ({"threads": 0}, "threads must be 1 or more"),
+        ({"log_every": 0}, "log_every must be 1 or more"),
+        ({"save_every": 0}, "save_every must be 1 or more"),
+        ({"pool_size": 0}, "pool_size must be 1 or more"),
+        ({"meta_batch_size": 0, "fresh": 0}, "meta_batch_size must be 1 or more"),
+        ({"batch_size": 1}, "batch_size must be 2 or more"),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"lr": 0.0}, "lr must be more than 0"),
+        ({"clip": -1.0}, "clip must be more than 0"),
+        ({"network_clip": 0.0}, "network_clip must be more than 0"),
+        ({"warmup": 1.0}, "warmup must be 0 or more and less than 1"),
+        ({"warmup": -0.1}, "warmup must be 0 or more and less than 1"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be 0 or more and less than 1"),
+        ({"mixed_precision": "half"}, "mixed_precision must be one of no, fp16, bf16, fp8"),
+        ({"heads": 0}, "heads must be 1 or more"),
+        ({"heads": 7}, "multiple of 4 and of heads, got hidden_channels=64, heads=7"),
+        ({"hidden_channels": 10, "heads": 5}, "multiple of 4 and of heads"),
+        ({"max_shape": (64, 64, 7)}, "max_shape must be"),
+        ({"max_shape": (64, 64, 7, 5)}, "max_shape must be"),
+        ({"split": "hard"}, "split must be one of train, val, .*got 'hard'"),
+        ({"max_cells": 3}, "max_cells=3 leaves no network: .*'train' have 4 cells or more"),
+        ({"max_cells": 9, "split": "deep"}, "'deep' have 10 cells or more"),
+        ({"channels": []}, "channels must be positive multiples of 8"),
+        ({"channels": [16, 20]}, "channels must be positive multiples of 8"),
+        ({"meta_batch_size": 8, "processes": 3}, "shared evenly by 3 processes"),
+        ({"fresh": 9}, "fresh=9 must lie between 0 and the 8 networks"),
+        ({"fresh": -1}, "fresh=-1 must lie between 0"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**{"steps": 1, **options})
+
+
+def test_bounds_are_allowed():
+    options = {"batch_size": 2, "warmup": 0.0, "max_cells": 4, "channels": [8], "fresh": 8}
+    assert TrainConfig(steps=1, **options).fresh == 8
+    assert TrainConfig(minutes=0.5).steps is None
+
+
+def test_splits_are_those_of_the_sampler():
+    assert {name: split.layers[0] for name, split in SPLITS.items()} == LEAST_CELLS
+
+
+def test_docstring_tells_every_default():
+    for field in fields(TrainConfig):
+        entry = TrainConfig.__doc__.split(f"\n        {field.name} (")[1]
+        told = entry.split("(default: :obj:`")[1].split("`")[0]
+        assert ast.literal_eval(told) == field.default, field.name
+
+
+def test_torch_is_not_imported():
+    code = "import sys, pyg_ghn.training.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
