@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from pyg_ghn._files import atomic_path
+from pyg_ghn.errors import ConfigError
 
 
 class RunLog:
@@ -29,7 +30,12 @@ class RunLog:
         self._values: dict[str, list[Any]] = defaultdict(list)
         self._start = time.perf_counter()
         if enabled:
-            out.mkdir(parents=True, exist_ok=True)
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"The folder of the run can't be made ({error}): choose another `out`."
+                ) from error
 
     def write_config(self, config: dict[str, Any]) -> None:
         if self.enabled:

@@ -107,6 +107,12 @@ def test_errors(small_config):
         train(small_config())
 
 
+def test_folder_that_cannot_be_made(small_config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GHNError, match="choose another `out`"):
+        train(small_config(out=str(tmp_path / "file" / "run")))
+
+
 def test_every_configuration_of_the_repository_is_valid(monkeypatch):
     started = []
     monkeypatch.setattr("pyg_ghn.training.launcher.train", started.append)
