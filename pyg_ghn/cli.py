@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -38,14 +39,18 @@ def main(argv: list[str] | None = None) -> None:
         COMMANDS[chosen.subcommand][0](**options)
     except GHNError as error:
         sys.exit(f"pyg-ghn {chosen.subcommand}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"pyg-ghn {chosen.subcommand}: interrupted (a run goes on from its checkpoint).")
 
 
 def train(**options: Any) -> None:
     """Meta-train a GHN-3 on freshly sampled architectures."""
     from pyg_ghn.training import launch
 
-    path = launch(TrainConfig(**options))
-    print(f"The GHN is in {path}. Evaluate it with: pyg-ghn evaluate --checkpoint {path}")
+    config = TrainConfig(**options)
+    path = launch(config)
+    root = f" --image_root {config.image_root}" if config.image_root else ""
+    print(f"The GHN is in {path}. Evaluate it with: pyg-ghn evaluate --checkpoint {path}{root}")
 
 
 def evaluate(
@@ -67,7 +72,8 @@ def evaluate(
         checkpoint: The GHN: a packaged name, a hub name or a path.
         images: Image set, by default the one that the GHN was trained on.
         image_root: Folder of the image set.
-        splits: Of val, test, wide, deep, dense, bnfree and torchvision; all of them by default.
+        splits: Of val, test, wide, deep, dense, bnfree and torchvision, as '["test","deep"]';
+            all of them by default.
         num_networks: Networks of each split of DeepNets-1M; all by default.
         channels: Width C of the first cells, by default the one the GHN was trained with.
         fc_dim: Width of hidden classifier layers.
@@ -137,6 +143,8 @@ def predict(
         save_model(network, str(temporary))
     print(_prediction_summary(network, params, left))
     print(f"The state dict is in {path}.")
+    if any(name.endswith("running_mean") for name, _ in network.named_buffers()):
+        print("BatchNorm keeps its running statistics: train, or evaluate with batch statistics.")
 
 
 @contextmanager
@@ -208,6 +216,10 @@ def _described(error: Exception) -> str:
 
 def _train_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(TrainConfig, None, as_group=False)
+    for action in parser._actions:  # the docstring is made for the documentation
+        if action.help:
+            text = re.sub(r" ?\(default: [^)]*\)", "", action.help)
+            action.help = re.sub(r":\w+:`~?([^`]*)`", r"\1", text)
 
 
 def _arguments_of(function: Callable) -> Callable[[ArgumentParser], None]:

@@ -73,6 +73,11 @@ def evaluate_ghn(
         ConfigError: If :obj:`image_split` is neither of the two.
     """
     check_splits(splits, num_networks)
+    if ghn.num_classes != images.num_classes:
+        raise ConfigError(
+            f"The GHN predicts networks of {ghn.num_classes} classes, but the images "
+            f"'{images.name}' have {images.num_classes}: train a GHN on them."
+        )
     if image_split not in IMAGE_SPLITS:
         raise ConfigError(
             f"No images {image_split!r} to evaluate on; choose from {', '.join(IMAGE_SPLITS)}."

@@ -49,7 +49,7 @@ class TrainConfig:
         processes (int): Data-parallel processes to start on this machine. (default: :obj:`1`)
         threads (int, optional): Torch threads a process. (default: :obj:`None`)
         log_every (int): Steps between lines of the log. (default: :obj:`50`)
-        save_every (int): Steps between checkpoints. (default: :obj:`500`)
+        save_every (int): Steps between checkpoints. (default: :obj:`100`)
         seed (int): Seed of the GHN, the architectures and the images. (default: :obj:`0`)
 
     Raises:
@@ -83,7 +83,7 @@ class TrainConfig:
     processes: int = 1
     threads: int | None = None
     log_every: int = 50
-    save_every: int = 500
+    save_every: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -43,6 +44,8 @@ def launch(config: TrainConfig) -> Path:
     )
     try:
         return elastic_launch(settings, _process)(config)[0]
+    except SignalException as error:
+        raise KeyboardInterrupt from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise GHNError(f"Process {rank} of the run failed: {failure.message}") from error

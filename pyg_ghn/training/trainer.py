@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -261,6 +262,7 @@ class MetaTrainer:
         state = {
             "state_dict": ghn.state_dict(),
             "config": ghn.config,
+            "training": asdict(self.config),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
             "steps_done": self.steps_done,
@@ -295,8 +297,23 @@ class MetaTrainer:
                 f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
                 "choose another folder `out`, or delete the checkpoint to start anew."
             )
+        self._warn_of_changes(state.get("training", {}))
         ghn.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]
+
+    def _warn_of_changes(self, before: dict[str, Any]) -> None:
+        after = asdict(self.config)
+        free = ("out", "steps", "minutes", "threads", "log_every", "save_every")
+        changed = [
+            f"{name} {before[name]} -> {after[name]}"
+            for name in before.keys() & after.keys() - set(free)
+            if before[name] != after[name]
+        ]
+        if changed:
+            warnings.warn(
+                f"The run in {self.out} goes on with other options: {', '.join(sorted(changed))}.",
+                stacklevel=2,
+            )

@@ -13,6 +13,7 @@ class FakeGHN(nn.Module):
         self.value = None if value is None else nn.Parameter(torch.tensor(float(value)))
         self.anchor = nn.Parameter(torch.zeros(()))
         self.config = {"hidden_channels": 8, "max_shape": (8, 8, 3, 3)}
+        self.num_classes = 3
         self.seen = []
 
     @torch.no_grad()
