@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.nn.blocks import assemble, cover
 from pyg_ghn.nn.shape_encoding import Shape
 from pyg_ghn.nn.sliced_linear import sliced_linear
 from pyg_ghn.nn.targets import VECTORS, Kind, Target
@@ -131,20 +132,27 @@ class ParameterDecoder(nn.Module):
         scales = scales.repeat_interleave(torch.tensor([job.num_rows for job in jobs]))
         scales = scales.to(positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
-        groups = [(key, list(some)) for key, some in groupby(jobs, lambda job: job.channels)]
+        groups = [list(some) for _, some in groupby(jobs, lambda job: job.channels)]
+        for group, maps in zip(groups, self._maps(hidden, scales, groups), strict=True):
+            parts = maps.split([job.num_rows for job in group], dim=1)
+            for job, part in zip(group, parts, strict=True):
+                yield job.bucket, self._finish(job, part)
+
+    def _maps(self, rows: Tensor, scales: Tensor, groups: list[list[_Job]]) -> list[Tensor]:
+        """The maps (out, rows, in) of each group of jobs with the same channels."""
+        sizes = [group[0].channels for group in groups]
+        counts = [sum(job.num_rows for job in group) for group in groups]
+        blocks = cover(sizes, counts, rows.size(1))
+        order = [group for block in blocks for group in block.groups]
+        rows, scales = rows.split(counts), scales.split(counts)
         maps = sliced_linear(
-            hidden,
-            scales,
+            torch.cat([rows[group] for group in order]),
+            torch.cat([scales[group] for group in order]),
             self.kernel[2].weight.view(*self.max_shape[:2], -1),
             self.kernel[2].bias.view(self.max_shape[:2]),
-            [
-                (sum(job.num_rows for job in some), (slice(out), slice(in_)))
-                for (out, in_), some in groups
-            ],
+            [(sum(counts[g] for g in block.groups), (block.out, block.in_)) for block in blocks],
         )
-        for (_, some), group in zip(groups, maps, strict=True):
-            for job, rows in zip(some, group.split([job.num_rows for job in some]), strict=True):
-                yield job.bucket, self._finish(job, rows)
+        return assemble(blocks, maps, sizes, counts)
 
     def _positions(self, jobs: list[_Job]) -> Tensor:
         """The features of every kernel position of every node, a row each, in the order of jobs."""
@@ -158,7 +166,7 @@ class ParameterDecoder(nn.Module):
         features = self._large_windows(inputs) | self._small_windows(inputs)
         ordered: list[Tensor | None] = [None] * len(jobs)
         for window, places in by_window.items():
-            rows = features[window].reshape(-1, 4 * self.channels)
+            rows = features[window].movedim(2, 0).reshape(-1, 4 * self.channels)
             parts = rows.split([jobs[place].num_rows for place in places])
             for place, part in zip(places, parts, strict=True):
                 ordered[place] = part
@@ -171,7 +179,7 @@ class ParameterDecoder(nn.Module):
             if _is_large(window, size):
                 maps = self.position(rows).view(len(rows), -1, size, size)
                 index = (slice(None), slice(None), *_centered(window, size))
-                features[window] = maps[index].permute(0, 2, 3, 1)
+                features[window] = maps[index].permute(2, 3, 0, 1)
         return features
 
     def _small_windows(self, inputs: dict[Window, Tensor]) -> dict[Window, Tensor]:
@@ -190,18 +198,20 @@ class ParameterDecoder(nn.Module):
         )
         return dict(zip(small, features, strict=True))
 
-    def _finish(self, job: _Job, rows: Tensor) -> list[Tensor]:
+    def _finish(self, job: _Job, maps: Tensor) -> list[Tensor]:
         """Maps of single positions to parameters of full size."""
         bucket, (out, in_, *window) = job.bucket, job.sizes
-        maps = rows.unflatten(0, (-1, *job.window)).permute(0, 3, 4, 1, 2)
+        maps = maps.unflatten(1, (-1, *job.window)).permute(1, 0, 4, 2, 3)
         if bucket.kind is Kind.CLASS_KERNEL:
             maps = self.class_kernel(maps.flatten(2).transpose(1, 2).relu()).transpose(1, 2)
             maps = maps[..., None, None] * normalization(Kind.KERNEL, bucket.shape)
         if job.window != tuple(window):
             resized = F.interpolate(maps.flatten(0, 1), window, mode="bilinear")
             maps = resized.unflatten(0, (-1, maps.size(1)))
+        if prod(window) > 1:
+            maps = maps.contiguous()  # once, not again for each tile
         # Tiled one by one: the backward pass then never stacks gradients of full size.
-        kernels = [tile(kernel, (out, in_)) for kernel in maps.contiguous().unbind()]
+        kernels = [tile(kernel, (out, in_)) for kernel in maps.unbind()]
         if bucket.kind is Kind.POSITION:
             kernels = [place_positions(kernel, bucket.shape) for kernel in kernels]
         return [kernel.contiguous().view(bucket.shape) for kernel in kernels]
