@@ -75,6 +75,8 @@ class GatedDAGConv(nn.Module):
         batch: Tensor | None = None,
     ) -> Tensor:
         r"""Runs the forward pass of the module."""
+        if not len(x):
+            return x
         links = _edges(edge_index, x)
         if self.virtual_edges:
             links = _joined(links, _virtual_edges(spd, batch, x))
@@ -159,7 +161,12 @@ def _virtual_edges(spd: Tensor | None, batch: Tensor | None, x: Tensor) -> _Link
     """All pairs of nodes with a path between them, from flat matrices of path lengths."""
     if spd is None:
         raise GraphError("Virtual edges need the path lengths that `AddShortestPathEncoding` adds.")
-    sizes = torch.tensor(graph_sizes(spd, batch), device=x.device)
+    sizes = graph_sizes(spd, batch)
+    if sum(sizes) != len(x):
+        raise GraphError(
+            f"The path lengths are of graphs of {sizes} nodes, `x` has {len(x)} nodes."
+        )
+    sizes = torch.tensor(sizes, device=x.device)
     pairs = spd.nonzero().view(-1)
     ends = (sizes * sizes).cumsum(0)
     graph = torch.searchsorted(ends, pairs, right=True)

@@ -35,7 +35,7 @@ class GHN2(GHN):
 
     CONFIGS: ClassVar[dict[str, dict[str, Any]]] = {
         "ghn2": {"hidden_channels": 32, "max_shape": (64, 64, 16, 16)},
-        "ghn2-128": {"hidden_channels": 128, "max_shape": (256, 256, 16, 16)},
+        "ghn2-128": {"hidden_channels": 128, "max_shape": (128, 128, 16, 16)},
     }
 
     def __init__(
