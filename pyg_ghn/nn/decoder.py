@@ -17,10 +17,15 @@ from pyg_ghn.nn.blocks import assemble, cover
 from pyg_ghn.nn.shape_encoding import Shape
 from pyg_ghn.nn.sliced_linear import sliced_linear
 from pyg_ghn.nn.targets import VECTORS, Kind, Target
-from pyg_ghn.nn.tiling import normalization, place_positions, sizes_4d, tile
+from pyg_ghn.nn.tiling import normalization, place_positions, sizes_4d, squash, tile
 
 Window = tuple[int, int]
 Decoded = tuple["_Bucket", Sequence[Tensor]]
+
+_WINDOW_STARTS = {
+    "center": lambda length, size: size // 2 - length // 2,
+    "corner": lambda length, size: 0,
+}
 
 
 class ParameterDecoder(nn.Module):
@@ -36,11 +41,11 @@ class ParameterDecoder(nn.Module):
         \mathbf{W}_p = \textrm{MLP} \left( \textrm{ReLU} (\mathbf{A}_p \mathbf{h} + \mathbf{a}_p)
         \right) \in \mathbb{R}^{c_{out} \times c_{in}}
 
-    of which smaller parameters take the leading channels and the central positions. Larger ones
-    repeat the channels; larger kernels are interpolated. Vectors come from an MLP with two rows,
-    one for the weights of normalization layers and one for biases. The classification layer maps
-    the channels to the classes by one linear layer more. The results are scaled as in He
-    initialization, vectors are squashed to values around 1 or 0.
+    of which smaller parameters take the leading channels and the central positions (the leading
+    ones in GHN-2). Larger ones repeat the channels; larger kernels are interpolated. Vectors come
+    from an MLP with two rows, one for the weights of normalization layers and one for biases. The
+    classification layer maps the channels to the classes by one linear layer more. The results are
+    scaled as in He initialization, vectors are squashed to values around 1 or 0.
 
     All parameters of a batch are decoded together: each weight is read once, and nothing but the
     positions and channels that some parameter needs is computed.
@@ -50,6 +55,10 @@ class ParameterDecoder(nn.Module):
         max_shape (tuple): Size of the largest kernel decoded without repetition,
             :math:`(c_{out}, c_{in}, s, s)`.
         num_classes (int): Number of classes of the image data set.
+        window (str, optional): Which positions a smaller kernel takes, :obj:`"center"` or
+            :obj:`"corner"`. (default: :obj:`"center"`)
+        weight_norm (bool, optional): If set to :obj:`False`, the results are neither scaled nor
+            squashed. (default: :obj:`True`)
 
     Shapes:
         - **input:** node embeddings :math:`(N, \text{channels})`, a list of targets (see
@@ -58,14 +67,26 @@ class ParameterDecoder(nn.Module):
           share storage, but do not overlap.
 
     Raises:
-        ConfigError: If :obj:`max_shape` is not that of a square kernel.
+        ConfigError: If :obj:`max_shape` is not that of a square kernel, or :obj:`window` is
+            unknown.
     """
 
-    def __init__(self, channels: int, max_shape: Shape, num_classes: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        max_shape: Shape,
+        num_classes: int,
+        window: str = "center",
+        weight_norm: bool = True,
+    ) -> None:
         super().__init__()
         out, in_, size, width = max_shape
         if size != width:
             raise ConfigError(f"`max_shape` must end in a square kernel, got {tuple(max_shape)}.")
+        if window not in _WINDOW_STARTS:
+            raise ConfigError(f"`window` must be one of {[*_WINDOW_STARTS]}, got '{window}'.")
+        self.window = window
+        self.weight_norm = weight_norm
         self.channels = channels
         self.max_shape = tuple(max_shape)
         self.num_classes = num_classes
@@ -113,12 +134,11 @@ class ParameterDecoder(nn.Module):
             some = list(some)
             counts = [len(bucket.nodes) for bucket in some]
             part = slice(start, start := start + sum(counts))
-            if kind is Kind.SCALE:
-                values = 2 * torch.sigmoid(weights[part] / 2)
-            elif kind is Kind.BIAS:
-                values = torch.tanh(biases[part] / 5)
-            else:
-                values = torch.tanh(self.class_bias(biases[part].relu()) / 5)
+            values = weights[part] if kind is Kind.SCALE else biases[part]
+            if kind is Kind.CLASS_BIAS:
+                values = self.class_bias(values.relu())
+            if self.weight_norm:
+                values = squash(kind, values)
             for bucket, rows in zip(some, values.split(counts), strict=True):
                 rows = tile(rows, (len(rows), prod(bucket.shape))).contiguous()
                 yield bucket, rows.view(-1, *bucket.shape).unbind()
@@ -127,7 +147,7 @@ class ParameterDecoder(nn.Module):
         jobs = [_job(bucket, rows, self.max_shape) for bucket, rows in inputs]
         jobs.sort(key=lambda job: job.channels)
         positions = self._positions(jobs)
-        scales = [normalization(job.bucket.kind, job.bucket.shape) for job in jobs]
+        scales = [self._scale(job.bucket.kind, job.bucket.shape) for job in jobs]
         scales = torch.tensor(scales, dtype=positions.dtype)
         scales = scales.repeat_interleave(torch.tensor([job.num_rows for job in jobs]))
         scales = scales.to(positions.device)
@@ -178,7 +198,7 @@ class ParameterDecoder(nn.Module):
         for window, rows in inputs.items():
             if _is_large(window, size):
                 maps = self.position(rows).view(len(rows), -1, size, size)
-                index = (slice(None), slice(None), *_centered(window, size))
+                index = (slice(None), slice(None), *self._window(window))
                 features[window] = maps[index].permute(2, 3, 0, 1)
         return features
 
@@ -194,9 +214,18 @@ class ParameterDecoder(nn.Module):
             rows.new_ones(len(rows)),
             self.position.weight.view(channels, size, size, -1).permute(1, 2, 0, 3),
             self.position.bias.view(channels, size, size).permute(1, 2, 0),
-            [(len(inputs[window]), _centered(window, size)) for window in small],
+            [(len(inputs[window]), self._window(window)) for window in small],
         )
         return dict(zip(small, features, strict=True))
+
+    def _window(self, window: Window) -> tuple[slice, ...]:
+        """The part of the largest kernel that a smaller one takes."""
+        start = _WINDOW_STARTS[self.window]
+        size = self.max_shape[-1]
+        return tuple(slice(start(n, size), start(n, size) + n) for n in window)
+
+    def _scale(self, kind: Kind, shape: Shape) -> float:
+        return normalization(kind, shape) if self.weight_norm else 1.0
 
     def _finish(self, job: _Job, maps: Tensor) -> list[Tensor]:
         """Maps of single positions to parameters of full size."""
@@ -204,7 +233,7 @@ class ParameterDecoder(nn.Module):
         maps = maps.unflatten(1, (-1, *job.window)).permute(1, 0, 4, 2, 3)
         if bucket.kind is Kind.CLASS_KERNEL:
             maps = self.class_kernel(maps.flatten(2).transpose(1, 2).relu()).transpose(1, 2)
-            maps = maps[..., None, None] * normalization(Kind.KERNEL, bucket.shape)
+            maps = maps[..., None, None] * self._scale(Kind.KERNEL, bucket.shape)
         if job.window != tuple(window):
             resized = F.interpolate(maps.flatten(0, 1), window, mode="bilinear")
             maps = resized.unflatten(0, (-1, maps.size(1)))
@@ -275,8 +304,3 @@ def _job(bucket: _Bucket, inputs: Tensor, max_shape: Shape) -> _Job:
 
 def _is_large(window: Window, size: int) -> bool:
     return 4 * prod(window) >= size * size
-
-
-def _centered(window: Window, size: int) -> tuple[slice, ...]:
-    starts = [size // 2 - length // 2 for length in window]
-    return tuple(slice(start, start + length) for start, length in zip(starts, window, strict=True))

@@ -65,7 +65,7 @@ class ShortestPathBias(nn.Module):
 
     def forward(self, spd: Tensor, batch: Tensor | None = None) -> list[Tensor]:
         r"""Runs the forward pass of the module."""
-        sizes = _graph_sizes(spd, batch)
+        sizes = graph_sizes(spd, batch)
         table = self.table().t()
         # An index beyond the cutoff would silently fall into another pair's row.
         spd = spd.long().masked_fill(spd > self.cutoff, 0)
@@ -91,8 +91,12 @@ class ShortestPathBias(nn.Module):
         )
 
 
-def _graph_sizes(spd: Tensor, batch: Tensor | None) -> list[int]:
-    """Number of nodes of each graph."""
+def graph_sizes(spd: Tensor, batch: Tensor | None) -> list[int]:
+    r"""Number of nodes of each graph that flat path lengths belong to.
+
+    Raises:
+        GraphError: If the lengths do not fit the batch.
+    """
     sizes = [round(spd.numel() ** 0.5)] if batch is None else batch.bincount().tolist()
     if sum(n * n for n in sizes) != spd.numel():
         raise GraphError(
