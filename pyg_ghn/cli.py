@@ -1,9 +1,11 @@
-r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters with it."""
+r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters with it, convert
+checkpoints."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 import sys
 import warnings
@@ -147,6 +149,28 @@ def predict(
         print("BatchNorm keeps its running statistics: train, or evaluate with batch statistics.")
 
 
+def convert(checkpoint: str, out: str) -> None:
+    """Write a checkpoint of any kind, released ones too, in the format of this package.
+
+    Args:
+        checkpoint: The GHN: a path, a hub name or the name of a released file (ghn3tm8.pt).
+        out: A .safetensors file, or a folder for model.safetensors and config.json.
+    """
+    from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
+
+    ghn = from_pretrained(checkpoint)
+    metadata = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in read_metadata(checkpoint).items()
+    }
+    with _writing(out):
+        path = save_pretrained(ghn, out, metadata)
+    print(f"{type(ghn).__name__} of {sum(p.numel() for p in ghn.parameters()):,} parameters")
+    for name, value in ghn.config.items():
+        print(f"  {name}: {value}")
+    print(f"It is in {path}.")
+
+
 @contextmanager
 def _writing(path: str | Path) -> Iterator[None]:
     try:
@@ -222,6 +246,13 @@ def _train_arguments(parser: ArgumentParser) -> None:
             action.help = re.sub(r":\w+:`~?([^`]*)`", r"\1", text)
 
 
+def _convert_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=str, help="The GHN: a path or a name on the hub.")
+    parser.add_argument(
+        "-o", "--out", type=str, required=True, help="A .safetensors file, or a folder."
+    )
+
+
 def _arguments_of(function: Callable) -> Callable[[ArgumentParser], None]:
     return lambda parser: parser.add_function_arguments(
         function, as_group=False, as_positional=True
@@ -232,5 +263,6 @@ COMMANDS = {
     "train": (train, _train_arguments),
     "evaluate": (evaluate, _arguments_of(evaluate)),
     "predict": (predict, _arguments_of(predict)),
+    "convert": (convert, _convert_arguments),
 }
 r"""Subcommand to what it runs and what declares its options."""

@@ -1,11 +1,12 @@
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from pyg_ghn.checkpoint import save_pretrained
+from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
 from pyg_ghn.cli import main
-from pyg_ghn.nn import GHN3
+from pyg_ghn.nn import GHN2, GHN3
 
 
 @pytest.fixture
@@ -75,6 +76,26 @@ def test_train_then_evaluate(tmp_path, capsys):
     assert (out / "plot.png").stat().st_size > 10_000 and (out / "table.txt").exists()
 
 
+@pytest.mark.parametrize("option", ["-o", "--out"])
+def test_convert(tmp_path, capsys, option):
+    ghn = GHN2(16, (8, 8, 7, 7), num_classes=10)
+    torch.save(ghn.state_dict(), tmp_path / "ghn.pt")
+    main(["convert", str(tmp_path / "ghn.pt"), option, str(tmp_path / "ghn")])
+    printed = capsys.readouterr().out
+    assert f"GHN2 of {sum(p.numel() for p in ghn.parameters()):,} parameters" in printed
+    assert "  max_shape: [8, 8, 7, 7]\n" in printed
+    assert f"It is in {tmp_path / 'ghn' / 'model.safetensors'}." in printed
+    converted = from_pretrained(tmp_path / "ghn").state_dict()
+    assert all(torch.equal(p, converted[name]) for name, p in ghn.state_dict().items())
+
+
+def test_convert_keeps_metadata(checkpoint, tmp_path):
+    training = {"training": json.dumps({"images": "digits"}), "note": "x"}
+    save_pretrained(from_pretrained(checkpoint), checkpoint, training)
+    main(["convert", checkpoint, "-o", str(tmp_path / "out.safetensors")])
+    assert read_metadata(tmp_path / "out.safetensors") == read_metadata(checkpoint)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -89,10 +110,16 @@ def test_train_then_evaluate(tmp_path, capsys):
         (["evaluate", '--splits=["hard"]'], "Unknown splits hard"),
         (["evaluate", "--images=pets"], "Unknown image set 'pets'"),
         (["train", "--out=x"], "how long to train"),
+        (["convert", "nowhere.pt", "-o=x"], "'nowhere.pt' is no file"),
+        (["convert", __file__, "-o=x"], "is no checkpoint"),
+        (["convert", "ghn3-digits", "-o", f"{__file__}/x"], "Can't write to"),
     ],
 )
 def test_errors_are_messages(arguments, message, checkpoint):
-    given = any(a.startswith("--checkpoint") for a in arguments) or arguments[0] == "train"
+    given = any(a.startswith("--checkpoint") for a in arguments) or arguments[0] in (
+        "train",
+        "convert",
+    )
     with pytest.raises(SystemExit) as stop:
         main(arguments if given else [*arguments, f"--checkpoint={checkpoint}"])
     assert message in str(stop.value) and str(stop.value).startswith(f"pyg-ghn {arguments[0]}: ")

@@ -138,10 +138,14 @@ def _extent(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
 def _read(
     file: BinaryIO, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
 ) -> Tensor:
-    # Read into memory of its own, not mapped: numbers in a pickle are not aligned.
+    # Not mapped: numbers in a pickle are not aligned, and training may write the file anew.
     itemsize = storage.dtype.itemsize
     data = torch.empty(_extent(shape, stride) * itemsize, dtype=torch.uint8)
     file.seek(storage.start + offset * itemsize)
-    if file.readinto(data.numpy()) != len(data):
-        raise UnreadableError("became shorter while it was read.")
+    rest = memoryview(data.numpy())
+    while rest:
+        count = file.readinto(rest)  # at most 2 GB at once
+        if not count:
+            raise UnreadableError("became shorter while it was read.")
+        rest = rest[count:]
     return data.view(storage.dtype).as_strided(shape, stride).contiguous()

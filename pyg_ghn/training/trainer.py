@@ -292,7 +292,7 @@ class MetaTrainer:
                 f"{path} is damaged ({error}): delete it to start anew."
             ) from error
         ghn = self.accelerator.unwrap_model(self.ghn)
-        if state["config"] != ghn.config:
+        if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
             raise CheckpointError(
                 f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
                 "choose another folder `out`, or delete the checkpoint to start anew."
