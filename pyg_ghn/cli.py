@@ -2,8 +2,6 @@ r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters with 
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 import sys
 import warnings
@@ -23,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the command line. What the user can mend comes as one message, without a traceback."""
     # PyG uses it on import; it is nothing that a user of this command could mend.
     warnings.filterwarnings("ignore", message=".*torch.jit.script")
+    sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
 
     parser = ArgumentParser(prog="pyg-ghn", description=__doc__)
     subcommands = parser.add_subcommands()
@@ -119,7 +118,7 @@ def predict(
     """Predict the parameters of a model and write its state dict.
 
     Args:
-        model: A torchvision model's name, or package.module:factory.
+        model: A torchvision model's name, timm:NAME, or package.module:factory.
         checkpoint: The GHN: a packaged name, a hub name or a path.
         out: The safetensors file to write, by default named after the model.
         input_size: Size of one input, [3,224,224] for example; by default what the model tells.
@@ -132,10 +131,11 @@ def predict(
     from pyg_ghn._files import atomic_path
     from pyg_ghn.checkpoint import from_pretrained
     from pyg_ghn.initialization import assign_parameters
+    from pyg_ghn.models import build_model
 
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
-    network = build_model(model, model_args or {})
+    network = build_model(model, model_args)
     params = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
     left = assign_parameters(network, params)
     path = Path(out or f"{model.rpartition(':')[2]}.safetensors")
@@ -164,54 +164,6 @@ def _prediction_summary(network: Any, params: dict[str, Any], left: list[str]) -
     ]
     lines += [f"not predicted: {name} ({sizes[name]:,} values)" for name in left]
     return "\n".join(lines)
-
-
-def build_model(name: str, arguments: dict[str, Any]) -> Any:
-    r"""Builds ``package.module:factory`` or the torchvision model of that name.
-
-    Args:
-        name (str): The name.
-        arguments (dict): Arguments of the constructor.
-
-    Raises:
-        GHNError: If there is no such model, it does not take the arguments or fails.
-    """
-    from torch import nn
-
-    if ":" in name:
-        module, _, factory = name.partition(":")
-        sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
-        try:
-            build = getattr(importlib.import_module(module), factory)
-        except Exception as error:  # the user's module can fail in any way
-            raise GHNError(f"Can't find {name}: {_described(error)}") from error
-    else:
-        from torchvision.models import get_model_builder
-
-        try:
-            build = get_model_builder(name)
-        except ValueError as error:
-            raise GHNError(
-                f"torchvision has no model {name!r}; give one of torchvision.models.list_models() "
-                "or package.module:factory."
-            ) from error
-    try:
-        inspect.signature(build).bind(**arguments)
-    except (TypeError, ValueError) as error:  # ValueError: a builtin without signature
-        raise GHNError(f"{name} does not take the arguments {arguments}: {error}") from error
-    try:
-        model = build(**arguments)
-    except Exception as error:  # the user's function can fail in any way
-        raise GHNError(
-            f"{name} failed with the arguments {arguments}: {_described(error)}"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise GHNError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module.")
-    return model
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _train_arguments(parser: ArgumentParser) -> None:
