@@ -37,7 +37,7 @@ def test_timm_model():
     assert build_model(f"timm:{name}", {"num_classes": 7}).fc.out_features == 7
     with pytest.raises(GHNError, match=r"timm has no model 'resnet9000'.*timm\.list_models"):
         build_model("timm:resnet9000")
-    with pytest.raises(GHNError, match="failed with the arguments {'depth': 3}"):
+    with pytest.raises(GHNError, match=r"failed with the arguments \{.depth.: 3\}"):
         build_model(f"timm:{name}", {"depth": 3})
 
 
