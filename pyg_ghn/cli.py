@@ -2,6 +2,7 @@ r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters with 
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import warnings
@@ -113,6 +114,7 @@ def predict(
     out: str | None = None,
     input_size: list[int] | None = None,
     model_args: dict[str, Any] | None = None,
+    report: str | None = None,
     seed: int = 0,
 ) -> None:
     """Predict the parameters of a model and write its state dict.
@@ -123,6 +125,7 @@ def predict(
         out: The safetensors file to write, by default named after the model.
         input_size: Size of one input, [3,224,224] for example; by default what the model tells.
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
+        report: A JSON file to write what became of every parameter to.
         seed: Seed of everything that is not predicted.
     """
     import torch
@@ -136,34 +139,23 @@ def predict(
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
     network = build_model(model, model_args)
-    params = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
-    left = assign_parameters(network, params)
+    prediction = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
+    assign_parameters(network, {**prediction, **prediction.buffers})
     path = Path(out or f"{model.rpartition(':')[2]}.safetensors")
     with _writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
-    print(_prediction_summary(network, params, left))
-    print(f"The state dict is in {path}.")
-    if any(name.endswith("running_mean") for name, _ in network.named_buffers()):
-        print("BatchNorm keeps its running statistics: train, or evaluate with batch statistics.")
+    print(f"{prediction.report}\nThe state dict is in {path}.")
+    if report:
+        with _writing(report, "--report"), atomic_path(report) as temporary:
+            temporary.write_text(json.dumps(prediction.report.to_dict(), indent=1))
 
 
 @contextmanager
-def _writing(path: str | Path) -> Iterator[None]:
+def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise GHNError(f"Can't write to {path}: {error}; choose another --out.") from error
-
-
-def _prediction_summary(network: Any, params: dict[str, Any], left: list[str]) -> str:
-    sizes = {name: param.numel() for name, param in network.named_parameters()}
-    predicted = sum(sizes[name] for name in params)
-    lines = [
-        f"predicted: {len(params)} of {len(sizes)} parameters, "
-        f"{predicted:,} of {sum(sizes.values()):,} values"
-    ]
-    lines += [f"not predicted: {name} ({sizes[name]:,} values)" for name in left]
-    return "\n".join(lines)
+        raise GHNError(f"Can't write to {path}: {error}; choose another {option}.") from error
 
 
 def _train_arguments(parser: ArgumentParser) -> None:

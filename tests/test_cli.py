@@ -36,11 +36,16 @@ def test_predict_own_model(checkpoint, tmp_path, capsys, monkeypatch):
         "nn.Linear(width * 36, 10))\n"
     )
     out = tmp_path / "deep" / "own.safetensors"
+    report = tmp_path / "report.json"
     options = [f"--checkpoint={checkpoint}", f"--out={out}", "--input_size=[3,8,8]"]
-    main(["predict", "my_models:make", *options, '--model_args={"width": 6}'])
+    options += [f"--report={report}", '--model_args={"width": 6}']
+    main(["predict", "my_models:make", *options])
     printed = capsys.readouterr().out
     assert "predicted: 4 of 5 parameters" in printed
-    assert "not predicted: 1.weight (1 values)" in printed
+    assert "left as they are:\n  1.weight (1 value): " in printed
+    assert [p["status"] for p in json.loads(report.read_text())["parameters"]] == [
+        "predicted", "predicted", "left", "tiled", "predicted",
+    ]  # fmt: skip
     state = load_file(out)
     assert state["0.weight"].shape == (6, 3, 3, 3)
     assert state["1.weight"].item() == 0.25  # PReLU's own initialization
@@ -50,7 +55,7 @@ def test_predict_torchvision_model(checkpoint, tmp_path, capsys):
     out = tmp_path / "net.safetensors"
     arguments = ["predict", "shufflenet_v2_x0_5", f"--checkpoint={checkpoint}", f"--out={out}"]
     main([*arguments, '--model_args={"num_classes": 10}'])
-    assert "not predicted" not in capsys.readouterr().out
+    assert "left as they are" not in capsys.readouterr().out
     assert load_file(out)["fc.weight"].shape == (10, 1024)
 
 

@@ -2,6 +2,8 @@ from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
 from pyg_ghn.nn.ghn import GHN, GHN3
 from pyg_ghn.nn.ghn3_conv import GHN3Conv
+from pyg_ghn.nn.prediction import Prediction
+from pyg_ghn.nn.report import ParameterReport, PredictionReport, Status
 from pyg_ghn.nn.shape_encoding import ShapeEncoding
 from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
 
@@ -11,6 +13,10 @@ __all__ = [
     "CentralityEncoding",
     "GHN3Conv",
     "ParameterDecoder",
+    "ParameterReport",
+    "Prediction",
+    "PredictionReport",
     "ShapeEncoding",
     "ShortestPathBias",
+    "Status",
 ]
