@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mode
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
@@ -114,6 +114,7 @@ def predict(
     out: str | None = None,
     input_size: list[int] | None = None,
     model_args: dict[str, Any] | None = None,
+    mode: Literal["train", "eval"] = "train",
     report: str | None = None,
     seed: int = 0,
 ) -> None:
@@ -125,6 +126,8 @@ def predict(
         out: The safetensors file to write, by default named after the model.
         input_size: Size of one input, [3,224,224] for example; by default what the model tells.
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
+        mode: The mode of the model in the one forward pass that shows its graph: auxiliary heads
+            run in train mode only, detection models in eval mode only.
         report: A JSON file to write what became of every parameter to.
         seed: Seed of everything that is not predicted.
     """
@@ -138,7 +141,7 @@ def predict(
 
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
-    network = build_model(model, model_args)
+    network = build_model(model, model_args).train(mode == "train")
     prediction = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
     assign_parameters(network, {**prediction, **prediction.buffers})
     path = Path(out or f"{model.rpartition(':')[2]}.safetensors")

@@ -59,6 +59,23 @@ def test_predict_torchvision_model(checkpoint, tmp_path, capsys):
     assert load_file(out)["fc.weight"].shape == (10, 1024)
 
 
+def test_predict_in_the_mode_that_the_model_needs(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "moody_models.py").write_text(
+        "from torch import nn\n"
+        "class Moody(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        assert not self.training, 'targets are missing'\n"
+        "        return super().forward(x)\n"
+        "def make():\n    return Moody(8, 10)\n"
+    )
+    arguments = ["predict", "moody_models:make", f"--checkpoint={checkpoint}", "--input_size=[8]"]
+    with pytest.raises(SystemExit, match="targets are missing"):
+        main(arguments)
+    main([*arguments, "--mode=eval", f"--out={tmp_path / 'net.safetensors'}"])
+    assert "predicted: 2 of 2 parameters, 90 of 90 values" in capsys.readouterr().out
+
+
 def test_train_then_evaluate(tmp_path, capsys):
     config = tmp_path / "config.yaml"
     config.write_text(

@@ -216,3 +216,17 @@ def test_several_inputs(ghn):
     with pytest.warns(UnpredictedWarning) as caught:
         initialize(model, ghn, example_inputs=inputs)
     assert {p.name for p in caught[0].message.report} == {"weight", "bias"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("wrap", [lambda model: model, nn.DataParallel])
+def test_model_on_another_device_than_the_ghn(ghn, plain, wrap):
+    expected = ghn.predict(plain, (3, 8, 8))
+    parametrizations.spectral_norm(plain.conv)
+    initialize(wrap(plain.cuda()), ghn, (3, 8, 8))
+    assert plain.head.weight.is_cuda
+    assert torch.equal(plain.head.weight.cpu(), expected["head.weight"])
+    sigma = torch.linalg.matrix_norm(expected["conv.weight"].flatten(1), ord=2)
+    assert torch.allclose(
+        plain.eval().conv.weight.cpu() * sigma, expected["conv.weight"], atol=1e-3
+    )
