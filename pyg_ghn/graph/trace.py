@@ -143,7 +143,6 @@ def _record(model: nn.Module, args: tuple, kwargs: dict, on_meta: bool) -> Trace
     device = torch.device("meta") if on_meta or first is None else first.device
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code hides calls
         stack.enter_context(_preserved_rng(device))
         stack.enter_context(_stand_ins(model, on_meta))
         parameters = dict(model.named_parameters())
