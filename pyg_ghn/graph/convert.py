@@ -15,7 +15,6 @@ from pyg_ghn.graph.reduce import reduce
 from pyg_ghn.graph.trace import trace
 
 DEFAULT_INPUT_SIZE = (3, 224, 224)
-MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 
 
 def from_module(
@@ -53,26 +52,24 @@ def from_module(
         - **bias_name** (list of :math:`N`): name of a normalization's bias, which has no node of
           its own,
         - **unsupported** (list): names of the parameters that no node stands for, those with more
-          than four dimensions included.
+          than four dimensions included,
+        - **unsupported_reason** (list): for each of them a short reason.
 
     Raises:
         GraphError: If the forward pass fails (naming the module) or the output does not depend on
             the input.
     """
     args, kwargs = _inputs(model, input_size, example_inputs)
-    nodes = reduce(trace(model, args, kwargs))
-    for node in nodes:
-        if node.param_shape is not None and len(node.param_shape) > MAX_DIM:
-            node.param_name = node.param_shape = None
+    nodes, unsupported = reduce(trace(model, args, kwargs))
     edges = sorted((pred, i) for i, node in enumerate(nodes) for pred in node.preds)
-    covered = {name for node in nodes for name in (node.param_name, node.bias_name)}
     return Data(
         x=torch.tensor([[PRIMITIVE_INDEX[node.op]] for node in nodes]),
         edge_index=torch.tensor(edges, dtype=torch.long).reshape(-1, 2).t().contiguous(),
         param_name=[node.param_name for node in nodes],
         param_shape=[node.param_shape for node in nodes],
         bias_name=[node.bias_name for node in nodes],
-        unsupported=[name for name, _ in model.named_parameters() if name not in covered],
+        unsupported=list(unsupported),
+        unsupported_reason=list(unsupported.values()),
     )
 
 

@@ -8,23 +8,37 @@ operands' sources on, so it vanishes from the graph.
 from __future__ import annotations
 
 import heapq
+from typing import Any, NamedTuple
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.builder import INPUT, NOTHING, GraphBuilder, Node
-from pyg_ghn.graph.rules import LAYERS, NO_FLOW, RULES, VIEWS
+from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
+from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE
+from pyg_ghn.graph.reasons import reasons
+from pyg_ghn.graph.rules import RULES
 from pyg_ghn.graph.simplify import simplify
 from pyg_ghn.graph.trace import Call, Trace, tensors
 
+MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 
-def reduce(trace: Trace) -> list[Node]:
+
+class Reduction(NamedTuple):
+    """What a recorded forward pass comes down to.
+
+    Attributes:
+        nodes: The nodes in topological order, stable in the order of recording, the input first;
+            ``preds`` are positions in this list. Each parameter is named once.
+        unsupported: The parameters that no node stands for, each with the reason.
+    """
+
+    nodes: list[Node]
+    unsupported: dict[str, str]
+
+
+def reduce(trace: Trace) -> Reduction:
     r"""Turns a recorded forward pass into the nodes of its computational graph.
 
     Args:
         trace (Trace): The recorded forward pass.
-
-    Returns:
-        The nodes in topological order, stable in the order of recording, the input first;
-        ``preds`` are positions in this list.
 
     Raises:
         GraphError: If the output does not depend on the input.
@@ -35,7 +49,30 @@ def reduce(trace: Trace) -> list[Node]:
     outputs = builder.sources(*tensors(trace.output))
     if not outputs:
         raise GraphError("The output of the model does not depend on its input.")
-    return _in_topological_order(simplify(builder.nodes, outputs))
+    nodes = _in_topological_order(simplify(builder.nodes, outputs))
+    covered = {name for node in nodes for name in _names(node)}
+    left = [name for name in trace.parameters if name not in covered]
+    unsupported = reasons(trace, builder, nodes, left)
+    _name_once(nodes)
+    return Reduction(nodes, unsupported)
+
+
+def _names(node: Node) -> list[str]:
+    """The parameters that a node stands for and a GHN can predict."""
+    name = node.param_name if len(node.param_shape or ()) <= MAX_DIM else None
+    return [n for n in (name, node.bias_name) if n]
+
+
+def _name_once(nodes: list[Node]) -> None:
+    """A parameter is predicted once: the nodes of its later uses bear its shape, not its name."""
+    named: set[str] = set()
+    for node in nodes:
+        names = [n for n in _names(node) if n not in named]
+        if len(node.param_shape or ()) > MAX_DIM:
+            node.param_shape = None
+        node.param_name = node.param_name if node.param_name in names else None
+        node.bias_name = node.bias_name if node.bias_name in names else None
+        named.update(names)
 
 
 def _apply(builder: GraphBuilder, call: Call) -> None:
@@ -43,14 +80,19 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
     if name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
         return
     operands = list(tensors(call.args, call.kwargs))
+    if name in SHAPED_LIKE:
+        operands = operands[:1]
     if not operands:
         return
     result = None
-    has_sources = any(builder.value(t).sources for t in operands)
-    if name in RULES and (has_sources or _reads_constants(builder, call)):
+    flows = any(builder.value(t).sources for t in operands)
+    if name in RULES and (flows or name in LAYERS):
         result = RULES[name](builder, call)
     if result is None:
-        result = builder.passed_on(operands, is_view=name in VIEWS)
+        result = builder.passed_on(operands, name)
+    elif not flows and builder.value(_first(call)).params:  # may yet turn out to be a weight
+        constant = builder.passed_on(operands, name)
+        result = result._replace(params=constant.params, factors=constant.factors)
     for out in tensors(call.out):
         builder.set_value(out, result)
         in_place = any(out is t for t in operands)
@@ -60,11 +102,8 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
             builder.set_value(out._base, base._replace(sources=sources))
 
 
-def _reads_constants(builder: GraphBuilder, call: Call) -> bool:
-    """Whether a layer is applied to a buffer, coordinates for example. A layer applied to
-    parameters is a way to compute a parameter."""
-    input = call.args[0] if call.args else call.kwargs.get("input")
-    return call.name in LAYERS and builder.value(input) == NOTHING
+def _first(call: Call) -> Any:
+    return call.args[0] if call.args else call.kwargs.get("input")
 
 
 def _in_topological_order(graph: dict[int, Node]) -> list[Node]:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
+from pyg_ghn.graph.operations import CONCATENATIONS
 from pyg_ghn.graph.trace import Call, tensors
 
 Rule = Callable[[GraphBuilder, Call], Value | None]
@@ -56,13 +57,18 @@ def _layer(signature: str) -> Rule:
 def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
     """A product with a parameter is a layer, one of attention and values a part of ``msa``."""
     operands = list(tensors(call.args, call.kwargs))
-    data = [t for t in operands if builder.value(t).sources]
-    if any(builder.value(t).attention for t in data) and len(data) > 1:
-        return builder.add("msa", builder.sources(*data))
-    weights = [t for t in operands if t.dim() > 1 and builder.covered_param(t)]
-    if len(data) != 1 or not weights:
+    values = [builder.value(t) for t in operands]
+    sources = builder.sources(*operands)
+    if any(v.attention for v in values) and sum(bool(v.sources) for v in values) > 1:
+        return builder.add("msa", sources)
+    weights = [
+        t
+        for t, v in zip(operands, values, strict=True)
+        if v.params and not v.sources and not v.gathered and t.dim() > 1
+    ]
+    if not sources or not weights:
         return None
-    return builder.add_layer("conv", builder.sources(*data), weights[0])._replace(open_weight=True)
+    return builder.add_layer("conv", sources, weights[0])._replace(open_weight=True)
 
 
 def _attention(builder: GraphBuilder, call: Call) -> Value:
@@ -82,7 +88,7 @@ def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
     given = _read_mha(call)
     inputs = [given["query"], given["key"], given["value"]]
     weight, bias = given["in_proj_weight"], given["in_proj_bias"]
-    if builder.value(weight).param:
+    if builder.value(weight).params:
         projected = builder.add_layer("conv", builder.sources(*inputs), weight, bias).sources
     else:  # key and value of another width than the query
         weights = [given[f"{name}_proj_weight"] for name in "qkv"]
@@ -91,8 +97,8 @@ def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
             for data, weight in zip(inputs, weights, strict=True)
         ]
         projected = frozenset().union(*(layer.sources for layer in layers))
-        if name := builder.value(bias).param:
-            projected = builder.add("bias", projected, name).sources
+        if builder.value(bias).params:
+            projected = builder.add_layer("bias", projected, bias).sources
     attention = builder.add("msa", projected).sources
     return builder.add_layer("conv", attention, given["out_proj_weight"], given["out_proj_bias"])
 
@@ -108,11 +114,11 @@ def _norm(op: str, signature: str) -> Rule:
 
     def rule(builder: GraphBuilder, call: Call) -> Value | None:
         given = read(call)
-        weight = builder.value(given["weight"]).param
-        if weight is None:
+        weight = builder.value(given["weight"]).params
+        if not weight:
             return None
-        bias = builder.value(given.get("bias")).param
-        return builder.add(op, builder.sources(given["input"]), weight, bias_name=bias)
+        bias = next(iter(builder.value(given.get("bias")).params), None)
+        return builder.add(op, builder.sources(given["input"]), weight[0], bias_name=bias)
 
     return rule
 
@@ -151,8 +157,7 @@ _read_mean = _arguments("input dim")
 
 def _embedding(builder: GraphBuilder, call: Call) -> Value | None:
     given = _read_embedding(call)
-    name = builder.value(given["weight"]).param
-    return builder.add("pos_enc", builder.sources(given["input"]), name) if name else None
+    return builder.add_layer("pos_enc", builder.sources(given["input"]), given["weight"])
 
 
 _read_embedding = _arguments("input weight")
@@ -165,16 +170,20 @@ def _add(builder: GraphBuilder, call: Call) -> Value | None:
     if all(builder.value(t).sources for t in operands):
         return _join("sum", builder, operands)
     data, other = sorted(operands, key=lambda t: not builder.value(t).sources)
-    if builder.covered_param(other) is None:
+    value, shape = builder.value(other), _without_leading_ones(other)
+    if not value.params or value.gathered or data.shape[-len(shape) :] != shape:
         return None
-    name, shape = builder.value(other).param, _without_leading_ones(other)
-    has_positions = sum(n > 1 for n in shape) > 1
-    if has_positions and data.shape[-len(shape) :] == shape:
-        position = builder.add("pos_enc", (), name)
+    if all(_has_positions(builder.shapes[name]) for name in value.params) and _has_positions(shape):
+        position = builder.add_layer("pos_enc", frozenset(), other)
         return builder.add("sum", builder.sources(data) | position.sources)
-    if builder.value(data).open_weight and len(shape) == 1 and data.shape[-1:] == shape:
-        return builder.add("bias", builder.sources(data), name)
+    if builder.value(data).open_weight and len(shape) == 1:
+        return builder.add_layer("bias", builder.sources(data), other)
     return None
+
+
+def _has_positions(shape: tuple[int, ...]) -> bool:
+    """Whether there is more than a vector of channels."""
+    return sum(n > 1 for n in shape) > 1
 
 
 def _without_leading_ones(tensor: Tensor) -> tuple[int, ...]:
@@ -237,30 +246,8 @@ RULES: dict[str, Rule] = {
     "mean": _mean,
     "embedding": _embedding,
     "add": _add,
-    **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack"), _concat),
+    **dict.fromkeys(CONCATENATIONS, _concat),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
     **dict.fromkeys(("mul", "multiply"), _product),
 }
 r"""Operation name to rule. What is not listed adds no node."""
-
-LAYERS = frozenset(
-    [f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3)]
-    + ["linear", "embedding", "batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"]
-)
-r"""Operations that become nodes even where no data flows in: the input stands in for it."""
-
-VIEWS = frozenset(
-    """
-    view reshape view_as reshape_as expand expand_as unsqueeze squeeze flatten unflatten permute
-    transpose movedim moveaxis swapaxes contiguous getitem select narrow to type type_as float half
-    """.split()
-)
-r"""Operations whose result is still the gate that their input was."""
-
-NO_FLOW = frozenset(
-    """
-    detach argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
-    logical_not
-    """.split()
-)
-r"""Operations that read shapes or make masks: no data flows through them."""
