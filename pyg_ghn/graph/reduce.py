@@ -46,7 +46,7 @@ def reduce(trace: Trace) -> Reduction:
     builder = GraphBuilder(trace)
     for call in trace.calls:
         _apply(builder, call)
-    outputs = builder.sources(*tensors(trace.output))
+    outputs = builder.sources(*trace.outputs)
     if not outputs:
         raise GraphError("The output of the model does not depend on its input.")
     nodes = _in_topological_order(simplify(builder.nodes, outputs))

@@ -7,49 +7,30 @@ where the call adds no node after all and just passes its operands' sources on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
-from pyg_ghn.graph.operations import CONCATENATIONS
+from pyg_ghn.graph.operations import CONCATENATIONS, CONVOLUTIONS, NORMS, POOLS, arguments
 from pyg_ghn.graph.trace import Call, tensors
 
 Rule = Callable[[GraphBuilder, Call], Value | None]
 
 
-def _arguments(signature: str) -> Callable[[Call], dict[str, Any]]:
-    """Reads the leading arguments of a call, given by position or by name."""
-    names = signature.split()
+def _convolution(builder: GraphBuilder, call: Call) -> Value | None:
+    given = arguments(call)
+    dilation = given["dilation"] or 1
+    dilation = min(dilation) if isinstance(dilation, (tuple, list)) else dilation
+    grouped = "dil_conv" if dilation > 1 else "sep_conv"
+    op = "conv" if given["groups"] in (None, 1) else grouped
+    return builder.add_layer(op, builder.sources(given["input"]), given["weight"], given["bias"])
 
-    def read(call: Call) -> dict[str, Any]:
-        return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
 
-    return read
-
-
-def _convolution(signature: str) -> Rule:
-    read = _arguments(signature)
-
+def _layer(op: str) -> Rule:
     def rule(builder: GraphBuilder, call: Call) -> Value | None:
-        given = read(call)
-        dilation = given["dilation"] or 1
-        dilation = min(dilation) if isinstance(dilation, (tuple, list)) else dilation
-        grouped = "dil_conv" if dilation > 1 else "sep_conv"
-        op = "conv" if given["groups"] in (None, 1) else grouped
+        given = arguments(call)
         preds = builder.sources(given["input"])
-        return builder.add_layer(op, preds, given["weight"], given["bias"])
-
-    return rule
-
-
-def _layer(signature: str) -> Rule:
-    read = _arguments(signature)
-
-    def rule(builder: GraphBuilder, call: Call) -> Value | None:
-        given = read(call)
-        preds = builder.sources(given["input"])
-        return builder.add_layer("conv", preds, given["weight"], given["bias"])
+        return builder.add_layer(op, preds, given["weight"], given.get("bias"))
 
     return rule
 
@@ -72,11 +53,8 @@ def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
 
 
 def _attention(builder: GraphBuilder, call: Call) -> Value:
-    given = _read_attention(call)
+    given = arguments(call)
     return builder.add("msa", builder.sources(given["query"], given["key"], given["value"]))
-
-
-_read_attention = _arguments("query key value")
 
 
 def _softmax(builder: GraphBuilder, call: Call) -> Value:
@@ -85,7 +63,7 @@ def _softmax(builder: GraphBuilder, call: Call) -> Value:
 
 def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
     """In-projection, attention and out-projection of :class:`torch.nn.MultiheadAttention`."""
-    given = _read_mha(call)
+    given = arguments(call)
     inputs = [given["query"], given["key"], given["value"]]
     weight, bias = given["in_proj_weight"], given["in_proj_bias"]
     if builder.value(weight).params:
@@ -103,17 +81,9 @@ def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
     return builder.add_layer("conv", attention, given["out_proj_weight"], given["out_proj_bias"])
 
 
-_read_mha = _arguments(
-    "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
-    "add_zero_attn dropout_p out_proj_weight out_proj_bias"
-)
-
-
-def _norm(op: str, signature: str) -> Rule:
-    read = _arguments(signature)
-
+def _norm(op: str) -> Rule:
     def rule(builder: GraphBuilder, call: Call) -> Value | None:
-        given = read(call)
+        given = arguments(call)
         weight = builder.value(given["weight"]).params
         if not weight:
             return None
@@ -125,7 +95,7 @@ def _norm(op: str, signature: str) -> Rule:
 
 def _pool(op: str) -> Rule:
     def rule(builder: GraphBuilder, call: Call) -> Value:
-        given = _read_pool(call)
+        given = arguments(call)
         kernel = given["kernel_size"]
         kernel = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
         shape = (1, 1, kernel[0], kernel[-1])
@@ -134,33 +104,19 @@ def _pool(op: str) -> Rule:
     return rule
 
 
-_read_pool = _arguments("input kernel_size")
-
-
 def _global_pool(builder: GraphBuilder, call: Call) -> Value:
     return builder.add("glob_avg", builder.sources(*tensors(call.args, call.kwargs)))
 
 
 def _mean(builder: GraphBuilder, call: Call) -> Value | None:
     """A mean over everything but the batch and one more dimension, the channels."""
-    given = _read_mean(call)
+    given = arguments(call)
     input, dims = given["input"], given.get("axis", given["dim"])
     if dims is None:
         return None
     dims = {d % input.dim() for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
     over_positions = 0 not in dims and 0 < len(dims) == input.dim() - 2
     return _global_pool(builder, call) if over_positions else None
-
-
-_read_mean = _arguments("input dim")
-
-
-def _embedding(builder: GraphBuilder, call: Call) -> Value | None:
-    given = _read_embedding(call)
-    return builder.add_layer("pos_enc", builder.sources(given["input"]), given["weight"])
-
-
-_read_embedding = _arguments("input weight")
 
 
 def _add(builder: GraphBuilder, call: Call) -> Value | None:
@@ -221,30 +177,19 @@ def _product(builder: GraphBuilder, call: Call) -> Value | None:
     return None
 
 
-_CONV = _convolution("input weight bias stride padding dilation groups")
-_CONV_TRANSPOSE = _convolution("input weight bias stride padding output_padding groups dilation")
-_CHANNEL_NORM = "input running_mean running_var weight bias"
-
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _CONV),
-    **dict.fromkeys([f"conv_transpose{n}d" for n in (1, 2, 3)], _CONV_TRANSPOSE),
-    "linear": _layer("input weight bias"),
-    "addmm": _layer("bias input weight"),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(("linear", "addmm"), _layer("conv")),
     **dict.fromkeys(("matmul", "mm", "bmm", "einsum", "tensordot"), _matmul),
     "softmax": _softmax,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _multi_head_attention,
-    "batch_norm": _norm("bn", _CHANNEL_NORM),
-    "instance_norm": _norm("bn", _CHANNEL_NORM),
-    "group_norm": _norm("bn", "input num_groups weight bias"),
-    "layer_norm": _norm("ln", "input normalized_shape weight bias"),
-    "rms_norm": _norm("ln", "input normalized_shape weight"),
-    **dict.fromkeys([f"max_pool{n}d" for n in (1, 2, 3)], _pool("max_pool")),
-    **dict.fromkeys([f"max_pool{n}d_with_indices" for n in (1, 2, 3)], _pool("max_pool")),
-    **dict.fromkeys([f"avg_pool{n}d" for n in (1, 2, 3)], _pool("avg_pool")),
+    **dict.fromkeys(NORMS, _norm("bn")),
+    **dict.fromkeys(("layer_norm", "rms_norm"), _norm("ln")),
+    **{name: _pool(name[:8]) for name in POOLS},
     **dict.fromkeys([f"adaptive_avg_pool{n}d" for n in (1, 2, 3)], _global_pool),
     "mean": _mean,
-    "embedding": _embedding,
+    "embedding": _layer("pos_enc"),
     "add": _add,
     **dict.fromkeys(CONCATENATIONS, _concat),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
