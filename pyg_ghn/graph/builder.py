@@ -87,7 +87,7 @@ class GraphBuilder:
 
     def sources(self, *operands: Any) -> frozenset[int]:
         """The nodes that all operands together directly come from."""
-        return frozenset().union(*(self.value(t).sources for t in operands))
+        return frozenset().union(*[self.value(t).sources for t in operands])
 
     def add(self, op: str, preds: Iterable[int], param: str | None = None, **labels: Any) -> Value:
         """Adds a node and returns the value of the tensor that it makes."""
@@ -129,15 +129,12 @@ class GraphBuilder:
         values = [v for t in operands if (v := self.value(t)).sources or v.params]
         if not values:
             return NOTHING
-        sources = frozenset().union(*(v.sources for v in values))
-        if all(v.params for v in values):
+        sources = frozenset().union(*[v.sources for v in values])
+        if all([v.params for v in values]):
             return self._constant(values, sources, name, by_index=len(operands) > 1)
-        sourced = [v for v in values if v.sources]
-        return Value(
-            sources,
-            gate=sourced[0].gate if name in VIEWS else 0,
-            attention=len(sourced) == 1 and sourced[0].attention,
-        )
+        first, *others = (v for v in values if v.sources)
+        gate = first.gate if name in VIEWS else 0
+        return Value(sources, gate=gate, attention=first.attention and not others)
 
     def _constant(self, values: list[Value], sources: Any, name: str, by_index: bool) -> Value:
         """What is computed from parameters alone."""

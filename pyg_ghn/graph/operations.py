@@ -15,7 +15,7 @@ POOLS = frozenset(
     for kind, ending in (("avg", ""), ("max", ""), ("max", "_with_indices"))
 )
 
-SIGNATURES: dict[str, str] = {
+_SIGNATURES: dict[str, str] = {
     **dict.fromkeys(CONVOLUTIONS, "input weight bias stride padding dilation groups"),
     **dict.fromkeys(
         [f"conv_transpose{n}d" for n in (1, 2, 3)],
@@ -36,12 +36,13 @@ SIGNATURES: dict[str, str] = {
     **dict.fromkeys(POOLS, "input kernel_size"),
     "mean": "input dim",
 }
+SIGNATURES = {name: tuple(names.split()) for name, names in _SIGNATURES.items()}
 r"""The leading arguments of operations, which may be given by position or by name."""
 
 
 def arguments(call: Call) -> dict[str, Any]:
     r"""The arguments of a call by name, :obj:`None` for leading ones that are not given."""
-    names = SIGNATURES[call.name].split()
+    names = SIGNATURES[call.name]
     return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
 
 

@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
 from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE
-from pyg_ghn.graph.reasons import reasons
+from pyg_ghn.graph.reasons import MAX_DIM, reasons
 from pyg_ghn.graph.rules import RULES
 from pyg_ghn.graph.simplify import simplify
 from pyg_ghn.graph.trace import Call, Trace, tensors
-
-MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 
 
 class Reduction(NamedTuple):
@@ -50,42 +48,39 @@ def reduce(trace: Trace) -> Reduction:
     if not outputs:
         raise GraphError("The output of the model does not depend on its input.")
     nodes = _in_topological_order(simplify(builder.nodes, outputs))
-    covered = {name for node in nodes for name in _names(node)}
-    left = [name for name in trace.parameters if name not in covered]
-    unsupported = reasons(trace, builder, nodes, left)
-    _name_once(nodes)
-    return Reduction(nodes, unsupported)
+    left = trace.parameters.keys() - _name_once(nodes)
+    return Reduction(nodes, reasons(trace, builder, [n for n in trace.parameters if n in left]))
 
 
-def _names(node: Node) -> list[str]:
-    """The parameters that a node stands for and a GHN can predict."""
-    name = node.param_name if len(node.param_shape or ()) <= MAX_DIM else None
-    return [n for n in (name, node.bias_name) if n]
-
-
-def _name_once(nodes: list[Node]) -> None:
-    """A parameter is predicted once: the nodes of its later uses bear its shape, not its name."""
+def _name_once(nodes: list[Node]) -> set[str]:
+    """A parameter is predicted once: the nodes of its later uses bear its shape, not its name.
+    Returns the names."""
     named: set[str] = set()
     for node in nodes:
-        names = [n for n in _names(node) if n not in named]
-        if len(node.param_shape or ()) > MAX_DIM:
-            node.param_shape = None
-        node.param_name = node.param_name if node.param_name in names else None
-        node.bias_name = node.bias_name if node.bias_name in names else None
-        named.update(names)
+        name, bias_name = node.param_name, node.bias_name
+        if name:
+            if len(node.param_shape) > MAX_DIM:
+                node.param_name = node.param_shape = None
+            elif name in named:
+                node.param_name = None
+            else:
+                named.add(name)
+        if bias_name:
+            if bias_name in named:
+                node.bias_name = None
+            named.add(bias_name)
+    return named
 
 
 def _apply(builder: GraphBuilder, call: Call) -> None:
     name = call.name
-    if name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
-        return
     operands = list(tensors(call.args, call.kwargs))
+    if not operands or name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
+        return
     if name in SHAPED_LIKE:
         operands = operands[:1]
-    if not operands:
-        return
     result = None
-    flows = any(builder.value(t).sources for t in operands)
+    flows = builder.sources(*operands)
     if name in RULES and (flows or name in LAYERS):
         result = RULES[name](builder, call)
     if result is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch_geometric.data.data import BaseData
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.shapes import to_meta
 
-CONTAINERS = (dict, OrderedDict, list, set)  # what a forward pass may fill
+CONTAINERS = frozenset({dict, OrderedDict, list, set})  # what a forward pass may fill
+PLAIN = frozenset({bool, int, float, str, type(None), dict, OrderedDict, set})  # hold no tensors
 
 
 @contextmanager
@@ -46,24 +47,10 @@ def stand_ins(model: nn.Module, device: torch.device) -> Iterator[None]:
             memo[id(tensor)] = _copied(tensor.detach(), device)
         return memo[id(tensor)]
 
-    def swap_attribute(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return swap(value)
-        if type(value) in (list, tuple) and value and isinstance(value[0], Tensor):
-            return type(value)(swap(v) if isinstance(v, Tensor) else v for v in value)
-        return value
-
     saved = [_Saved(module) for module in model.modules()]
     try:
         for state in saved:
-            attributes = state.module.__dict__
-            for name, value in state.attributes.items():
-                attributes[name] = swap_attribute(value)
-            for store in ("_parameters", "_buffers"):
-                tensors = attributes[store]
-                for name, tensor in tensors.items():
-                    if tensor is not None:
-                        tensors[name] = swap(tensor)
+            state.swap(swap)
         yield
     finally:
         for state in saved:
@@ -83,19 +70,42 @@ class _Saved:
         self.module = module
         self.attributes = module.__dict__.copy()
         self.contents = [
-            (value, value.copy()) for value in self.attributes.values() if type(value) in CONTAINERS
+            (value, value.copy() if value else None)
+            for value in self.attributes.values()
+            if type(value) in CONTAINERS
         ]
+
+    def swap(self, swap: Callable[[Tensor], Tensor]) -> None:
+        attributes = self.module.__dict__
+        for name, value in self.attributes.items():
+            if type(value) in PLAIN:
+                continue
+            if isinstance(value, Tensor):
+                attributes[name] = swap(value)
+            elif type(value) in (list, tuple) and value and isinstance(value[0], Tensor):
+                items = (swap(v) if isinstance(v, Tensor) else v for v in value)
+                attributes[name] = type(value)(items)
+        for store in (attributes["_parameters"], attributes["_buffers"]):
+            for name, tensor in store.items():
+                if tensor is not None:
+                    store[name] = swap(tensor)
 
     def restore(self) -> None:
         attributes = self.module.__dict__
         attributes.clear()
         attributes.update(self.attributes)
         for container, content in self.contents:
-            container.clear()
-            if isinstance(container, list):
-                container.extend(content)
-            else:
-                container.update(content)
+            if container:
+                container.clear()
+            if content is not None:
+                _fill(container, content)
+
+
+def _fill(container: Any, content: Any) -> None:
+    if isinstance(container, list):
+        container.extend(content)
+    else:
+        container.update(content)
 
 
 def moved(value: Any, device: torch.device) -> Any:
