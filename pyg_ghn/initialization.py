@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from pyg_ghn.errors import GHNError, PredictionError, UnpredictedWarning
 from pyg_ghn.nn import GHN, PredictionReport
@@ -20,7 +21,7 @@ def initialize(
     model: nn.Module,
     ghn: GHN,
     input_size: tuple[int, ...] | None = None,
-    example_inputs: Tensor | tuple | dict[str, Any] | None = None,
+    example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
 ) -> nn.Module:
     r"""Initializes a model in place with the parameters that a GHN predicts for it. Each parameter
     keeps its device, type and memory, whether it requires a gradient or not. Either all predicted
@@ -35,8 +36,8 @@ def initialize(
         ghn (GHN): The graph hypernetwork.
         input_size (tuple, optional): Size of one input without the batch, see
             :func:`~pyg_ghn.graph.from_module`. (default: :obj:`None`)
-        example_inputs (Tensor, tuple or dict, optional): Inputs with a batch dimension instead, for
-            models that take several. (default: :obj:`None`)
+        example_inputs (Tensor, Data, tuple or dict, optional): Inputs with a batch dimension
+            instead, for models that take several. (default: :obj:`None`)
 
     Returns:
         The model.

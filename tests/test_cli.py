@@ -106,7 +106,7 @@ def test_train_then_evaluate(tmp_path, capsys):
             ["predict", "resnet18", '--model_args={"depth": 3}'],
             "unexpected keyword argument 'depth'",
         ),
-        (["predict", "resnet18", "--input_size=[3,8]"], "The forward pass of ResNet failed"),
+        (["predict", "resnet18", "--input_size=[3,8]"], "The forward pass of ResNet"),
         (["predict", "resnet18", "--checkpoint=nowhere.pt"], "nowhere.pt"),
         (["evaluate", '--splits=["hard"]'], "Unknown splits hard"),
         (["evaluate", "--images=pets"], "Unknown image set 'pets'"),

@@ -77,7 +77,7 @@ class GHN(nn.Module, ABC):
         self,
         model: nn.Module,
         input_size: tuple[int, ...] | None = None,
-        example_inputs: Tensor | tuple | dict[str, Any] | None = None,
+        example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
     ) -> Prediction:
         r"""Predicts the parameters of one model, which is only read.
 
@@ -89,8 +89,8 @@ class GHN(nn.Module, ABC):
             model (torch.nn.Module): The model, on any device.
             input_size (tuple, optional): Size of one input without the batch, see
                 :func:`~pyg_ghn.graph.from_module`. (default: :obj:`None`)
-            example_inputs (Tensor, tuple or dict, optional): Inputs with a batch dimension instead,
-                for models that take several. Only their shapes matter. (default: :obj:`None`)
+            example_inputs (Tensor, Data, tuple or dict, optional): Inputs with a batch dimension
+                instead, for models that take several. (default: :obj:`None`)
 
         Returns:
             A dictionary of the parameters by name, on the device and in the type of the GHN, finite

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
+from torch_geometric.data import Data
 
 from pyg_ghn.errors import PredictionError
 from pyg_ghn.graph import from_module
@@ -55,18 +55,12 @@ def predict_model(
     ghn: GHN,
     model: nn.Module,
     input_size: tuple[int, ...] | None = None,
-    example_inputs: Tensor | tuple | dict[str, Any] | None = None,
+    example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
 ) -> Prediction:
     r"""What :meth:`~pyg_ghn.nn.GHN.predict` does."""
-    inner, prefix = _unwrapped(model)
-    data = from_module(inner, input_size, example_inputs)
-    targets = [t._replace(name=prefix + t.name) for t in ghn.targets(data)[0]]
-    params = {prefix + name: value for name, value in ghn.predict_graph(data).items()}
-    reasons = data.get("unsupported_reason") or ["no node of the graph stands for it"] * len(
-        data.unsupported
-    )
-    left = {prefix + n: reason for n, reason in zip(data.unsupported, reasons, strict=True)}
-
+    data = from_module(model, input_size, example_inputs)
+    (targets,), params = ghn.targets(data), ghn.predict_graph(data)
+    left = dict(zip(data.unsupported, data.unsupported_reason, strict=True))
     own, named = distinct_parameters(model), dict(model.named_parameters())
     solution = solve_parametrizations(model, _fit_to_model(params, own, named, left))
     params = _fit_to_model(params | solution.params, own, named, left)
@@ -76,14 +70,6 @@ def predict_model(
     return Prediction(
         params, PredictionReport(report, _notes(ghn, model, targets)), solution.buffers
     )
-
-
-def _unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
-    """The module inside of wrappers that spread it over devices, and the prefix of its names."""
-    prefix = ""
-    while isinstance(model, (nn.DataParallel, DistributedDataParallel)):
-        model, prefix = model.module, f"{prefix}module."
-    return model, prefix
 
 
 def _fit_to_model(
