@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from pyg_ghn.errors import GHNError, PredictionError, UnpredictedWarning
-from pyg_ghn.nn import GHN, PredictionReport
+from pyg_ghn.nn import GHN
 from pyg_ghn.nn.finite import non_finite
 from pyg_ghn.nn.report import shortened
 
@@ -54,19 +54,12 @@ def initialize(
     assign_parameters(model, {**prediction, **prediction.buffers})
     report = prediction.report
     if report.left:
-        warnings.warn(UnpredictedWarning(_what_is_left(report), report), stacklevel=2)
+        message = (
+            f"The GHN does not predict {len(report.left)} of the model's {len(report)} parameters, "
+            f"which keep their own initialization: {'; '.join(report.what_is_left(5))}"
+        )
+        warnings.warn(UnpredictedWarning(message, report), stacklevel=2)
     return model
-
-
-def _what_is_left(report: PredictionReport) -> str:
-    by_reason: dict[str, list[str]] = {}
-    for parameter in report.left:
-        by_reason.setdefault(parameter.detail, []).append(parameter.name)
-    left = "; ".join(f"{shortened(names)} ({reason})" for reason, names in by_reason.items())
-    return (
-        f"The GHN does not predict {len(report.left)} of the model's {len(report)} parameters, "
-        f"which keep their own initialization: {left}"
-    )
 
 
 @torch.no_grad()

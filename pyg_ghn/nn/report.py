@@ -3,7 +3,7 @@ r"""What a GHN predicted for a model, and what it did not."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
@@ -169,11 +169,18 @@ class PredictionReport(Sequence):
             ("notes", {p: p.note for p in self if p.note}),
             ("tied", {p: f"tied with {', '.join(p.tied)}" for p in self if p.tied}),
         ):
-            found = list(_grouped(described))
-            lines += [f"{title}:"] * bool(found) + [f"  {line}" for line in found[:most]]
-            if len(found) > most:
-                lines.append(f"  and {len(found) - most:,} more")
+            found = _grouped(described, most)
+            lines += [f"{title}:"] * bool(found) + [f"  {line}" for line in found]
         return "\n".join([*lines, *self.notes])
+
+    def what_is_left(self, most: int = 10) -> list[str]:
+        r"""A line for each parameter that keeps its values, with the reason. Those of equal names
+        but for the numbers in them share one.
+
+        Args:
+            most (int, optional): Number of lines on parameters. (default: :obj:`10`)
+        """
+        return _grouped({p: p.detail for p in self.left}, most)
 
     def _extent(self, status: str) -> str:
         """How far the parameters of a status are from being decoded value by value."""
@@ -215,21 +222,30 @@ class PredictionReport(Sequence):
         return f"{self.__class__.__name__}({counts})"
 
 
-def _grouped(described: dict[ParameterReport, str]) -> Iterator[str]:
-    """A line for all parameters of the same description, and the same name but for numbers."""
-    groups: dict[tuple[str, str], list[ParameterReport]] = {}
+def _grouped(described: dict[ParameterReport, str], most: int) -> list[str]:
+    """A line for all parameters of the same description and name, but for the numbers in them."""
+    groups: dict[str, list[ParameterReport]] = {}
     for parameter, text in described.items():
-        pattern = re.sub(r"\d+", "*", parameter.name)
-        groups.setdefault((pattern, re.sub(r"\d+", "*", text)), []).append(parameter)
-    for (name_pattern, text_pattern), some in groups.items():
+        groups.setdefault(_NUMBER.sub("*", f"{parameter.name}: {text}"), []).append(parameter)
+    lines = []
+    for some in groups.values():
         values = sum(p.numel for p in some)
         size = f"{values:,} value" + "s" * (values != 1)
-        texts = {described[p] for p in some}
-        text = texts.pop() if len(texts) == 1 else text_pattern
-        if len(some) == 1:
-            yield f"{some[0].name} ({size}): {text}"
-        else:
-            yield f"{name_pattern} ({len(some):,} parameters, {size}): {text}"
+        if len(some) > 1:
+            size = f"{len(some):,} parameters, {size}"
+        name, text = _common([p.name for p in some]), _common([described[p] for p in some])
+        lines.append(f"{name} ({size}): {text}")
+    return lines[:most] + [f"and {len(lines) - most:,} more"] * (len(lines) > most)
+
+
+_NUMBER = re.compile(r"\d+")
+
+
+def _common(texts: list[str]) -> str:
+    """Texts that differ in numbers only, as one: a star for the numbers in which they do."""
+    numbers = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    common = (some[0] if len({*some}) == 1 else "*" for some in numbers)
+    return _NUMBER.sub(lambda match: next(common), texts[0])
 
 
 def shortened(names: Sequence[str], most: int = 5) -> str:

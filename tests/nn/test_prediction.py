@@ -8,6 +8,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils import parametrizations, parametrize, prune
 
+import pyg_ghn
 from pyg_ghn.errors import GraphError, PredictionError
 from pyg_ghn.nn import GHN3, Status
 
@@ -94,6 +95,8 @@ class TestPrediction:
         assert repr(prediction) == (
             "Prediction(4 tensors, report=PredictionReport(predicted=3, tiled=1))"
         )
+        assert isinstance(prediction, pyg_ghn.Prediction)
+        assert isinstance(prediction.report, pyg_ghn.PredictionReport)
         restored = pickle.loads(pickle.dumps(prediction))
         assert restored.keys() == prediction.keys() and len(restored.report) == 4
         logits = functional_call(chain(), prediction, torch.zeros(2, *SIZE))
