@@ -3,8 +3,6 @@ checkpoints."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 import re
 import sys
@@ -13,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mode
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
@@ -25,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the command line. What the user can mend comes as one message, without a traceback."""
     # PyG uses it on import; it is nothing that a user of this command could mend.
     warnings.filterwarnings("ignore", message=".*torch.jit.script")
+    sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
 
     parser = ArgumentParser(prog="pyg-ghn", description=__doc__)
     subcommands = parser.add_subcommands()
@@ -116,16 +115,21 @@ def predict(
     out: str | None = None,
     input_size: list[int] | None = None,
     model_args: dict[str, Any] | None = None,
+    mode: Literal["train", "eval"] = "train",
+    report: str | None = None,
     seed: int = 0,
 ) -> None:
     """Predict the parameters of a model and write its state dict.
 
     Args:
-        model: A torchvision model's name, or package.module:factory.
+        model: A torchvision model's name, timm:NAME, or package.module:factory.
         checkpoint: The GHN: a packaged name, a hub name or a path.
         out: The safetensors file to write, by default named after the model.
         input_size: Size of one input, [3,224,224] for example; by default what the model tells.
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
+        mode: The mode of the model in the one forward pass that shows its graph: auxiliary heads
+            run in train mode only, detection models in eval mode only.
+        report: A JSON file to write what became of every parameter to.
         seed: Seed of everything that is not predicted.
     """
     import torch
@@ -134,19 +138,20 @@ def predict(
     from pyg_ghn._files import atomic_path
     from pyg_ghn.checkpoint import from_pretrained
     from pyg_ghn.initialization import assign_parameters
+    from pyg_ghn.models import build_model
 
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
-    network = build_model(model, model_args or {})
-    params = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
-    left = assign_parameters(network, params)
+    network = build_model(model, model_args).train(mode == "train")
+    prediction = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
+    assign_parameters(network, {**prediction, **prediction.buffers})
     path = Path(out or f"{model.rpartition(':')[2]}.safetensors")
     with _writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
-    print(_prediction_summary(network, params, left))
-    print(f"The state dict is in {path}.")
-    if any(name.endswith("running_mean") for name, _ in network.named_buffers()):
-        print("BatchNorm keeps its running statistics: train, or evaluate with batch statistics.")
+    print(f"{prediction.report}\nThe state dict is in {path}.")
+    if report:
+        with _writing(report, "--report"), atomic_path(report) as temporary:
+            temporary.write_text(json.dumps(prediction.report.to_dict(), indent=1))
 
 
 def convert(checkpoint: str, out: str) -> None:
@@ -172,70 +177,11 @@ def convert(checkpoint: str, out: str) -> None:
 
 
 @contextmanager
-def _writing(path: str | Path) -> Iterator[None]:
+def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise GHNError(f"Can't write to {path}: {error}; choose another --out.") from error
-
-
-def _prediction_summary(network: Any, params: dict[str, Any], left: list[str]) -> str:
-    sizes = {name: param.numel() for name, param in network.named_parameters()}
-    predicted = sum(sizes[name] for name in params)
-    lines = [
-        f"predicted: {len(params)} of {len(sizes)} parameters, "
-        f"{predicted:,} of {sum(sizes.values()):,} values"
-    ]
-    lines += [f"not predicted: {name} ({sizes[name]:,} values)" for name in left]
-    return "\n".join(lines)
-
-
-def build_model(name: str, arguments: dict[str, Any]) -> Any:
-    r"""Builds ``package.module:factory`` or the torchvision model of that name.
-
-    Args:
-        name (str): The name.
-        arguments (dict): Arguments of the constructor.
-
-    Raises:
-        GHNError: If there is no such model, it does not take the arguments or fails.
-    """
-    from torch import nn
-
-    if ":" in name:
-        module, _, factory = name.partition(":")
-        sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
-        try:
-            build = getattr(importlib.import_module(module), factory)
-        except Exception as error:  # the user's module can fail in any way
-            raise GHNError(f"Can't find {name}: {_described(error)}") from error
-    else:
-        from torchvision.models import get_model_builder
-
-        try:
-            build = get_model_builder(name)
-        except ValueError as error:
-            raise GHNError(
-                f"torchvision has no model {name!r}; give one of torchvision.models.list_models() "
-                "or package.module:factory."
-            ) from error
-    try:
-        inspect.signature(build).bind(**arguments)
-    except (TypeError, ValueError) as error:  # ValueError: a builtin without signature
-        raise GHNError(f"{name} does not take the arguments {arguments}: {error}") from error
-    try:
-        model = build(**arguments)
-    except Exception as error:  # the user's function can fail in any way
-        raise GHNError(
-            f"{name} failed with the arguments {arguments}: {_described(error)}"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise GHNError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module.")
-    return model
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+        raise GHNError(f"Can't write to {path}: {error}; choose another {option}.") from error
 
 
 def _train_arguments(parser: ArgumentParser) -> None:

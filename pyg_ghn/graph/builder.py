@@ -3,12 +3,13 @@ r"""What the rules work on: the nodes so far, and what is known of each tensor."
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from pyg_ghn.graph.operations import CONCATENATIONS, LOOKUPS, VIEWS
 from pyg_ghn.graph.trace import Trace
 
 INPUT = 0  # index of the input node
@@ -21,7 +22,7 @@ class Node:
     Attributes:
         op: One of :obj:`~pyg_ghn.graph.PRIMITIVES`.
         preds: Indices of the nodes that it takes its input from.
-        param_name: The parameter that it stands for.
+        param_name: The parameter that it stands for, also where an earlier node does.
         param_shape: That parameter's shape, or a pooling kernel as (1, 1, k, k).
         bias_name: The bias of a normalization, which has no node of its own.
         gate: Those of ``preds`` that reach a ``cse`` as its gate.
@@ -38,16 +39,25 @@ class Node:
 class Value(NamedTuple):
     r"""What is known of a tensor.
 
+    A tensor computed from parameters alone may be a weight or data: after a layer (the query of a
+    learned token, say, or a standardized kernel) it has both ``params`` and ``sources``, and what
+    it is used for decides.
+
     Attributes:
         sources: Nodes that the tensor directly comes from.
-        param: The parameter it was computed from, if it was computed from parameters alone.
+        params: The parameters it stands for, if it was computed from parameters alone: the
+            largest, or several that were concatenated.
+        factors: The other parameters that it was computed from.
+        gathered: Whether it holds single entries of a table rather than a parameter.
         gate: Number of elements of the sigmoid-like result it is a view of, else 0.
         attention: Whether it is a softmax that has not met the values of the attention yet.
         open_weight: Whether its source is a matmul's weight that may still get a bias.
     """
 
     sources: frozenset[int] = frozenset()
-    param: str | None = None
+    params: tuple[str, ...] = ()
+    factors: frozenset[str] = frozenset()
+    gathered: bool = False
     gate: int = 0
     attention: bool = False
     open_weight: bool = False
@@ -67,8 +77,7 @@ class GraphBuilder:
         self.nodes = [Node("input")]
         self.shapes = {name: tuple(t.shape) for name, t in trace.parameters.items()}
         self._values = {id(t): Value(frozenset([INPUT])) for t in trace.inputs}
-        self._values |= {id(t): Value(param=name) for name, t in trace.parameters.items()}
-        self._named: set[str] = set()
+        self._values |= {id(t): Value(params=(name,)) for name, t in trace.parameters.items()}
 
     def value(self, tensor: Any) -> Value:
         return self._values.get(id(tensor), NOTHING)
@@ -78,43 +87,60 @@ class GraphBuilder:
 
     def sources(self, *operands: Any) -> frozenset[int]:
         """The nodes that all operands together directly come from."""
-        return frozenset().union(*(self.value(t).sources for t in operands))
-
-    def covered_param(self, tensor: Any) -> str | None:
-        """The parameter all of whose elements the tensor holds: no index or slice of a table."""
-        name = self.value(tensor).param
-        return name if name and tensor.numel() == math.prod(self.shapes[name]) else None
+        return frozenset().union(*[self.value(t).sources for t in operands])
 
     def add(self, op: str, preds: Iterable[int], param: str | None = None, **labels: Any) -> Value:
-        """Adds a node and returns the value of the tensor that it makes.
-
-        A parameter is predicted once: the nodes of its later uses bear its shape, not its name.
-        """
+        """Adds a node and returns the value of the tensor that it makes."""
         if param is not None:
-            labels["param_shape"] = self.shapes[param]
-            if param not in self._named:
-                self._named.add(param)
-                labels["param_name"] = param
+            labels["param_name"], labels["param_shape"] = param, self.shapes[param]
         self.nodes.append(Node(op, set(preds), **labels))
         return Value(frozenset([len(self.nodes) - 1]))
 
-    def add_layer(self, op: str, preds: set[int], weight: Any, bias: Any = None) -> Value | None:
-        """Adds a weight node and, where there is a bias, a bias node behind it."""
-        weight, bias = self.value(weight).param, self.value(bias).param
-        if weight is None:
-            return None
-        out = self.add(op, preds, weight)
-        return self.add("bias", out.sources, bias) if bias else out
+    def add_layer(self, op: str, preds: Any, weight: Any, bias: Any = None) -> Value | None:
+        """Adds a weight node and, where there is a bias, a bias node behind it.
 
-    def passed_on(self, operands: list[Tensor], is_view: bool) -> Value:
-        """What an operation without a rule makes: its operands' sources, no node."""
-        values = [self.value(t) for t in operands]
-        sourced = [v for v in values if v.sources]
-        if not sourced:
-            names = [v.param for v in values if v.param]
-            return Value(param=max(names, key=lambda n: math.prod(self.shapes[n]), default=None))
-        return Value(
-            frozenset().union(*(v.sources for v in sourced)),
-            gate=sourced[0].gate if is_view else 0,
-            attention=len(sourced) == 1 and sourced[0].attention,
+        Concatenated parameters are nodes side by side; a weight that was computed from data leads
+        to what it was computed from."""
+        weight, bias = self.value(weight), self.value(bias)
+        if not weight.params and not bias.params:
+            return None
+        return Value(self._add_each("bias", self._add_each(op, preds, weight), bias))
+
+    def _add_each(self, op: str, preds: frozenset[int], value: Value) -> frozenset[int]:
+        if not value.params:
+            return preds | value.sources
+        return frozenset().union(*(self.add(op, preds, name).sources for name in value.params))
+
+    def tensors_of(self, names: Container[str]) -> dict[int, list[str]]:
+        """The ids of tensors computed from the named parameters alone, with those parameters."""
+        found = (
+            (key, [n for n in (*v.params, *v.factors) if n in names])
+            for key, v in self._values.items()
+            if v.params
         )
+        return {key: of_tensor for key, of_tensor in found if of_tensor}
+
+    def size(self, value: Value) -> int:
+        """Number of elements of the parameters that a value stands for."""
+        return sum(math.prod(self.shapes[name]) for name in value.params)
+
+    def passed_on(self, operands: list[Tensor], name: str) -> Value:
+        """What an operation without a rule makes: its operands' sources, no node."""
+        values = [v for t in operands if (v := self.value(t)).sources or v.params]
+        if not values:
+            return NOTHING
+        sources = frozenset().union(*[v.sources for v in values])
+        if all([v.params for v in values]):
+            return self._constant(values, sources, name, by_index=len(operands) > 1)
+        first, *others = (v for v in values if v.sources)
+        gate = first.gate if name in VIEWS else 0
+        return Value(sources, gate=gate, attention=first.attention and not others)
+
+    def _constant(self, values: list[Value], sources: Any, name: str, by_index: bool) -> Value:
+        """What is computed from parameters alone."""
+        params = max(values, key=self.size).params
+        if name in CONCATENATIONS:
+            params = tuple(dict.fromkeys(param for v in values for param in v.params))
+        origins = frozenset().union(*(v.factors.union(v.params) for v in values))
+        gathered = any(v.gathered for v in values) or (by_index and name in LOOKUPS)
+        return Value(sources, params, origins.difference(params), gathered)

@@ -12,16 +12,16 @@ from torch_geometric.data import Data
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.reduce import reduce
-from pyg_ghn.graph.trace import trace
+from pyg_ghn.graph.trace import Trace, trace
 
 DEFAULT_INPUT_SIZE = (3, 224, 224)
-MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
+LARGER_INPUT_SIZE = (3, 299, 299)  # the least that Inception networks take in train mode
 
 
 def from_module(
     model: nn.Module,
     input_size: tuple[int, ...] | None = None,
-    example_inputs: Tensor | tuple | dict[str, Any] | None = None,
+    example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
 ) -> Data:
     r"""Turns a model into the computational graph that a GHN reads, as in Section 3.1 of the
     `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
@@ -35,9 +35,11 @@ def from_module(
         input_size (tuple, optional): Size of one input without the batch, :obj:`(3, 224, 224)` for
             an image. By default it is taken from the model where it tells
             (:obj:`input_size`, :obj:`image_size`, timm's and Hugging Face's configurations), else
-            3 x 224 x 224. (default: :obj:`None`)
-        example_inputs (Tensor, tuple or dict, optional): Inputs with a batch dimension instead, for
-            models that take several. Only their shapes matter. (default: :obj:`None`)
+            3 x 224 x 224 and, where that is too small, 3 x 299 x 299. (default: :obj:`None`)
+        example_inputs (Tensor, Data, tuple or dict, optional): Inputs with a batch dimension
+            instead, for models that take several or something else than floating-point tensors: a
+            tuple of positional or a dictionary of named arguments. Their values matter only where
+            the forward pass depends on them. (default: :obj:`None`)
 
     Returns:
         A :class:`~torch_geometric.data.Data` object with
@@ -53,48 +55,59 @@ def from_module(
         - **bias_name** (list of :math:`N`): name of a normalization's bias, which has no node of
           its own,
         - **unsupported** (list): names of the parameters that no node stands for, those with more
-          than four dimensions included.
+          than four dimensions included,
+        - **unsupported_reason** (list): for each of them a short reason.
 
     Raises:
         GraphError: If the forward pass fails (naming the module) or the output does not depend on
             the input.
     """
-    args, kwargs = _inputs(model, input_size, example_inputs)
-    nodes = reduce(trace(model, args, kwargs))
-    for node in nodes:
-        if node.param_shape is not None and len(node.param_shape) > MAX_DIM:
-            node.param_name = node.param_shape = None
+    nodes, unsupported = reduce(trace_with(model, input_size, example_inputs))
     edges = sorted((pred, i) for i, node in enumerate(nodes) for pred in node.preds)
-    covered = {name for node in nodes for name in (node.param_name, node.bias_name)}
     return Data(
-        x=torch.tensor([[PRIMITIVE_INDEX[node.op]] for node in nodes]),
-        edge_index=torch.tensor(edges, dtype=torch.long).reshape(-1, 2).t().contiguous(),
+        x=_long([[PRIMITIVE_INDEX[node.op]] for node in nodes]),
+        edge_index=_long(edges).reshape(-1, 2).t().contiguous(),
         param_name=[node.param_name for node in nodes],
         param_shape=[node.param_shape for node in nodes],
         bias_name=[node.bias_name for node in nodes],
-        unsupported=[name for name, _ in model.named_parameters() if name not in covered],
+        unsupported=list(unsupported),
+        unsupported_reason=list(unsupported.values()),
     )
 
 
-def _inputs(model: nn.Module, input_size: Any, example_inputs: Any) -> tuple[tuple, dict]:
+def trace_with(
+    model: nn.Module, input_size: tuple[int, ...] | None = None, example_inputs: Any = None
+) -> Trace:
+    r"""Records a model's forward pass, see :func:`from_module` for the arguments."""
     if example_inputs is not None:
         if input_size is not None:
             raise GraphError("Pass either input_size or example_inputs, not both.")
         if isinstance(example_inputs, dict):
-            return (), example_inputs
-        return (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(
-            example_inputs
-        ), {}
-    size = _told_input_size(model) if input_size is None else _as_tuple(input_size)
+            return trace(model, (), example_inputs)
+        several = isinstance(example_inputs, (tuple, list))
+        return trace(model, tuple(example_inputs) if several else (example_inputs,))
+    told = _told_input_size(model) if input_size is None else _as_tuple(input_size)
+    if told is not None:
+        return trace(model, (_empty_input(model, told),))
+    try:
+        return trace(model, (_empty_input(model, DEFAULT_INPUT_SIZE),))
+    except GraphError as error:
+        try:
+            return trace(model, (_empty_input(model, LARGER_INPUT_SIZE),))
+        except GraphError:
+            raise error from None
+
+
+def _empty_input(model: nn.Module, size: tuple) -> Tensor:
     if not size or not all(isinstance(n, Integral) and n > 0 for n in size):
         raise GraphError(f"input_size must be positive integers without the batch, got {size}.")
     dtypes = (p.dtype for p in model.parameters() if p.is_floating_point())
     # Two samples: BatchNorm in train mode refuses a single value per channel.
     shape = (2, *map(int, size))
-    return (torch.empty(shape, dtype=next(dtypes, None), device="meta"),), {}
+    return torch.empty(shape, dtype=next(dtypes, None), device="meta")
 
 
-def _told_input_size(model: nn.Module) -> tuple[int, ...]:
+def _told_input_size(model: nn.Module) -> tuple[int, ...] | None:
     """What the model says of its input: our own networks, torchvision, timm, Hugging Face."""
     config = getattr(model, "config", None)
     timm_config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
@@ -106,11 +119,16 @@ def _told_input_size(model: nn.Module) -> tuple[int, ...]:
     side = getattr(model, "image_size", None) or getattr(config, "image_size", None)
     sides = _as_tuple(side) * (2 if isinstance(side, Integral) else 1)
     if len(sides) == 2:
-        return (getattr(config, "num_channels", 3), *sides)
-    return DEFAULT_INPUT_SIZE
+        frames = _as_tuple(getattr(config, "num_frames", None))  # of a video
+        return (*frames, getattr(config, "num_channels", 3), *sides)
+    return None
 
 
 def _as_tuple(value: Any) -> tuple:
     if isinstance(value, (tuple, list, torch.Size)):
         return tuple(value)
     return () if value is None else (value,)
+
+
+def _long(values: list) -> Tensor:
+    return torch.tensor(values, dtype=torch.long, device="cpu")  # also within torch.device("meta")

@@ -8,23 +8,35 @@ operands' sources on, so it vanishes from the graph.
 from __future__ import annotations
 
 import heapq
+from typing import Any, NamedTuple
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.builder import INPUT, NOTHING, GraphBuilder, Node
-from pyg_ghn.graph.rules import LAYERS, NO_FLOW, RULES, VIEWS
+from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
+from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE
+from pyg_ghn.graph.reasons import MAX_DIM, reasons
+from pyg_ghn.graph.rules import RULES
 from pyg_ghn.graph.simplify import simplify
 from pyg_ghn.graph.trace import Call, Trace, tensors
 
 
-def reduce(trace: Trace) -> list[Node]:
+class Reduction(NamedTuple):
+    """What a recorded forward pass comes down to.
+
+    Attributes:
+        nodes: The nodes in topological order, stable in the order of recording, the input first;
+            ``preds`` are positions in this list. Each parameter is named once.
+        unsupported: The parameters that no node stands for, each with the reason.
+    """
+
+    nodes: list[Node]
+    unsupported: dict[str, str]
+
+
+def reduce(trace: Trace) -> Reduction:
     r"""Turns a recorded forward pass into the nodes of its computational graph.
 
     Args:
         trace (Trace): The recorded forward pass.
-
-    Returns:
-        The nodes in topological order, stable in the order of recording, the input first;
-        ``preds`` are positions in this list.
 
     Raises:
         GraphError: If the output does not depend on the input.
@@ -32,25 +44,50 @@ def reduce(trace: Trace) -> list[Node]:
     builder = GraphBuilder(trace)
     for call in trace.calls:
         _apply(builder, call)
-    outputs = builder.sources(*tensors(trace.output))
+    outputs = builder.sources(*trace.outputs)
     if not outputs:
         raise GraphError("The output of the model does not depend on its input.")
-    return _in_topological_order(simplify(builder.nodes, outputs))
+    nodes = _in_topological_order(simplify(builder.nodes, outputs))
+    left = trace.parameters.keys() - _name_once(nodes)
+    return Reduction(nodes, reasons(trace, builder, [n for n in trace.parameters if n in left]))
+
+
+def _name_once(nodes: list[Node]) -> set[str]:
+    """A parameter is predicted once: the nodes of its later uses bear its shape, not its name.
+    Returns the names."""
+    named: set[str] = set()
+    for node in nodes:
+        name, bias_name = node.param_name, node.bias_name
+        if name:
+            if len(node.param_shape) > MAX_DIM:
+                node.param_name = node.param_shape = None
+            elif name in named:
+                node.param_name = None
+            else:
+                named.add(name)
+        if bias_name:
+            if bias_name in named:
+                node.bias_name = None
+            named.add(bias_name)
+    return named
 
 
 def _apply(builder: GraphBuilder, call: Call) -> None:
     name = call.name
-    if name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
-        return
     operands = list(tensors(call.args, call.kwargs))
-    if not operands:
+    if not operands or name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
         return
+    if name in SHAPED_LIKE:
+        operands = operands[:1]
     result = None
-    has_sources = any(builder.value(t).sources for t in operands)
-    if name in RULES and (has_sources or _reads_constants(builder, call)):
+    flows = builder.sources(*operands)
+    if name in RULES and (flows or name in LAYERS):
         result = RULES[name](builder, call)
     if result is None:
-        result = builder.passed_on(operands, is_view=name in VIEWS)
+        result = builder.passed_on(operands, name)
+    elif not flows and builder.value(_first(call)).params:  # may yet turn out to be a weight
+        constant = builder.passed_on(operands, name)
+        result = result._replace(params=constant.params, factors=constant.factors)
     for out in tensors(call.out):
         builder.set_value(out, result)
         in_place = any(out is t for t in operands)
@@ -60,11 +97,8 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
             builder.set_value(out._base, base._replace(sources=sources))
 
 
-def _reads_constants(builder: GraphBuilder, call: Call) -> bool:
-    """Whether a layer is applied to a buffer, coordinates for example. A layer applied to
-    parameters is a way to compute a parameter."""
-    input = call.args[0] if call.args else call.kwargs.get("input")
-    return call.name in LAYERS and builder.value(input) == NOTHING
+def _first(call: Call) -> Any:
+    return call.args[0] if call.args else call.kwargs.get("input")
 
 
 def _in_topological_order(graph: dict[int, Node]) -> list[Node]:

@@ -7,48 +7,30 @@ where the call adds no node after all and just passes its operands' sources on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
+from pyg_ghn.graph.operations import CONCATENATIONS, CONVOLUTIONS, NORMS, POOLS, arguments
 from pyg_ghn.graph.trace import Call, tensors
 
 Rule = Callable[[GraphBuilder, Call], Value | None]
 
 
-def _arguments(signature: str) -> Callable[[Call], dict[str, Any]]:
-    """Reads the leading arguments of a call, given by position or by name."""
-    names = signature.split()
+def _convolution(builder: GraphBuilder, call: Call) -> Value | None:
+    given = arguments(call)
+    dilation = given["dilation"] or 1
+    dilation = min(dilation) if isinstance(dilation, (tuple, list)) else dilation
+    grouped = "dil_conv" if dilation > 1 else "sep_conv"
+    op = "conv" if given["groups"] in (None, 1) else grouped
+    return builder.add_layer(op, builder.sources(given["input"]), given["weight"], given["bias"])
 
-    def read(call: Call) -> dict[str, Any]:
-        return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
 
-    return read
-
-
-def _convolution(signature: str) -> Rule:
-    read = _arguments(signature)
-
+def _layer(op: str) -> Rule:
     def rule(builder: GraphBuilder, call: Call) -> Value | None:
-        given = read(call)
-        dilation = given["dilation"] or 1
-        dilation = min(dilation) if isinstance(dilation, (tuple, list)) else dilation
-        grouped = "dil_conv" if dilation > 1 else "sep_conv"
-        op = "conv" if given["groups"] in (None, 1) else grouped
+        given = arguments(call)
         preds = builder.sources(given["input"])
-        return builder.add_layer(op, preds, given["weight"], given["bias"])
-
-    return rule
-
-
-def _layer(signature: str) -> Rule:
-    read = _arguments(signature)
-
-    def rule(builder: GraphBuilder, call: Call) -> Value | None:
-        given = read(call)
-        preds = builder.sources(given["input"])
-        return builder.add_layer("conv", preds, given["weight"], given["bias"])
+        return builder.add_layer(op, preds, given["weight"], given.get("bias"))
 
     return rule
 
@@ -56,21 +38,23 @@ def _layer(signature: str) -> Rule:
 def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
     """A product with a parameter is a layer, one of attention and values a part of ``msa``."""
     operands = list(tensors(call.args, call.kwargs))
-    data = [t for t in operands if builder.value(t).sources]
-    if any(builder.value(t).attention for t in data) and len(data) > 1:
-        return builder.add("msa", builder.sources(*data))
-    weights = [t for t in operands if t.dim() > 1 and builder.covered_param(t)]
-    if len(data) != 1 or not weights:
+    values = [builder.value(t) for t in operands]
+    sources = builder.sources(*operands)
+    if any(v.attention for v in values) and sum(bool(v.sources) for v in values) > 1:
+        return builder.add("msa", sources)
+    weights = [
+        t
+        for t, v in zip(operands, values, strict=True)
+        if v.params and not v.sources and not v.gathered and t.dim() > 1
+    ]
+    if not sources or not weights:
         return None
-    return builder.add_layer("conv", builder.sources(*data), weights[0])._replace(open_weight=True)
+    return builder.add_layer("conv", sources, weights[0])._replace(open_weight=True)
 
 
 def _attention(builder: GraphBuilder, call: Call) -> Value:
-    given = _read_attention(call)
+    given = arguments(call)
     return builder.add("msa", builder.sources(given["query"], given["key"], given["value"]))
-
-
-_read_attention = _arguments("query key value")
 
 
 def _softmax(builder: GraphBuilder, call: Call) -> Value:
@@ -79,10 +63,10 @@ def _softmax(builder: GraphBuilder, call: Call) -> Value:
 
 def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
     """In-projection, attention and out-projection of :class:`torch.nn.MultiheadAttention`."""
-    given = _read_mha(call)
+    given = arguments(call)
     inputs = [given["query"], given["key"], given["value"]]
     weight, bias = given["in_proj_weight"], given["in_proj_bias"]
-    if builder.value(weight).param:
+    if builder.value(weight).params:
         projected = builder.add_layer("conv", builder.sources(*inputs), weight, bias).sources
     else:  # key and value of another width than the query
         weights = [given[f"{name}_proj_weight"] for name in "qkv"]
@@ -91,35 +75,27 @@ def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
             for data, weight in zip(inputs, weights, strict=True)
         ]
         projected = frozenset().union(*(layer.sources for layer in layers))
-        if name := builder.value(bias).param:
-            projected = builder.add("bias", projected, name).sources
+        if builder.value(bias).params:
+            projected = builder.add_layer("bias", projected, bias).sources
     attention = builder.add("msa", projected).sources
     return builder.add_layer("conv", attention, given["out_proj_weight"], given["out_proj_bias"])
 
 
-_read_mha = _arguments(
-    "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
-    "add_zero_attn dropout_p out_proj_weight out_proj_bias"
-)
-
-
-def _norm(op: str, signature: str) -> Rule:
-    read = _arguments(signature)
-
+def _norm(op: str) -> Rule:
     def rule(builder: GraphBuilder, call: Call) -> Value | None:
-        given = read(call)
-        weight = builder.value(given["weight"]).param
-        if weight is None:
+        given = arguments(call)
+        weight = builder.value(given["weight"]).params
+        if not weight:
             return None
-        bias = builder.value(given.get("bias")).param
-        return builder.add(op, builder.sources(given["input"]), weight, bias_name=bias)
+        bias = next(iter(builder.value(given.get("bias")).params), None)
+        return builder.add(op, builder.sources(given["input"]), weight[0], bias_name=bias)
 
     return rule
 
 
 def _pool(op: str) -> Rule:
     def rule(builder: GraphBuilder, call: Call) -> Value:
-        given = _read_pool(call)
+        given = arguments(call)
         kernel = given["kernel_size"]
         kernel = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
         shape = (1, 1, kernel[0], kernel[-1])
@@ -128,34 +104,19 @@ def _pool(op: str) -> Rule:
     return rule
 
 
-_read_pool = _arguments("input kernel_size")
-
-
 def _global_pool(builder: GraphBuilder, call: Call) -> Value:
     return builder.add("glob_avg", builder.sources(*tensors(call.args, call.kwargs)))
 
 
 def _mean(builder: GraphBuilder, call: Call) -> Value | None:
     """A mean over everything but the batch and one more dimension, the channels."""
-    given = _read_mean(call)
+    given = arguments(call)
     input, dims = given["input"], given.get("axis", given["dim"])
     if dims is None:
         return None
     dims = {d % input.dim() for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
     over_positions = 0 not in dims and 0 < len(dims) == input.dim() - 2
     return _global_pool(builder, call) if over_positions else None
-
-
-_read_mean = _arguments("input dim")
-
-
-def _embedding(builder: GraphBuilder, call: Call) -> Value | None:
-    given = _read_embedding(call)
-    name = builder.value(given["weight"]).param
-    return builder.add("pos_enc", builder.sources(given["input"]), name) if name else None
-
-
-_read_embedding = _arguments("input weight")
 
 
 def _add(builder: GraphBuilder, call: Call) -> Value | None:
@@ -165,16 +126,20 @@ def _add(builder: GraphBuilder, call: Call) -> Value | None:
     if all(builder.value(t).sources for t in operands):
         return _join("sum", builder, operands)
     data, other = sorted(operands, key=lambda t: not builder.value(t).sources)
-    if builder.covered_param(other) is None:
+    value, shape = builder.value(other), _without_leading_ones(other)
+    if not value.params or value.gathered or data.shape[-len(shape) :] != shape:
         return None
-    name, shape = builder.value(other).param, _without_leading_ones(other)
-    has_positions = sum(n > 1 for n in shape) > 1
-    if has_positions and data.shape[-len(shape) :] == shape:
-        position = builder.add("pos_enc", (), name)
+    if all(_has_positions(builder.shapes[name]) for name in value.params) and _has_positions(shape):
+        position = builder.add_layer("pos_enc", frozenset(), other)
         return builder.add("sum", builder.sources(data) | position.sources)
-    if builder.value(data).open_weight and len(shape) == 1 and data.shape[-1:] == shape:
-        return builder.add("bias", builder.sources(data), name)
+    if builder.value(data).open_weight and len(shape) == 1:
+        return builder.add_layer("bias", builder.sources(data), other)
     return None
+
+
+def _has_positions(shape: tuple[int, ...]) -> bool:
+    """Whether there is more than a vector of channels."""
+    return sum(n > 1 for n in shape) > 1
 
 
 def _without_leading_ones(tensor: Tensor) -> tuple[int, ...]:
@@ -212,55 +177,22 @@ def _product(builder: GraphBuilder, call: Call) -> Value | None:
     return None
 
 
-_CONV = _convolution("input weight bias stride padding dilation groups")
-_CONV_TRANSPOSE = _convolution("input weight bias stride padding output_padding groups dilation")
-_CHANNEL_NORM = "input running_mean running_var weight bias"
-
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _CONV),
-    **dict.fromkeys([f"conv_transpose{n}d" for n in (1, 2, 3)], _CONV_TRANSPOSE),
-    "linear": _layer("input weight bias"),
-    "addmm": _layer("bias input weight"),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(("linear", "addmm"), _layer("conv")),
     **dict.fromkeys(("matmul", "mm", "bmm", "einsum", "tensordot"), _matmul),
     "softmax": _softmax,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _multi_head_attention,
-    "batch_norm": _norm("bn", _CHANNEL_NORM),
-    "instance_norm": _norm("bn", _CHANNEL_NORM),
-    "group_norm": _norm("bn", "input num_groups weight bias"),
-    "layer_norm": _norm("ln", "input normalized_shape weight bias"),
-    "rms_norm": _norm("ln", "input normalized_shape weight"),
-    **dict.fromkeys([f"max_pool{n}d" for n in (1, 2, 3)], _pool("max_pool")),
-    **dict.fromkeys([f"max_pool{n}d_with_indices" for n in (1, 2, 3)], _pool("max_pool")),
-    **dict.fromkeys([f"avg_pool{n}d" for n in (1, 2, 3)], _pool("avg_pool")),
+    **dict.fromkeys(NORMS, _norm("bn")),
+    **dict.fromkeys(("layer_norm", "rms_norm"), _norm("ln")),
+    **{name: _pool(name[:8]) for name in POOLS},
     **dict.fromkeys([f"adaptive_avg_pool{n}d" for n in (1, 2, 3)], _global_pool),
     "mean": _mean,
-    "embedding": _embedding,
+    "embedding": _layer("pos_enc"),
     "add": _add,
-    **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack"), _concat),
+    **dict.fromkeys(CONCATENATIONS, _concat),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
     **dict.fromkeys(("mul", "multiply"), _product),
 }
 r"""Operation name to rule. What is not listed adds no node."""
-
-LAYERS = frozenset(
-    [f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3)]
-    + ["linear", "embedding", "batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"]
-)
-r"""Operations that become nodes even where no data flows in: the input stands in for it."""
-
-VIEWS = frozenset(
-    """
-    view reshape view_as reshape_as expand expand_as unsqueeze squeeze flatten unflatten permute
-    transpose movedim moveaxis swapaxes contiguous getitem select narrow to type type_as float half
-    """.split()
-)
-r"""Operations whose result is still the gate that their input was."""
-
-NO_FLOW = frozenset(
-    """
-    detach argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
-    logical_not
-    """.split()
-)
-r"""Operations that read shapes or make masks: no data flows through them."""

@@ -2,20 +2,21 @@ r"""One forward pass of a module on the meta device, every tensor operation reco
 
 from __future__ import annotations
 
-import random
-import traceback
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch_geometric.data.data import BaseData
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.shapes import SHAPE_ONLY, to_meta
+from pyg_ghn.graph.failure import explain
+from pyg_ghn.graph.shapes import SHAPE_ONLY
+from pyg_ghn.graph.stand_ins import moved, preserved_rng, stand_ins
 
 # Factories that models call without naming a device; their results must live beside the inputs.
 FACTORIES = frozenset(
@@ -40,13 +41,13 @@ class Trace:
         calls: The operations in the order they ran. They keep every tensor alive, so that
             ``id(tensor)`` identifies a tensor throughout.
         inputs: The input tensors.
-        output: What the model returned.
+        outputs: The tensors that the model returned.
         parameters: Every parameter's name and the tensor that stood for it.
     """
 
     calls: list[Call]
     inputs: list[Tensor]
-    output: Any
+    outputs: list[Tensor]
     parameters: dict[str, Tensor]
 
 
@@ -54,8 +55,9 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -
     r"""Records the operations of ``model(*args, **kwargs)``.
 
     The pass runs on the meta device: no arithmetic, no memory, whatever the size of the model.
-    Where the model asks for values (``.item()``, data-dependent shapes) a real pass on the model's
-    own device is recorded instead. Either way the model is left exactly as it was.
+    Where the model asks for values (``.item()``, data-dependent shapes) a real pass is recorded
+    instead, on the model's own device or, if it is on meta itself, with zeros on the CPU. Either
+    way the model is left exactly as it was.
 
     Args:
         model (torch.nn.Module): The model, on any device, traced in the mode (train or eval) it is
@@ -68,14 +70,15 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -
     """
     kwargs = kwargs or {}
     try:
-        return _record(model, args, kwargs, on_meta=True)
-    except Exception as meta_error:  # whatever user code raises: it decides if a real pass is due
-        if any(p.is_meta for p in model.parameters()):
-            raise _explain(model, meta_error) from meta_error
+        return _record(model, args, kwargs, torch.device("meta"))
+    except GraphError:
+        raise
+    except Exception:  # whatever user code raises on meta: a real pass decides if it is at fault
+        devices = (p.device for p in model.parameters() if not p.is_meta)
         try:
-            return _record(model, args, kwargs, on_meta=False)
+            return _record(model, args, kwargs, next(devices, torch.device("cpu")))
         except Exception as error:
-            raise _explain(model, error) from error
+            raise explain(model, args, kwargs, error) from error
 
 
 def tensors(*values: Any) -> Iterator[Tensor]:
@@ -120,7 +123,7 @@ class _Recorder(TorchFunctionMode):
             if all(t.is_meta for t in tensors(args, kwargs)):
                 raise
             device = torch.device("meta")  # constants that the model made or kept elsewhere
-            return func(*_moved(args, device), **_moved(kwargs, device))
+            return func(*moved(args, device), **moved(kwargs, device))
 
 
 def _normalized(name: str) -> str:
@@ -138,128 +141,39 @@ _PREFIXED_DUNDERS = frozenset(
 )
 
 
-def _record(model: nn.Module, args: tuple, kwargs: dict, on_meta: bool) -> Trace:
-    first = next(model.parameters(), None)
-    device = torch.device("meta") if on_meta or first is None else first.device
+def _record(model: nn.Module, args: tuple, kwargs: dict, device: torch.device) -> Trace:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_preserved_rng(device))
-        stack.enter_context(_stand_ins(model, on_meta))
+        stack.enter_context(preserved_rng(device))
+        stack.enter_context(stand_ins(model, device))
+        if "torch._dynamo" in sys.modules:  # something may be compiled
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         parameters = dict(model.named_parameters())
-        args, kwargs = _moved(args, device), _moved(kwargs, device)
-        recorder = stack.enter_context(_Recorder(on_meta))
-        output = model(*args, **kwargs)
-    return Trace(recorder.calls, list(tensors(args, kwargs)), output, parameters)
+        if device.type == "cpu":
+            stack.enter_context(device)  # within torch.device("meta") as well
+        args, kwargs = moved(args, device), moved(kwargs, device)
+        recorder = stack.enter_context(_Recorder(on_meta=device.type == "meta"))
+        output = _unwrapped(model)(*args, **kwargs)
+    return Trace(recorder.calls, _all_tensors(args, kwargs), _all_tensors(output), parameters)
 
 
-@contextmanager
-def _stand_ins(model: nn.Module, on_meta: bool) -> Iterator[None]:
-    """Swaps all tensors of the modules and puts everything back, whatever happens.
-
-    On meta every parameter, buffer and plain tensor attribute gets a meta tensor, in a real pass a
-    copy: neither running statistics nor weights may move.
-    """
-    memo: dict[int, Tensor] = {}
-
-    def swap(tensor: Tensor) -> Tensor:
-        if id(tensor) not in memo:
-            if nn.parameter.is_lazy(tensor):
-                raise GraphError(
-                    "The model holds an uninitialized lazy parameter: run one batch through it "
-                    "first, so that its shapes are known."
-                )
-            data = tensor.detach()
-            memo[id(tensor)] = to_meta(data) if on_meta else data.clone()
-        return memo[id(tensor)]
-
-    def swap_attribute(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return swap(value)
-        if type(value) in (list, tuple) and value and isinstance(value[0], Tensor):
-            return type(value)(swap(v) if isinstance(v, Tensor) else v for v in value)
-        return value
-
-    saved = [_Saved(module) for module in model.modules()]
-    try:
-        for state in saved:
-            module = state.module
-            for name, value in state.attributes.items():
-                module.__dict__[name] = swap_attribute(value)
-            for name, tensor in state.parameters.items():
-                module._parameters[name] = tensor if tensor is None else swap(tensor)
-            for name, tensor in state.buffers.items():
-                module._buffers[name] = tensor if tensor is None else swap(tensor)
-        yield
-    finally:
-        for state in saved:
-            state.restore()
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The module that runs on one device."""
+    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        model = model.module
+    return model
 
 
-class _Saved:
-    """What a forward pass may change of a module."""
-
-    def __init__(self, module: nn.Module):
-        if isinstance(module, torch.jit.ScriptModule):
-            raise GraphError(
-                f"The model holds the scripted module {module.original_name}, whose operations "
-                "can't be recorded: build it without torch.jit.script."
-            )
-        self.module = module
-        self.attributes = module.__dict__.copy()
-        self.parameters = module._parameters.copy()
-        self.buffers = module._buffers.copy()
-        self.children = module._modules.copy()
-
-    def restore(self) -> None:
-        module = self.module
-        module.__dict__.clear()
-        module.__dict__.update(self.attributes)
-        for store, original in (
-            (module._parameters, self.parameters),
-            (module._buffers, self.buffers),
-            (module._modules, self.children),
-        ):
-            store.clear()
-            store.update(original)
-
-
-@contextmanager
-def _preserved_rng(device: torch.device) -> Iterator[None]:
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """Fresh copies of tensors: a model that works in place must not change the caller's."""
-    if isinstance(value, Tensor):
-        if device.type == "meta":
-            return value if value.is_meta else to_meta(value)
-        return torch.zeros_like(value, device=device) if value.is_meta else value.to(device).clone()
-    if isinstance(value, dict):
-        return {k: _moved(v, device) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_moved(v, device) for v in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
-
-
-def _explain(model: nn.Module, error: Exception) -> GraphError:
-    """Names the innermost module on the stack of a failed forward pass."""
-    if isinstance(error, GraphError):
-        return error
-    names = {id(module): name for name, module in model.named_modules()}
-    culprit = ""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, nn.Module) and id(owner) in names:
-            culprit = f" in module '{names[id(owner)] or 'model'}' ({type(owner).__name__})"
-    return GraphError(
-        f"The forward pass of {type(model).__name__} failed{culprit}: "
-        f"{type(error).__name__}: {error}. Check input_size (or pass example_inputs) and that the "
-        "model runs on a batch of two."
-    )
+def _all_tensors(*values: Any) -> list[Tensor]:
+    """The tensors of inputs or outputs, which may also be graphs or other objects."""
+    found = []
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            found += _all_tensors(*value)
+        elif isinstance(value, dict):
+            found += _all_tensors(*value.values())
+        elif isinstance(value, BaseData):
+            found += _all_tensors(value.to_dict())
+        else:
+            found += list(tensors(value)) or list(tensors(getattr(value, "__dict__", None)))
+    return found

@@ -13,11 +13,11 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.transforms import BaseTransform, Compose
 
 from pyg_ghn.errors import ConfigError, GraphError
-from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
 from pyg_ghn.nn.ghn3_conv import GHN3Conv
+from pyg_ghn.nn.prediction import Prediction, predict_model
 from pyg_ghn.nn.shape_encoding import Shape, ShapeEncoding
 from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
 from pyg_ghn.nn.targets import Target, collect_targets
@@ -111,20 +111,34 @@ class GHN(nn.Module, ABC):
         return [{target.name: next(params) for target in some} for some in targets]
 
     def predict(
-        self, model: nn.Module, input_size: tuple[int, ...] | None = None
-    ) -> dict[str, Tensor]:
+        self,
+        model: nn.Module,
+        input_size: tuple[int, ...] | None = None,
+        example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
+    ) -> Prediction:
         r"""Predicts the parameters of one model, which is only read.
+
+        Whatever is drawn at random, as the row of a class token in a position embedding, comes
+        from the global generator of the GHN's device: :func:`torch.manual_seed` makes it
+        reproducible.
 
         Args:
             model (torch.nn.Module): The model, on any device.
             input_size (tuple, optional): Size of one input without the batch, see
                 :func:`~pyg_ghn.graph.from_module`. (default: :obj:`None`)
+            example_inputs (Tensor, Data, tuple or dict, optional): Inputs with a batch dimension
+                instead, for models that take several. (default: :obj:`None`)
 
         Returns:
-            The parameters by name, on the device of the GHN. Parameters that cannot be predicted
-            are absent.
+            A dictionary of the parameters by name, on the device and in the type of the GHN, finite
+            and of the model's shapes. Parameters that cannot be predicted are absent. Its attribute
+            :obj:`report` is a :class:`~pyg_ghn.nn.PredictionReport` on every parameter.
+
+        Raises:
+            GraphError: If the model's forward pass fails.
+            PredictionError: If a predicted value is not finite.
         """
-        return self.predict_graph(from_module(model, input_size=input_size))
+        return predict_model(self, model, input_size, example_inputs)
 
     @torch.no_grad()
     def predict_graph(self, data: Data) -> dict[str, Tensor]:
@@ -137,6 +151,10 @@ class GHN(nn.Module, ABC):
             The parameters by name, as those of :meth:`predict`.
         """
         return self(self.transform(data).to(next(self.parameters()).device))[0]
+
+    def targets(self, data: Data) -> list[list[Target]]:
+        r"""For each graph the parameters that are predicted, and how each is decoded."""
+        return self._read(data)[0]
 
     def _read(self, data: Data) -> tuple[list[list[Target]], list[Shape | None]]:
         """What to predict for each graph, and the shapes of all nodes."""

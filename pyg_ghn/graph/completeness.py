@@ -1,0 +1,75 @@
+r"""Whether a graph holds every parameter that it should, checked without the rules that made it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyg_ghn.graph.operations import LAYERS, NO_FLOW, PRODUCTS, SHAPED_LIKE, SIGNATURES, arguments
+from pyg_ghn.graph.trace import Call, Trace, tensors
+
+
+def supported_parameters(trace: Trace) -> dict[str, str]:
+    r"""The parameters that must have a node: the weights and biases of the supported operations
+    whose result reaches the output.
+
+    This looks at tensors alone. A weight that was computed from several parameters stands for the
+    largest of them.
+
+    Args:
+        trace (Trace): A recorded forward pass.
+
+    Returns:
+        The name of an operation by parameter name.
+    """
+    origins = {id(t): {name: t.numel()} for name, t in trace.parameters.items()}
+    data = {id(t) for t in trace.inputs}
+    uses: list[tuple[Call, str]] = []
+    for call in trace.calls:
+        operands = _operands(call)
+        outs = [id(t) for t in tensors(call.out)]
+        uses += [
+            (call, max(found, key=found.get))
+            for weight in _weights(call, operands, data)
+            if (found := origins.get(id(weight)))
+        ]
+        if any(id(t) in data for t in operands):
+            data.update(outs)
+        else:
+            of_all = {}
+            for tensor in operands:
+                of_all |= origins.get(id(tensor), {})
+            origins.update(dict.fromkeys(outs, of_all))
+    live = _live(trace)
+    return {name: call.name for call, name in uses if not live.isdisjoint(_keys(call.out))}
+
+
+def _operands(call: Call) -> list[Tensor]:
+    """The tensors that flow through a call."""
+    if call.name in NO_FLOW or call.name.startswith("new_") or call.name.endswith("_like"):
+        return []
+    operands = list(tensors(call.args, call.kwargs))
+    return operands[:1] if call.name in SHAPED_LIKE else operands
+
+
+def _weights(call: Call, operands: list[Tensor], data: set[int]) -> list[Tensor]:
+    if call.name in PRODUCTS - SIGNATURES.keys():
+        others = [t for t in operands if id(t) not in data]
+        return [t for t in others[:1] if t.dim() > 1 and len(others) < len(operands)]
+    if call.name in LAYERS or call.name in SIGNATURES:
+        given = arguments(call).items()
+        return [t for key, t in given if key.endswith(("weight", "bias")) and isinstance(t, Tensor)]
+    return []
+
+
+def _live(trace: Trace) -> set[int]:
+    """Keys of the tensors that the output was computed from."""
+    live = _keys(trace.outputs)
+    for call in reversed(trace.calls):
+        if not live.isdisjoint(_keys(call.out)):
+            live |= _keys(_operands(call))
+    return live
+
+
+def _keys(values: object) -> set[int]:
+    """Tensors by identity, views as what they are views of: either may be written in place."""
+    return {id(t if t._base is None else t._base) for t in tensors(values)}

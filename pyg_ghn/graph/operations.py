@@ -1,0 +1,77 @@
+r"""What the recorded operations are, beside the rules that make nodes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyg_ghn.graph.trace import Call
+
+CONVOLUTIONS = frozenset(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))
+CHANNEL_NORMS = frozenset(("batch_norm", "instance_norm"))
+NORMS = CHANNEL_NORMS.union(("group_norm", "layer_norm", "rms_norm"))
+POOLS = frozenset(
+    f"{kind}_pool{n}d{ending}"
+    for n in (1, 2, 3)
+    for kind, ending in (("avg", ""), ("max", ""), ("max", "_with_indices"))
+)
+
+_SIGNATURES: dict[str, str] = {
+    **dict.fromkeys(CONVOLUTIONS, "input weight bias stride padding dilation groups"),
+    **dict.fromkeys(
+        [f"conv_transpose{n}d" for n in (1, 2, 3)],
+        "input weight bias stride padding output_padding groups dilation",
+    ),
+    "linear": "input weight bias",
+    "addmm": "bias input weight",
+    **dict.fromkeys(CHANNEL_NORMS, "input running_mean running_var weight bias"),
+    "group_norm": "input num_groups weight bias",
+    "layer_norm": "input normalized_shape weight bias",
+    "rms_norm": "input normalized_shape weight",
+    "embedding": "input weight",
+    "scaled_dot_product_attention": "query key value",
+    "multi_head_attention_forward": (
+        "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
+        "add_zero_attn dropout_p out_proj_weight out_proj_bias"
+    ),
+    **dict.fromkeys(POOLS, "input kernel_size"),
+    "mean": "input dim",
+}
+SIGNATURES = {name: tuple(names.split()) for name, names in _SIGNATURES.items()}
+r"""The leading arguments of operations, which may be given by position or by name."""
+
+
+def arguments(call: Call) -> dict[str, Any]:
+    r"""The arguments of a call by name, :obj:`None` for leading ones that are not given."""
+    names = SIGNATURES[call.name]
+    return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
+
+
+LAYERS = NORMS | CONVOLUTIONS | {"linear", "embedding"}
+r"""Operations that become nodes even where no data flows in: the input stands in for it."""
+
+PRODUCTS = frozenset("matmul mm bmm einsum tensordot addmm".split())
+r"""Operations that are a layer when one operand is a parameter."""
+
+SHAPED_LIKE = frozenset("view_as reshape_as expand_as type_as to".split())
+r"""Operations that take the shape or type of another tensor: only the first one flows."""
+
+VIEWS = SHAPED_LIKE.union(
+    """
+    view reshape expand unsqueeze squeeze flatten unflatten permute transpose movedim moveaxis
+    swapaxes contiguous getitem select narrow type float half
+    """.split()
+)
+r"""Operations whose result is still the gate that their input was."""
+
+LOOKUPS = frozenset("getitem index_select gather take take_along_dim embedding".split())
+r"""Operations that, given indices, take single entries of a table."""
+
+CONCATENATIONS = frozenset("cat concat concatenate stack hstack vstack".split())
+
+NO_FLOW = frozenset(
+    """
+    detach argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
+    logical_not
+    """.split()
+)
+r"""Operations that read shapes or make masks: no data flows through them."""
