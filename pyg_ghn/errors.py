@@ -29,6 +29,10 @@ class ImageDataError(GHNError, FileNotFoundError):
     """An image data set is unknown or its files are missing."""
 
 
+class DatasetError(GHNError, ValueError):
+    """A data set's file is missing, damaged or inconsistent."""
+
+
 class DivergedError(GHNError, RuntimeError):
     """Training met too many non-finite losses in a row."""
 
