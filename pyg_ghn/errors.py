@@ -30,7 +30,7 @@ class ImageDataError(GHNError, FileNotFoundError):
 
 
 class DatasetError(GHNError, ValueError):
-    """A data set's file is missing, damaged or inconsistent."""
+    """A data set of networks is unknown, or its files are missing, damaged or do not fit."""
 
 
 class DivergedError(GHNError, RuntimeError):

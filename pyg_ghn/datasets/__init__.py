@@ -1,0 +1,16 @@
+r"""Data sets of architectures, and the files they are kept in."""
+
+from pyg_ghn._lazy import lazy_getattr
+
+_MODULES = {
+    "NetworkRecord": "pyg_ghn.datasets.record",
+    "Store": "pyg_ghn.datasets.store",
+    "StoreWriter": "pyg_ghn.datasets.store",
+}
+
+__all__ = [*_MODULES]
+__getattr__ = lazy_getattr(__name__, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
