@@ -60,7 +60,7 @@ def download_file(
     target = Path(folder) / file.name
     if target.exists():
         return target
-    url, path = url_prefix + file.name, target.with_name(f"{file.name}.part")
+    url, path = f"{url_prefix.rstrip('/')}/{file.name}", target.with_name(f"{file.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as out, _progress_bar(file, progress) as bar:

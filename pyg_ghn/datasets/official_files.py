@@ -46,6 +46,20 @@ SPLIT_FILES: dict[str, SplitFiles] = {
 r"""Split to the files that hold it."""
 
 
+def files_of(split: str) -> SplitFiles:
+    r"""Returns the names of the files that hold a split.
+
+    Raises:
+        DatasetError: If there is no such split.
+    """
+    if split not in SPLIT_FILES:
+        raise DatasetError(
+            f"There are no official files of the split {split!r}; choose from "
+            f"{', '.join(SPLIT_FILES)}."
+        )
+    return SPLIT_FILES[split]
+
+
 def fetch(
     folder: str | os.PathLike,
     split: str,
@@ -67,12 +81,7 @@ def fetch(
     Raises:
         DatasetError: If the split is unknown, or a file can't be had or is not the right one.
     """
-    if split not in SPLIT_FILES:
-        raise DatasetError(
-            f"There are no official files of the split {split!r}; choose from "
-            f"{', '.join(SPLIT_FILES)}."
-        )
-    folder, files = Path(folder), SPLIT_FILES[split]
+    folder, files = Path(folder), files_of(split)
     if not (folder / files.meta).exists():
         archive = download_file(FILES[META_ARCHIVE], folder, url_prefix, progress)
         extract_members(archive, [files.meta], folder, MAX_META_BYTES)

@@ -1,8 +1,11 @@
 """A writer of files in the official format, and a local server that stands for their site."""
 
+import hashlib
 import http.server
+import io
 import json
 import re
+import tarfile
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +17,9 @@ import torch
 from torch_geometric.data import Data
 
 from pyg_ghn.architectures import network_from_args
+from pyg_ghn.datasets import official_files
+from pyg_ghn.datasets.download import RemoteFile
+from pyg_ghn.datasets.official_files import FILES, META_ARCHIVE, SPLIT_FILES
 from pyg_ghn.graph import PRIMITIVES, from_module
 from pyg_ghn.transforms import AddShortestPathEncoding
 
@@ -161,3 +167,20 @@ def site(monkeypatch):
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def official_site(site, golden_folder, monkeypatch):
+    """The golden networks as the site's train split, beside which there are no others."""
+    names = SPLIT_FILES["train"]
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        tar.add(golden_folder / names.meta, names.meta)
+    site.files[META_ARCHIVE] = archive.getvalue()
+    site.files[names.hdf5] = (golden_folder / names.hdf5).read_bytes()
+    files = {
+        name: RemoteFile(name, len(body), hashlib.md5(body).hexdigest())
+        for name, body in site.files.items()
+    }
+    monkeypatch.setattr(official_files, "FILES", FILES | files)
+    return site

@@ -1,31 +1,8 @@
-import hashlib
-import io
-import tarfile
-
 import pytest
 
-from pyg_ghn.datasets import official_files
-from pyg_ghn.datasets.download import RemoteFile
 from pyg_ghn.datasets.official import OfficialSplit
 from pyg_ghn.datasets.official_files import FILES, META_ARCHIVE, SPLIT_FILES, fetch
 from pyg_ghn.errors import DatasetError
-
-
-@pytest.fixture
-def official_site(site, golden_folder, monkeypatch):
-    """The golden networks as the site's train split, beside which there are no others."""
-    names = SPLIT_FILES["train"]
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        tar.add(golden_folder / names.meta, names.meta)
-    site.files[META_ARCHIVE] = archive.getvalue()
-    site.files[names.hdf5] = (golden_folder / names.hdf5).read_bytes()
-    files = {
-        name: RemoteFile(name, len(body), hashlib.md5(body).hexdigest())
-        for name, body in site.files.items()
-    }
-    monkeypatch.setattr(official_files, "FILES", FILES | files)
-    return site
 
 
 def test_every_split_has_its_files():
