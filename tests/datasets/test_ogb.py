@@ -1,0 +1,74 @@
+"""A dozen networks in the format of the Open Graph Benchmark."""
+
+import pytest
+import torch
+from torch_geometric.loader import DataLoader
+
+from pyg_ghn.architectures import count_parameters, network_from_args, split_net_args
+from pyg_ghn.datasets.ogb import export_ogb, load_ogb
+from pyg_ghn.errors import DatasetError
+from pyg_ghn.graph import from_module
+
+pytest.importorskip("ogb")
+
+
+@pytest.fixture(scope="module")
+def networks():
+    nets = list(split_net_args("train", 12))
+    graphs = [from_module(network_from_args(net_args, device="meta")) for net_args in nets]
+    return graphs, [count_parameters(net_args) / 1e6 for net_args in nets]
+
+
+@pytest.fixture
+def folder(networks, tmp_path):
+    export_ogb(*networks, tmp_path / "new" / "ogb", meaning="millions of parameters")
+    return (tmp_path / "new" / "ogb").rename(tmp_path / "moved")
+
+
+def test_exported_networks_are_loaded(networks, folder):
+    dataset, split, _ = load_ogb(folder)
+    assert len(dataset) == 12 and dataset.num_tasks == 1 and dataset.task_type == "regression"
+    for data, graph, target in zip(dataset, *networks, strict=True):
+        assert torch.equal(data.edge_index, graph.edge_index)
+        assert torch.equal(data.x[:, :1], graph.x)
+        shapes = [tuple(n for n in row if n) for row in data.x[:, 1:].tolist()]
+        assert shapes == [shape or () for shape in graph.param_shape]
+        assert data.y.shape == (1, 1) and data.y.item() == pytest.approx(target)
+    assert [len(split[part]) for part in ("train", "valid", "test")] == [10, 1, 1]
+    assert sorted(i for part in split.values() for i in part.tolist()) == list(range(12))
+
+
+def test_predictions_are_scored(folder):
+    dataset, split, evaluator = load_ogb(folder)
+    (batch,) = DataLoader(dataset[split["train"]], batch_size=10)
+    assert evaluator.eval({"y_true": batch.y, "y_pred": batch.y}) == {"rmse": 0}
+    score = evaluator.eval({"y_true": batch.y, "y_pred": batch.y + 2})
+    assert score["rmse"] == pytest.approx(2)
+
+
+def test_readme_names_the_target(folder):
+    text = (folder / "deepnets1m" / "mapping" / "README.md").read_text()
+    assert "The target: millions of parameters" in text and "- 4: conv\n" in text
+
+
+def test_nothing_is_half_written(networks, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numpy.savez_compressed", full)
+    with pytest.raises(DatasetError, match=r"Writing .*ogb failed: No space left"):
+        export_ogb(*networks, tmp_path / "ogb")
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported(networks, tmp_path):
+    graphs, targets = networks
+    with pytest.raises(DatasetError, match="12 graphs but 11 targets"):
+        export_ogb(graphs, targets[1:], tmp_path / "ogb")
+    with pytest.raises(DatasetError, match="3 networks are too few"):
+        export_ogb(graphs[:3], targets[:3], tmp_path / "ogb")
+    with pytest.raises(DatasetError, match="exists; remove it"):
+        export_ogb(graphs, targets, tmp_path)
+    with pytest.raises(DatasetError, match=r"meta_dict\.pt is missing"):
+        load_ogb(tmp_path)
+    assert not any(tmp_path.iterdir())
