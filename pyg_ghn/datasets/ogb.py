@@ -109,8 +109,9 @@ def load_ogb(folder: str | os.PathLike) -> OgbTask:
         raise DatasetError(f"{path} is missing: {folder} was not made by export_ogb.")
     meta = torch.load(path, weights_only=True)
     meta["dir_path"] = str(Path(folder) / meta["download_name"])
+    name = f"ogbg-{meta['download_name'].replace('_', '-')}"
     with torch.serialization.safe_globals(ogb_globals()):
-        dataset = PygGraphPropPredDataset(meta["download_name"], meta_dict=meta)
+        dataset = PygGraphPropPredDataset(name, meta_dict=meta)
         split = dataset.get_idx_split()
     evaluator = Evaluator.__new__(Evaluator)  # its __init__ knows the published data sets only
     evaluator.name, evaluator.num_tasks = dataset.name, dataset.num_tasks

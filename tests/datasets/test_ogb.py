@@ -1,5 +1,7 @@
 """A dozen networks in the format of the Open Graph Benchmark."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch_geometric.loader import DataLoader
@@ -10,6 +12,8 @@ from pyg_ghn.errors import DatasetError
 from pyg_ghn.graph import from_module
 
 pytest.importorskip("ogb")
+
+DOCS = Path(__file__).parents[2] / "docs" / "ogb.md"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,19 @@ def test_predictions_are_scored(folder):
 def test_readme_names_the_target(folder):
     text = (folder / "deepnets1m" / "mapping" / "README.md").read_text()
     assert "The target: millions of parameters" in text and "- 4: conv\n" in text
+
+
+def test_code_of_the_documentation(networks, tmp_path, monkeypatch, capsys):
+    export_ogb(*networks, tmp_path / "data" / "ogb_test", "ogbg-deepnets1m-test")
+    monkeypatch.chdir(tmp_path)
+    text = DOCS.read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
+    assert len(blocks) == 2
+    for block in blocks:
+        found = {}
+        exec(block, found)
+        assert len(found["dataset"]) == 12 and set(found["split"]) == {"train", "valid", "test"}
+    assert "RMSE: always the mean" in capsys.readouterr().out
 
 
 def test_nothing_is_half_written(networks, tmp_path, monkeypatch):
