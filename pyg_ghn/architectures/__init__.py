@@ -11,7 +11,11 @@ from pyg_ghn.architectures.sampler import (
     sample_net_args,
     split_net_args,
 )
-from pyg_ghn.architectures.small_images import adapt_to_small_images, torchvision_small
+from pyg_ghn.architectures.small_images import (
+    adapt_to_small_images,
+    torchvision_model,
+    torchvision_small,
+)
 
 __all__ = [
     "OPERATIONS",
@@ -25,5 +29,6 @@ __all__ = [
     "network_from_args",
     "sample_net_args",
     "split_net_args",
+    "torchvision_model",
     "torchvision_small",
 ]
