@@ -1,5 +1,8 @@
 """A dozen networks in the format of the Open Graph Benchmark."""
 
+import json
+import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +92,39 @@ def test_what_cannot_be_exported(networks, tmp_path):
     with pytest.raises(DatasetError, match=r"meta_dict\.pt is missing"):
         load_ogb(tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture
+def script():
+    return runpy.run_path(str(DOCS.parents[1] / "datasets" / "export_ogb.py"))["main"]
+
+
+@pytest.fixture
+def root(golden_folder, tmp_path):
+    """A data set with the official files of 40 networks."""
+    shutil.copytree(golden_folder, tmp_path / "root" / "raw")
+    return tmp_path / "root"
+
+
+def test_script_exports_the_number_of_parameters(script, root, tmp_path, capsys):
+    out = tmp_path / "ogb"
+    arguments = f"--root {root} --split train --source official --num_networks 12 --out {out}"
+    script(arguments.split())
+    assert "12 networks are in" in capsys.readouterr().out
+    dataset = load_ogb(out).dataset
+    assert [data.y.item() for data in dataset][:2] == pytest.approx([0.453866, 1.081626])
+
+
+def test_script_exports_what_was_measured(script, root, tmp_path):
+    out, results = tmp_path / "ogb", tmp_path / "results.json"
+    measured = [(split, str(i), i / 40) for split in ("train", "val") for i in range(3, 14)]
+    networks = [{"split": split, "name": i, "accuracy": y} for split, i, y in measured]
+    results.write_text(json.dumps({"networks": networks}))
+    arguments = f"--root {root} --split train --source official --out {out} --results {results}"
+    script(arguments.split())
+    dataset = load_ogb(out).dataset
+    assert [data.y.item() for data in dataset] == pytest.approx([i / 40 for i in range(3, 14)])
+    assert dataset[0].num_nodes == 346
+
+    with pytest.raises(SystemExit, match=r"results\.json has no results with the field 'loss'"):
+        script([*arguments.replace(str(out), f"{out}2").split(), "--field", "loss"])
