@@ -1,4 +1,4 @@
-r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters with it, convert
+r"""The command pyg-ghn: generate networks, meta-train a GHN, evaluate it, predict parameters, convert
 checkpoints."""
 
 from __future__ import annotations
@@ -176,6 +176,38 @@ def convert(checkpoint: str, out: str) -> None:
     print(f"It is in {path}.")
 
 
+def generate(
+    split: str = "train",
+    num: int | None = None,
+    out: str = "data/deepnets1m",
+    workers: int = 1,
+    seed: int | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> None:
+    """Generate networks of DeepNets-1M with their graphs.
+
+    Args:
+        split: train, val, test, wide, deep, dense, bnfree or search.
+        num: Number of networks, by default as many as the split has.
+        out: Folder of the data set. A run that was interrupted goes on from there.
+        workers: Number of processes.
+        seed: Another seed than the split's own.
+        rank: Number of this machine, of those that share the folder and the work.
+        world_size: Number of machines.
+    """
+    from pyg_ghn.datasets.generate import generate, generated_path
+
+    with _writing(out):
+        path = generated_path(out, split, num)
+        store = generate(path, split, num, seed, workers, rank, world_size)
+    if store is None:
+        print(f"Rank {rank} is done; the last one to finish writes {path}.")
+    else:
+        size = path.stat().st_size
+        print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
+
+
 @contextmanager
 def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     try:
@@ -210,5 +242,6 @@ COMMANDS = {
     "evaluate": (evaluate, _arguments_of(evaluate)),
     "predict": (predict, _arguments_of(predict)),
     "convert": (convert, _convert_arguments),
+    "generate": (generate, _arguments_of(generate)),
 }
 r"""Subcommand to what it runs and what declares its options."""

@@ -35,6 +35,10 @@ class ImageDataError(GHNError, FileNotFoundError):
     """An image data set is unknown or its files are missing."""
 
 
+class DatasetError(GHNError, ValueError):
+    """A data set of networks is unknown, or its files are missing, damaged or do not fit."""
+
+
 class DivergedError(GHNError, RuntimeError):
     """Training met too many non-finite losses in a row."""
 

@@ -2,9 +2,7 @@ r"""The stream of training networks: sampled afresh, kept for reuse, reproducibl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +10,11 @@ from torch import nn
 from torch_geometric.data import Data
 
 from pyg_ghn.architectures import (
+    architecture_key,
     draw_width,
+    evaluation_architectures,
     network_from_args,
     sample_net_args,
-    split_net_args,
 )
 from pyg_ghn.graph import from_module
 
@@ -107,16 +106,3 @@ class NetworkStream:
     def _is_refused(self, net_args: dict[str, Any]) -> bool:
         too_deep = self.max_cells is not None and net_args["n_cells"] > self.max_cells
         return too_deep or architecture_key(net_args) in evaluation_architectures()
-
-
-def architecture_key(net_args: dict[str, Any]) -> str:
-    """Identifies an architecture, whatever its width."""
-    free = ("C", "fc_dim", "imagenet_stride", "num_nodes", "num_params")
-    return json.dumps({k: v for k, v in net_args.items() if k not in free}, sort_keys=True)
-
-
-@lru_cache(maxsize=1)
-def evaluation_architectures() -> frozenset[str]:
-    """All architectures of the evaluation splits: none of them is ever trained on."""
-    splits = ("val", "test", "deep", "dense", "bnfree")  # wide has the architectures of test
-    return frozenset(architecture_key(args) for split in splits for args in split_net_args(split))

@@ -1,8 +1,7 @@
 import torch
 
-from pyg_ghn.architectures import split_net_args
+from pyg_ghn.architectures import evaluation_architectures, split_net_args
 from pyg_ghn.training import NetworkStream
-from pyg_ghn.training.networks import evaluation_architectures
 
 
 def make_stream(**options):

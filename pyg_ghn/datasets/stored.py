@@ -1,0 +1,99 @@
+r"""The networks of a file as graphs and modules of one width or another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch_geometric.data import Data
+
+from pyg_ghn.architectures import SPLITS, draw_width, network_from_args
+from pyg_ghn.architectures.plan import NetworkPlan
+from pyg_ghn.datasets.items import ItemMaker
+from pyg_ghn.datasets.shapes import is_large, unit_values
+from pyg_ghn.datasets.store import Store
+from pyg_ghn.transforms.graphs import Graphs
+
+InputSize = tuple[int, int, int]
+
+_DEFAULTS = {field.name: field.default for field in fields(NetworkPlan)} | {"C": 32}
+_DEFAULTS = {
+    name: value
+    for name, value in _DEFAULTS.items()
+    if value is not MISSING and name not in ("num_classes", "input_size")
+}
+
+
+class StoredNetworks:
+    r"""The networks of a :class:`~pyg_ghn.datasets.Store`, for given images.
+
+    Args:
+        store (Store): The file.
+        num_classes (int): Number of classes.
+        input_size (tuple): Size of an image.
+        seed (int): Seed of the widths, where the split has networks of no fixed width.
+    """
+
+    def __init__(self, store: Store, num_classes: int, input_size: InputSize, seed: int):
+        self.store = store
+        self.num_classes = num_classes
+        self.input_size = input_size
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def node_counts(self) -> np.ndarray:
+        r"""The number of nodes of every network."""
+        return self.store.num_nodes
+
+    def read(self, indices: Sequence[int], epoch: int) -> tuple[list[Data], Graphs]:
+        r"""The graphs of some networks, as they are in an epoch."""
+        networks = self.store.read(indices)
+        attributes, units = [], []
+        for index, text in zip(indices, networks.net_args, strict=True):
+            net_args = self._with_width(text, index, epoch, self.input_size)
+            attributes.append(
+                {
+                    "net_args": net_args,
+                    "genotype": net_args["genotype"],
+                    "num_params": net_args["num_params"],
+                    "net_id": index,
+                }
+            )
+            units.append(unit_values(net_args, self.num_classes, self.input_size))
+        return self._make_items(networks, attributes, units)
+
+    def network(
+        self,
+        index: int,
+        epoch: int,
+        num_classes: int | None,
+        input_size: InputSize | None,
+        device: torch.device | str | None,
+    ) -> nn.Module:
+        r"""Builds a network with the width that it has in an epoch."""
+        size = self.input_size if input_size is None else input_size
+        classes = self.num_classes if num_classes is None else num_classes
+        net_args = self._with_width(self.store.read([index]).net_args[0], index, epoch, size)
+        return network_from_args(net_args, classes, size, device)
+
+    @cached_property
+    def _make_items(self) -> ItemMaker:
+        return ItemMaker(self.store.kinds, is_large(self.input_size))
+
+    def _with_width(self, text: bytes, index: int, epoch: int, size: InputSize) -> dict[str, Any]:
+        net_args = _DEFAULTS | json.loads(text)
+        net_args.pop("num_nodes", None)  # of no use, and not in all files
+        split = SPLITS[self.store.split]
+        if split.fixed_width:
+            return net_args | {"C": split.widened(net_args["C"], size)}
+        rng = np.random.default_rng((self.seed, epoch, index))
+        return net_args | draw_width(net_args, rng, wide=is_large(size))
