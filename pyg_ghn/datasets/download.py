@@ -10,10 +10,13 @@ import shutil
 import ssl
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.error import HTTPError, URLError
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from pyg_ghn.errors import DatasetError
@@ -60,27 +63,45 @@ def download_file(
     target = Path(folder) / file.name
     if target.exists():
         return target
-    url, path = f"{url_prefix.rstrip('/')}/{file.name}", target.with_name(f"{file.name}.part")
+    url, part = f"{url_prefix.rstrip('/')}/{file.name}", target.with_name(f"{file.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with _one_process(target.with_name(f".{file.name}.lock")):
+            if not target.exists():  # another process may have been faster
+                _download(file, url, part, progress)
+                part.replace(target)
+    except (OSError, http.client.HTTPException) as error:
+        raise DatasetError(_explained(error, url, part)) from error
+    return target
+
+
+@contextmanager
+def _one_process(path: Path) -> Iterator[None]:
+    # All processes of a training run want the same files at the same time.
+    with FileLock(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _download(file: RemoteFile, url: str, path: Path, progress: bool) -> None:
+    try:
         with path.open("ab+") as out, _progress_bar(file, progress) as bar:
             part = _Part(out, bar)
             if part.md5 != file.md5:
                 _complete(part, url, max_size=file.size + file.size // 10)
             os.fsync(out.fileno())
-    except (OSError, http.client.HTTPException) as error:
+    finally:
         if path.exists() and not path.stat().st_size:
             path.unlink()
-        raise DatasetError(_explained(error, url, path)) from error
     if part.md5 != file.md5:
         path.unlink()
         raise DatasetError(
             f"{url} is not what it should be: {part.size} bytes with the md5 sum {part.md5} "
             f"instead of {file.md5}. Nothing of it was kept; try again, or fetch {file.name} from "
-            f"elsewhere and put it into {target.parent}."
+            f"elsewhere and put it into {path.parent}."
         )
-    path.replace(target)
-    return target
 
 
 class _Part:

@@ -7,7 +7,6 @@ import json
 import re
 import tarfile
 import threading
-from pathlib import Path
 from typing import NamedTuple
 
 import h5py
@@ -33,12 +32,6 @@ class Graph(NamedTuple):
     edges: list
     names: list
     shapes: list
-
-
-@pytest.fixture(scope="session")
-def golden_folder():
-    """The 40 reference networks in the official format."""
-    return Path(__file__).parents[2] / "golden" / "deepnets"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import shutil
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -90,6 +91,14 @@ def test_part_of_another_file(site, tmp_path):
     with pytest.raises(DatasetError, match=r"md5 sum .* Nothing of it was kept"):
         download_file(FILE, tmp_path, site.url, progress=False)
     assert names(tmp_path) == []
+
+
+def test_processes_wait_for_each_other(site, tmp_path):
+    arguments = (FILE, tmp_path, site.url, False)
+    with ThreadPoolExecutor(4) as pool:
+        paths = [pool.submit(download_file, *arguments) for _ in range(4)]
+    assert {path.result() for path in paths} == {tmp_path / FILE.name}
+    assert site.requests == [None] and names(tmp_path) == [FILE.name]
 
 
 @pytest.mark.parametrize("status", [403, 404, 416, 500])
