@@ -1,5 +1,5 @@
-r"""The command pyg-ghn: generate networks, meta-train a GHN, evaluate it, predict parameters, convert
-checkpoints."""
+r"""The command pyg-ghn: generate networks, meta-train a GHN, evaluate it, predict parameters,
+convert checkpoints."""
 
 from __future__ import annotations
 

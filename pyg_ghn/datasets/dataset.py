@@ -9,12 +9,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import nn
-from torch_geometric.data import Data, Dataset
+from torch_geometric.data import Batch, Data, Dataset
 
+from pyg_ghn.datasets.columns import Columns
 from pyg_ghn.datasets.shapes import is_large
 from pyg_ghn.errors import DatasetError
-from pyg_ghn.transforms.graphs import Graphs
-from pyg_ghn.transforms.many import transform_many
 
 InputSize = tuple[int, int, int]
 
@@ -26,7 +25,7 @@ class NetworkSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, numbers: Sequence[int], epoch: int) -> tuple[list[Data], Graphs]:
+    def read(self, numbers: Sequence[int], epoch: int) -> Columns:
         r"""The graphs of some networks, as they are in an epoch."""
 
     def network(
@@ -96,7 +95,8 @@ class NetworkDataset(Dataset):
     @property
     def node_counts(self) -> np.ndarray:
         r"""The number of nodes of each item, known without reading it."""
-        return self._source.node_counts[self._positions(range(len(self)))]
+        numbers = np.asarray(self._numbers)[np.asarray(self.indices())]
+        return self._source.node_counts[numbers].astype(np.int64)
 
     def network(
         self,
@@ -123,12 +123,17 @@ class NetworkDataset(Dataset):
         return len(self._numbers)
 
     def get(self, idx: int) -> Data:
-        return self._source.read([int(self._numbers[idx])], self.epoch)[0][0]
+        return self._source.read([int(self._numbers[idx])], self.epoch).items()[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Data]:
-        # What data loaders call for all items of a batch
-        items, graphs = self._source.read(self._positions(indices), self.epoch)
-        return transform_many(self.transform, items, graphs)
+        # What data loaders call for all items of a batch: faster than one by one
+        return self._source.read(self._positions(indices), self.epoch).items(self.transform)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        r"""The items of some indices as a batch, for which it does not make the items. They are
+        joined as :meth:`~torch_geometric.data.Batch.from_data_list` does it, but :obj:`net_args`
+        and other dictionaries become lists of dictionaries."""
+        return self._source.read(self._positions(indices), self.epoch).batch(self.transform)
 
     def _positions(self, indices: Sequence[int]) -> list[int]:
         items = self.indices()

@@ -192,8 +192,8 @@ class DeepNets1M(NetworkDataset):
         source = self._open()
         count, kept = min(self.num_networks or len(source), len(source)), []
         for start in range(0, count, _CHUNK):
-            items, _ = source.read(range(start, min(start + _CHUNK, count)), epoch=0)
-            kept += [item.net_id for item in items if self.pre_filter(item)]
+            columns = source.read(range(start, min(start + _CHUNK, count)), epoch=0)
+            kept += [item.net_id for item in columns.items() if self.pre_filter(item)]
         return np.array(kept, np.int64)
 
     def __repr__(self) -> str:

@@ -2,14 +2,14 @@ r"""From stored networks to graphs as :func:`~pyg_ghn.graph.from_module` makes t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch_geometric.data import Data
 
 from pyg_ghn.datasets.block import Networks
 from pyg_ghn.datasets.coding import Kind, full_name
+from pyg_ghn.datasets.columns import Columns
 from pyg_ghn.datasets.shapes import FIXED_UNITS, WIDTH, Formula, Shape
 from pyg_ghn.transforms.graphs import Graphs
 
@@ -29,33 +29,31 @@ class ItemMaker:
         self._shapes = _Shapes([kind.formula for kind in kinds], large)
 
     def __call__(
-        self, networks: Networks, attributes: list[dict[str, Any]], units: list[dict[str, int]]
-    ) -> tuple[list[Data], Graphs]:
+        self,
+        networks: Networks,
+        units: list[dict[str, int]],
+        others: dict[str, Sequence[Any]],
+    ) -> Columns:
         r"""Makes items.
 
         Args:
             networks (Networks): The networks.
-            attributes (list of dict): What else each item has.
             units (list of dict): :func:`~pyg_ghn.datasets.shapes.unit_values` of each.
+            others (dict): Further attributes.
         """
-        graphs = Graphs(networks.num_nodes, networks.edges)
-        sizes = networks.num_nodes.tolist()
-        x = torch.from_numpy(self._ops[networks.codes]).view(-1, 1).split(sizes)
-        local = graphs.edges - np.repeat(graphs.starts, networks.num_edges)
-        edges = torch.from_numpy(local).split(networks.num_edges.tolist(), dim=1)
-        names = self._names.of(networks.codes, networks.cells, sizes)
-        bias_names = self._bias_names.of(networks.codes, networks.cells, sizes)
-        shapes = self._shapes.of(networks.codes, sizes, units)
-        rest = self._names.of(networks.rest_codes, networks.rest_cells, networks.num_rest.tolist())
-        columns = (x, edges, names, shapes, bias_names, rest)
-        items = [
-            _data(dict(zip(_NAMES, values, strict=True)) | others)
-            for *values, others in zip(*columns, attributes, strict=True)
-        ]
-        return items, graphs
-
-
-_NAMES = ("x", "edge_index", "param_name", "param_shape", "bias_name", "unsupported")
+        nodes, rest = networks.num_nodes.tolist(), networks.num_rest.tolist()
+        names, codes, cells = self._names, networks.codes, networks.cells
+        return Columns(
+            Graphs(networks.num_nodes, networks.num_edges, networks.edges),
+            self._ops[codes],
+            {
+                "param_name": names.of(codes, cells, nodes),
+                "param_shape": self._shapes.of(codes, nodes, units),
+                "bias_name": self._bias_names.of(codes, cells, nodes),
+                "unsupported": names.of(networks.rest_codes, networks.rest_cells, rest),
+                **others,
+            },
+        )
 
 
 class _FullNames:
@@ -121,13 +119,6 @@ class _Shapes:
         return tuple(
             values[unit] * (large if self.large else small) for unit, small, large in formula
         )
-
-
-def _data(attributes: dict[str, Any]) -> Data:
-    data = Data()
-    # Not one by one, which takes longer than all the rest.
-    data._store._mapping.update(attributes)
-    return data
 
 
 def _split(values: list, sizes: list[int]) -> list[list]:

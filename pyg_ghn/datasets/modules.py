@@ -2,7 +2,6 @@ r"""Named networks, built by functions and traced when they are first asked for.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
+from pyg_ghn.datasets.columns import Columns
 from pyg_ghn.graph import from_module
 from pyg_ghn.transforms.graphs import Graphs
 
@@ -51,15 +51,21 @@ class ModuleNetworks:
         r"""The number of nodes of every network."""
         return np.array([self._item(number).num_nodes for number in range(len(self))])
 
-    def read(self, numbers: Sequence[int], epoch: int) -> tuple[list[Data], Graphs]:
+    def read(self, numbers: Sequence[int], epoch: int) -> Columns:
         r"""The graphs of some networks, the same ones in each epoch."""
-        items = [copy.copy(self._item(number)) for number in numbers]
-        sizes = np.array([item.num_nodes for item in items])
-        edges = [
-            item.edge_index.numpy() + start
-            for item, start in zip(items, np.cumsum(sizes) - sizes, strict=True)
-        ]
-        return items, Graphs(sizes, np.concatenate(edges, axis=1))
+        items = [self._item(number) for number in numbers]
+        sizes, num_edges = (
+            np.array([getattr(item, name) for item in items]) for name in ("num_nodes", "num_edges")
+        )
+        edges = np.concatenate([item.edge_index.numpy() for item in items], axis=1)
+        edges += np.repeat(np.cumsum(sizes) - sizes, num_edges)
+        ops = torch.cat([item.x.view(-1) for item in items]).numpy()
+        lists = {
+            name: [item[name] for item in items]
+            for name in items[0].to_dict()
+            if name not in ("x", "edge_index")
+        }
+        return Columns(Graphs(sizes, num_edges, edges), ops, lists)
 
     def network(
         self,

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch_geometric.data import Data
 
 from pyg_ghn.architectures import SPLITS, draw_width, network_from_args
 from pyg_ghn.architectures.plan import NetworkPlan
+from pyg_ghn.datasets.columns import Columns
 from pyg_ghn.datasets.items import ItemMaker
 from pyg_ghn.datasets.shapes import is_large, unit_values
 from pyg_ghn.datasets.store import Store
-from pyg_ghn.transforms.graphs import Graphs
 
 InputSize = tuple[int, int, int]
 
@@ -54,46 +53,44 @@ class StoredNetworks:
         r"""The number of nodes of every network."""
         return self.store.num_nodes
 
-    def read(self, indices: Sequence[int], epoch: int) -> tuple[list[Data], Graphs]:
+    def read(self, numbers: Sequence[int], epoch: int) -> Columns:
         r"""The graphs of some networks, as they are in an epoch."""
-        networks = self.store.read(indices)
-        attributes, units = [], []
-        for index, text in zip(indices, networks.net_args, strict=True):
-            net_args = self._with_width(text, index, epoch, self.input_size)
-            attributes.append(
-                {
-                    "net_args": net_args,
-                    "genotype": net_args["genotype"],
-                    "num_params": net_args["num_params"],
-                    "net_id": index,
-                }
-            )
-            units.append(unit_values(net_args, self.num_classes, self.input_size))
-        return self._make_items(networks, attributes, units)
+        networks = self.store.read(numbers)
+        net_args = [
+            self._with_width(text, number, epoch, self.input_size)
+            for number, text in zip(numbers, networks.net_args, strict=True)
+        ]
+        units = [unit_values(args, self.num_classes, self.input_size) for args in net_args]
+        others = {
+            "net_args": net_args,
+            "genotype": [args["genotype"] for args in net_args],
+            "num_params": [args["num_params"] for args in net_args],
+            "net_id": list(numbers),
+        }
+        return self._make_items(networks, units, others)
 
     def network(
         self,
-        index: int,
+        number: int,
         epoch: int,
-        num_classes: int | None,
-        input_size: InputSize | None,
+        num_classes: int,
+        input_size: InputSize,
         device: torch.device | str | None,
     ) -> nn.Module:
         r"""Builds a network with the width that it has in an epoch."""
-        size = self.input_size if input_size is None else input_size
-        classes = self.num_classes if num_classes is None else num_classes
-        net_args = self._with_width(self.store.read([index]).net_args[0], index, epoch, size)
-        return network_from_args(net_args, classes, size, device)
+        text = self.store.read([number]).net_args[0]
+        net_args = self._with_width(text, number, epoch, input_size)
+        return network_from_args(net_args, num_classes, input_size, device)
 
     @cached_property
     def _make_items(self) -> ItemMaker:
         return ItemMaker(self.store.kinds, is_large(self.input_size))
 
-    def _with_width(self, text: bytes, index: int, epoch: int, size: InputSize) -> dict[str, Any]:
+    def _with_width(self, text: bytes, number: int, epoch: int, size: InputSize) -> dict[str, Any]:
         net_args = _DEFAULTS | json.loads(text)
         net_args.pop("num_nodes", None)  # of no use, and not in all files
         split = SPLITS[self.store.split]
         if split.fixed_width:
             return net_args | {"C": split.widened(net_args["C"], size)}
-        rng = np.random.default_rng((self.seed, epoch, index))
+        rng = np.random.default_rng((self.seed, epoch, number))
         return net_args | draw_width(net_args, rng, wide=is_large(size))

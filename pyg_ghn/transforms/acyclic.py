@@ -7,7 +7,7 @@ from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.transforms.edges import edges
-from pyg_ghn.transforms.graphs import Graphs
+from pyg_ghn.transforms.graphs import FlatValues, Graphs
 
 
 @functional_transform("require_acyclic")
@@ -35,6 +35,6 @@ class RequireAcyclic(BaseTransform):
             "computational graph is acyclic, as `pyg_ghn.graph.from_module` builds it."
         )
 
-    def encode_many(self, graphs: Graphs) -> dict:
+    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
         r"""Nothing: these graphs are acyclic."""
         return {}

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.transforms.edges import distinct_edges, successors
-from pyg_ghn.transforms.graphs import Graphs, input_distances
+from pyg_ghn.transforms.graphs import FlatValues, Graphs, input_distances
 
 
 @functional_transform("add_degree_encoding")
@@ -52,12 +51,11 @@ class AddDegreeEncoding(BaseTransform):
             data[name] = torch.from_numpy(value).to(data.edge_index.device)
         return data
 
-    def encode_many(self, graphs: Graphs) -> dict[str, Sequence[Tensor]]:
-        r"""The same attributes for many acyclic graphs at once."""
+    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
+        r"""The same attributes of many acyclic graphs at once."""
         values = graphs.in_degrees, graphs.out_degrees, input_distances(graphs)
-        sizes = graphs.num_nodes.tolist()
-        split = [torch.from_numpy(value).split(sizes) for value in values]
-        return dict(zip(self.attr_names, split, strict=True))
+        flat = [FlatValues(torch.from_numpy(value), graphs.num_nodes) for value in values]
+        return dict(zip(self.attr_names, flat, strict=True))
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({', '.join(self.attr_names)})"

@@ -3,11 +3,20 @@ r"""The encodings of many acyclic graphs at once, so that they share the cost of
 from __future__ import annotations
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 _FAR = np.int16(1 << 14)
 MAX_NODES = 1 << 13  # so that a path that passes all nodes can be added to _FAR
+
+
+class FlatValues(NamedTuple):
+    r"""An attribute of many graphs: the values of all, concatenated, and how many each has."""
+
+    values: Tensor
+    sizes: np.ndarray
 
 
 class Graphs:
@@ -15,12 +24,14 @@ class Graphs:
 
     Args:
         num_nodes (numpy.ndarray): Number of nodes of each graph: 1 to :obj:`MAX_NODES`.
+        num_edges (numpy.ndarray): Number of edges of each graph.
         edges (numpy.ndarray): Sources and targets, numbered over all graphs, sorted by source.
             Distinct edges, each from a node to a later one.
     """
 
-    def __init__(self, num_nodes: np.ndarray, edges: np.ndarray):
+    def __init__(self, num_nodes: np.ndarray, num_edges: np.ndarray, edges: np.ndarray):
         self.num_nodes = num_nodes
+        self.num_edges = num_edges
         self.edges = edges
         total = int(num_nodes.sum())
         self.out_degrees, self.in_degrees = (np.bincount(ends, minlength=total) for ends in edges)

@@ -1,18 +1,15 @@
 r"""Lengths of the directed shortest paths between all nodes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from scipy.sparse import csgraph, csr_array
-from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.transforms.edges import distinct_edges, reverse_topological_order, successors
-from pyg_ghn.transforms.graphs import Graphs, path_lengths
+from pyg_ghn.transforms.graphs import FlatValues, Graphs, path_lengths
 
 # "No path" while lengths are added up: above every cutoff, and far enough from overflow that a
 # path through all nodes of any graph whose N x N matrix fits in memory can be added to it.
@@ -61,10 +58,10 @@ class AddShortestPathEncoding(BaseTransform):
         data[self.attr_name] = torch.from_numpy(lengths).view(-1).to(data.edge_index.device)
         return data
 
-    def encode_many(self, graphs: Graphs) -> dict[str, Sequence[Tensor]]:
-        r"""The same attribute for many acyclic graphs at once."""
+    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
+        r"""The same attribute of many acyclic graphs at once."""
         lengths = torch.from_numpy(path_lengths(graphs, self.cutoff))
-        return {self.attr_name: lengths.split((graphs.num_nodes**2).tolist())}
+        return {self.attr_name: FlatValues(lengths, graphs.num_nodes**2)}
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(cutoff={self.cutoff})"
