@@ -10,7 +10,11 @@ from pyg_ghn.architectures.sampler import (
     draw_width,
     sample_net_args,
 )
-from pyg_ghn.architectures.small_images import adapt_to_small_images, torchvision_small
+from pyg_ghn.architectures.small_images import (
+    adapt_to_small_images,
+    torchvision_model,
+    torchvision_small,
+)
 from pyg_ghn.architectures.split_networks import (
     architecture_key,
     evaluation_architectures,
@@ -31,5 +35,6 @@ __all__ = [
     "network_from_args",
     "sample_net_args",
     "split_net_args",
+    "torchvision_model",
     "torchvision_small",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyg_ghn.architectures.genotype import Genotype
+from pyg_ghn.architectures.genotype import Genotype, operation_names
 from pyg_ghn.architectures.operations import OPERATIONS
 from pyg_ghn.architectures.plan import SMALL_IMAGE, count_parameters, reductions
 from pyg_ghn.architectures.reachability import live_parts
@@ -118,8 +118,7 @@ def draw_width(
     """
     num_params = net_args.get("num_params") or {"cifar10": count_parameters(net_args, C=32)}
     millions, n_cells = num_params["cifar10"] / 1e6, net_args["n_cells"]
-    genotype = Genotype.from_dict(net_args["genotype"])
-    dense = not _LARGE_CONVS.isdisjoint(genotype.operations)
+    dense = not _LARGE_CONVS.isdisjoint(operation_names(net_args["genotype"]))
     pooled = net_args["stem_pool"] and net_args["stem_type"] == 0
     small = millions <= 0.2 and n_cells <= 8
     if dense or not net_args["glob_avg"]:

@@ -64,6 +64,20 @@ def torchvision_small(
     Raises:
         ArchitectureError: If torchvision has no such model, or it cannot be adapted.
     """
+    return adapt_to_small_images(torchvision_model(name, num_classes), input_size)
+
+
+def torchvision_model(name: str, num_classes: int) -> nn.Module:
+    r"""Builds a torchvision classification model with its own random initialization and without
+    auxiliary heads.
+
+    Args:
+        name (str): The model's name in torchvision, *e.g.* :obj:`"resnet18"`.
+        num_classes (int): The number of classes.
+
+    Raises:
+        ArchitectureError: If torchvision has no such model.
+    """
     from torchvision import models
 
     if name not in models.list_models(module=models):
@@ -71,12 +85,11 @@ def torchvision_small(
             f"torchvision has no classification model {name!r}; "
             "torchvision.models.list_models(module=torchvision.models) names them."
         )
-    arguments = _BUILD_ARGUMENTS.get(name, {})
-    model = models.get_model(name, weights=None, num_classes=num_classes, **arguments)
-    return adapt_to_small_images(model, input_size)
+    arguments = {"aux_logits": False, "init_weights": True} if name in _WITH_HEADS else {}
+    return models.get_model(name, weights=None, num_classes=num_classes, **arguments)
 
 
-_BUILD_ARGUMENTS = {"googlenet": {"aux_logits": False, "init_weights": True}}
+_WITH_HEADS = ("googlenet", "inception_v3")
 
 
 def _units(model: nn.Module) -> Units:

@@ -6,12 +6,12 @@ multiples are found by laying out the network once with units that cannot be con
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
-from pyg_ghn.architectures import Genotype
+from pyg_ghn.architectures.genotype import Genotype, operation_names
 from pyg_ghn.architectures.parts import Part
 from pyg_ghn.architectures.plan import SMALL_IMAGE, NetworkPlan, network_arguments
 
@@ -52,7 +52,7 @@ def shape_formulas(net_args: Mapping[str, Any]) -> dict[str, Formula]:
     plans = [NetworkPlan(**args | {"input_size": size}) for size in _PROBE_SIZES]
     formulas = {
         f"{prefix}.{name}": formula
-        for (prefix, small), (_, large) in zip(*map(_parts, plans), strict=True)
+        for (prefix, small), (_, large) in zip(*(plan.parts for plan in plans), strict=True)
         for name, formula in _part_formulas(small, large)
     }
     if not plans[0].glob_avg:
@@ -67,9 +67,8 @@ def unit_values(
     net_args: Mapping[str, Any], num_classes: int, input_size: tuple[int, int, int]
 ) -> dict[str, int]:
     r"""The size of every unit in one network."""
-    genotype = net_args["genotype"]
     grid, last = _sizes(
-        any(name == "msa" for name, _ in genotype["normal"] + genotype["reduce"]),
+        "msa" in operation_names(net_args["genotype"]),
         net_args["n_cells"],
         net_args.get("stem_type", 0),
         net_args.get("stem_pool", False),
@@ -106,13 +105,9 @@ _UNITS |= {14: "height", 22: "height", 19: "width", 26: "width"}
 
 @lru_cache(maxsize=8192)
 def _part_formulas(small: Part, large: Part) -> tuple[tuple[str, Formula], ...]:
-    shapes = [
-        [(name, parameter.shape) for name, parameter in part.module("meta").named_parameters()]
-        for part in (small, large)
-    ]
     return tuple(
-        (name, tuple(map(_dim, shape, large_shape)))
-        for (name, shape), (_, large_shape) in zip(*shapes, strict=True)
+        (name, tuple(map(_dim, shape, large.parameter_shapes[name])))
+        for name, shape in small.parameter_shapes.items()
     )
 
 
@@ -122,16 +117,6 @@ def _dim(small: int, large: int) -> Dim:
     if small % (_C // 2):
         return Dim("1", small, large)
     return Dim(WIDTH, small // (_C // 2), large // (_C // 2))
-
-
-def _parts(plan: NetworkPlan) -> Iterator[tuple[str, Part]]:
-    yield from plan.stem.items()
-    for i, cell in enumerate(plan.cells):
-        for j, part in enumerate(cell.inputs):
-            yield f"cells.{i}.preprocess{j}", part
-        for j, part in enumerate(cell.operations):
-            yield f"cells.{i}._ops.{j}", part
-    yield "classifier", plan.classifier
 
 
 _GENOTYPES = [

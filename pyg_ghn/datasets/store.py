@@ -61,7 +61,7 @@ class StoreWriter:
         self._sizes: list[tuple[int, int]] = []
 
     def __enter__(self) -> StoreWriter:
-        with _naming(self.path), ExitStack() as stack:
+        with naming(self.path), ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             self._file = stack.enter_context(temporary.open("wb"))
             self._hash = hashlib.sha256()
@@ -71,7 +71,7 @@ class StoreWriter:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        with _naming(self.path):
+        with naming(self.path):
             self._stack.__exit__(*exception)
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class StoreWriter:
         else:
             compressor = zlib.compressobj(zdict=self._dictionary)
             block = compressor.compress(block) + compressor.flush()
-        with _naming(self.path):
+        with naming(self.path):
             self._write(block)
         self._starts.append(self._starts[-1] + len(block))
         self._sizes.append((int(network.num_nodes[0]), int(network.num_edges[0])))
@@ -155,7 +155,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        with _naming(self.path):
+        with naming(self.path):
             if self.path.stat().st_size < _HEADER.size + _TRAILER.size:
                 raise DatasetError(f"{self.path} is incomplete.{_HINT}")
             self._bytes = np.memmap(self.path, np.uint8, "r")
@@ -279,7 +279,7 @@ _HINT = " Delete it and generate or convert it anew."
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Turns what goes wrong with a file into an error that names it."""
     try:
         yield

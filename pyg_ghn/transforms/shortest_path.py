@@ -9,6 +9,7 @@ from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.transforms.edges import distinct_edges, successors
+from pyg_ghn.transforms.graphs import FlatValues, Graphs, path_lengths
 
 # "No path" while lengths are added up: above every cutoff, and far enough from overflow that a
 # path through all nodes of any graph whose N x N matrix fits in memory can be added to it.
@@ -56,6 +57,11 @@ class AddShortestPathEncoding(BaseTransform):
         lengths *= lengths <= self.cutoff
         data[self.attr_name] = torch.from_numpy(lengths).view(-1).to(data.edge_index.device)
         return data
+
+    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
+        r"""The same attribute of many acyclic graphs at once."""
+        lengths = torch.from_numpy(path_lengths(graphs, self.cutoff))
+        return {self.attr_name: FlatValues(lengths, graphs.num_nodes**2)}
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(cutoff={self.cutoff})"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -22,3 +24,9 @@ def records():
     """A few networks of every kind of split."""
     splits = {"train": 16, "val": 3, "deep": 1, "dense": 2, "bnfree": 3}
     return [traced_record(args) for split, n in splits.items() for args in split_net_args(split, n)]
+
+
+@pytest.fixture(scope="session")
+def golden_folder():
+    """The 40 reference networks in the official format."""
+    return Path(__file__).parents[1] / "golden" / "deepnets"
