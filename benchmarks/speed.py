@@ -11,6 +11,7 @@ from typing import Any
 import _measure as measuring
 import speed_graphs
 import speed_growth
+import speed_levels
 import speed_prediction
 import speed_startup
 import speed_training
@@ -34,7 +35,7 @@ def main() -> None:
     for name in options.parts:
         result[name] = PARTS[name](result["floors"], options.quick)
         print(f"\n## {name}\n\n{_shown(name, result)}", flush=True)
-    if {"graphs", "growth", "training"} <= result.keys():
+    if result.keys() >= {"graphs", "growth", "training", "levels"}:
         result["exponents"] = speed_growth.rows(result)
         print(f"\n## exponents\n\n{measuring.table(result['exponents'])}")
         speed_growth.plot(result, options.out / "speed.png")
@@ -60,6 +61,10 @@ def _training(floors: dict, quick: bool) -> list[dict[str, Any]]:
     return [speed_training.measure(size, steps) for size in sizes]
 
 
+def _levels(floors: dict, quick: bool) -> list[dict[str, Any]]:
+    return speed_levels.measure(quick)
+
+
 def _startup(floors: dict, quick: bool) -> list[dict[str, Any]]:
     return speed_startup.measure(1 if quick else 5)
 
@@ -69,6 +74,7 @@ PARTS: dict[str, Callable[[dict, bool], list[dict[str, Any]]]] = {
     "prediction": _prediction,
     "growth": _growth,
     "training": _training,
+    "levels": _levels,
     "startup": _startup,
 }
 r"""What is measured, in this order."""

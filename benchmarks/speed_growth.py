@@ -39,6 +39,8 @@ def laws(result: dict[str, Any]) -> list[Law]:
         Law("encodings", "nodes", "encode_ms", result["graphs"]),
         Law("prediction, GHN-3-T", "parameters_M", "predict_ms", result["growth"]),
         Law("memory of a prediction, GHN-3-T", "parameters_M", "peak_MB", result["growth"]),
+        Law("GHN-3 embedding", "nodes", "GHN-3_ms", result["levels"]),
+        Law("GHN-2 embedding", "nodes", "GHN-2_ms", result["levels"]),
         Law("training step", "meta_batch", "step_s", steps),
         Law("memory of training steps", "meta_batch", "peak_MB", steps),
     ]
@@ -56,8 +58,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
     r"""Draws every law over its measurements."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    for axes, law in zip(figure.subplots(2, 3).flat, laws(result), strict=True):
+    figure = Figure(figsize=(14, 6.5), layout="constrained")
+    for axes, law in zip(figure.subplots(2, 4).flat, laws(result), strict=True):
         points, (factor, exponent) = law.points, law.fit()
         ends = np.array([points[:, 0].min(), points[:, 0].max()])
         axes.loglog(*points.T, "o", markersize=3, color="#0072b2")
