@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-
 from _measure import seconds
+
 from pyg_ghn.architectures import network_from_args, split_net_args
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN, GHN2, GHN3
