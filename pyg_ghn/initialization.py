@@ -130,3 +130,5 @@ def _check_fits(name: str, value: Tensor, param: Tensor | None) -> None:
             f"The GHN predicts '{name}' with shape {tuple(value.shape)}, but the model's has "
             f"{tuple(param.shape)}; nothing was written."
         )
+    if value.is_floating_point() and not param.is_floating_point():
+        raise GHNError(f"'{name}' is {param.dtype} and can't hold {value.dtype}.")

@@ -103,6 +103,12 @@ def test_all_or_nothing(ghn, plain, name, value, message):
         assign_parameters(plain, params)
 
 
+def test_type_that_holds_no_predictions():
+    model = nn.ParameterList([nn.Parameter(torch.ones(2, dtype=torch.int8), requires_grad=False)])
+    with pytest.raises(GHNError, match=r"'0' is torch.int8 and can't hold torch.float32"):
+        assign_parameters(model, {"0": torch.zeros(2)})
+
+
 def test_too_large_for_the_type(ghn, plain):
     params = ghn.predict(plain, (3, 8, 8))
     params["conv.weight"] *= 1e6

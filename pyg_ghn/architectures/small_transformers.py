@@ -3,7 +3,6 @@ r"""What of torchvision's vision transformers depends on the size of images and 
 from __future__ import annotations
 
 import math
-from math import isqrt
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +27,12 @@ class DenseMerging(nn.Module):
     """
 
     def __init__(self, merging: nn.Module) -> None:
+        from torchvision.models.swin_transformer import PatchMerging
+
         super().__init__()
         self.reduction = merging.reduction
         self.norm = merging.norm
-        self.norm_first = merging.norm.normalized_shape[0] == merging.reduction.in_features
+        self.norm_first = isinstance(merging, PatchMerging)
 
     def forward(self, x: Tensor) -> Tensor:
         r"""Runs the forward pass of the module."""
@@ -108,7 +109,7 @@ def _table_side(attention: nn.Module) -> int:
     coordinates = getattr(attention, "relative_coords_table", None)  # of Swin v2's computed table
     if coordinates is not None:
         return coordinates.size(1)
-    return isqrt(attention.relative_position_bias_table.size(0))
+    return math.isqrt(attention.relative_position_bias_table.size(0))
 
 
 def _set_index(attention: nn.Module, window: list[int], side: int) -> None:

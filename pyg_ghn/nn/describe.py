@@ -3,6 +3,8 @@ r"""How the decoder makes a parameter, in the terms of a report."""
 from dataclasses import replace
 from math import ceil, prod
 
+from torch import Tensor
+
 from pyg_ghn.nn.report import ParameterReport
 from pyg_ghn.nn.shape_encoding import Shape, is_sequence
 from pyg_ghn.nn.targets import VECTORS, Kind, Target
@@ -33,3 +35,13 @@ def describe(target: Target, max_shape: Shape) -> ParameterReport:
         interpolated=None if window == kernel else (tuple(window), tuple(kernel)),
         random_values=prod(shape) - out * in_ * prod(kernel) if has_tokens else 0,
     )
+
+
+def first_tile(value: Tensor, target: Target, max_shape: Shape) -> Tensor:
+    r"""The part of a decoded parameter whose repetition is all the rest."""
+    c_out, c_in = max_shape[:2]
+    if target.kind in (Kind.SCALE, Kind.BIAS):
+        return value.flatten()[: max(c_out, c_in)]
+    if target.kind is Kind.KERNEL:
+        return value[:c_out, :c_in]
+    return value[:, :c_in] if target.kind is Kind.CLASS_KERNEL else value

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from pyg_ghn.errors import PredictionError
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn.aliases import Distinct, distinct_parameters
-from pyg_ghn.nn.describe import describe
+from pyg_ghn.nn.describe import describe, first_tile
 from pyg_ghn.nn.finite import non_finite
 from pyg_ghn.nn.parametrized import Solution, solve_parametrizations
 from pyg_ghn.nn.report import ParameterReport, PredictionReport, shortened
@@ -59,13 +59,15 @@ def predict_model(
 ) -> Prediction:
     r"""What :meth:`~pyg_ghn.nn.GHN.predict` does."""
     data = from_module(model, input_size, example_inputs)
-    (targets,), params = ghn.targets(data), ghn.predict_graph(data)
+    (targets,), decoded = ghn.targets(data), ghn.predict_graph(data)
     left = dict(zip(data.unsupported, data.unsupported_reason, strict=True))
     own, named = distinct_parameters(model), dict(model.named_parameters())
-    solution = solve_parametrizations(model, _fit_to_model(params, own, named, left))
-    params = _fit_to_model(params | solution.params, own, named, left)
-    _check_finite(ghn, {**params, **solution.buffers})
-    described = {t.name: describe(t, ghn.decoder.max_shape) for t in targets}
+    solution = solve_parametrizations(model, _fit_to_model(decoded, own, named, left))
+    params = _fit_to_model(decoded | solution.params, own, named, left)
+    max_shape = ghn.decoder.max_shape
+    tiles = {t.name: first_tile(decoded[t.name], t, max_shape) for t in targets}
+    _check_finite(ghn, {**tiles, **solution.params, **solution.buffers})
+    described = {t.name: describe(t, max_shape) for t in targets}
     report = [_report(distinct, params, described, solution, left) for distinct in own]
     return Prediction(
         params, PredictionReport(report, _notes(ghn, model, targets)), solution.buffers

@@ -34,8 +34,9 @@ def last_sides(model):
 
 
 def run(model, side):
-    """The outputs of a forward pass on the meta device."""
-    return trace(model, (torch.empty(2, 3, side, side, device="meta"),)).outputs
+    """The shapes of what comes out of a forward pass on the meta device."""
+    outputs = trace(model, (torch.empty(2, 3, side, side, device="meta"),)).outputs
+    return [tuple(out.shape) for out in outputs]
 
 
 def shapes_of(model):
@@ -55,7 +56,7 @@ def test_every_model_sees_small_images(name):
         assert adapt_to_small_images(model, (3, side, side)) is model
         assert shapes_of(model) == shapes
         sides.clear()
-        assert [out.shape for out in run(model.train(side != 16), side)] == [(2, 10)]
+        assert run(model.train(side != 16), side) == [(2, 10)]
         assert next(side for side in reversed(sides) if side > 1) == expected
 
 
@@ -64,8 +65,8 @@ def test_auxiliary_heads(name):
     with torch.device("meta"):
         model = models.get_model(name, num_classes=10, init_weights=False)
     for side in SIDES:
-        outputs = run(adapt_to_small_images(model, (3, side, side)).train(), side)
-        assert {out.shape for out in outputs} == {(2, 10)} and len(outputs) > 1
+        adapt_to_small_images(model, (3, side, side))
+        assert run(model.train(), side) == [(2, 10)] * (3 if name == "googlenet" else 2)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "inception_v3", "swin_v2_t", "vit_b_32"])

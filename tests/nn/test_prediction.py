@@ -10,7 +10,9 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 import pyg_ghn
 from pyg_ghn.errors import GraphError, PredictionError
+from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN3, Status
+from pyg_ghn.nn.describe import first_tile
 
 SIZE = (3, 8, 8)
 
@@ -79,6 +81,16 @@ class TestStatus:
         assert torch.equal(other["position"][:, 2:], params["position"][:, 2:])
         torch.manual_seed(1)
         assert torch.equal(ghn.predict(model, SIZE)["position"], params["position"])
+
+    def test_the_first_tile_is_repeated(self, ghn):
+        model = Network()
+        data = from_module(model, SIZE)
+        params = ghn.predict_graph(data)
+        for target in ghn.targets(data)[0]:
+            tile = first_tile(params[target.name], target, ghn.decoder.max_shape)
+            assert tile.unique().equal(params[target.name].unique())
+            cut = ("tiled.weight", "tiled.bias", "norm.weight", "norm.bias", "large.weight")
+            assert (tile.numel() < params[target.name].numel()) == (target.name in cut)
 
     def test_notes_on_the_model(self, ghn):
         assert [note[:28] for note in ghn.predict(Network(), SIZE).report.notes] == [
