@@ -36,6 +36,7 @@ _STEM0 = _chain("conv 0.weight", "bn 1.weight", "conv 3.weight", "bn 4.weight")
 _STEM1 = _chain("conv 1.weight", "bn 2.weight")
 _VIT_STEM = _chain("conv weight")
 _POSITIONS = (_Node("pos_enc", "weight", ()), _Node("sum", sources=(0, 1)))
+_LINEAR = _chain("conv weight", "bias bias")
 _CONV = _chain("conv op.1.weight", "bn op.2.weight")
 _CONV_PAIR = _chain("conv op.1.weight", "conv op.2.weight", "bn op.3.weight")
 _DIL_CONV = _chain("dil_conv op.1.weight", "conv op.2.weight", "bn op.3.weight")
@@ -89,7 +90,7 @@ def plan_graph(plan: NetworkPlan) -> PlanGraph:
         x0, x1 = x1, graph.cell(f"cells.{i}.", cell, x0, x1) if cell.live.cell else None
     x = graph.add("glob_avg", "", [x1]) if plan.glob_avg else x1
     for i in range(plan.fc_layers):
-        x = graph.block(_chain("conv weight", "bias bias"), f"classifier.{3 * i}.", x)
+        x = graph.block(_LINEAR, f"classifier.{3 * i}.", x)
     return PlanGraph(graph.ops, sorted(graph.edges), graph.param_names)
 
 

@@ -217,8 +217,8 @@ def _is_wanted(genotype: Genotype) -> bool:
 def _is_connected(genotype: Genotype, n_cells: int) -> bool:
     # No cell may be cut off. Smaller parts may: networks made by the authors' code have unused
     # preprocessing layers (`none` is all that reads an input) and unused steps (left out of the
-    # concatenation). Without this rule 1 in 200 networks of the train, val and test splits would
-    # have less than 33 nodes, but none of the 2000 with published statistics has.
+    # concatenation). Without this rule there would be more small networks than were published:
+    # none of the 2000 of train, val and test with published statistics has less than 33 nodes.
     return all(live.cell for live in live_parts(genotype, reductions(n_cells)))
 
 

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import count
 from pathlib import Path
 
@@ -109,6 +111,19 @@ def test_processes_end_with_their_parent_and_make_the_same_file(tmp_path):
     assert not psutil.wait_procs(workers, timeout=60)[1]
     generate(path, **job)
     assert_whole(path, whole)
+
+
+def test_killed_worker(tmp_path, monkeypatch):
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers, context, initializer):
+            super().__init__(workers)
+
+        def map(self, *_):
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+    with pytest.raises(DatasetError, match="A process was killed; start again"):
+        generate(tmp_path / "train.ghn", workers=2, **JOB)
 
 
 def test_ranks_share_the_work(tmp_path, whole):
