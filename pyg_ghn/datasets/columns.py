@@ -53,31 +53,25 @@ class Columns:
         rest = self._encode(transform)
         if rest.transforms:
             return collate(self.items(rest))
-        count = len(self.graphs.num_nodes)
+        graphs, count = self.graphs, len(self.graphs.num_nodes)
         each, zeros = torch.arange(count + 1), torch.zeros(count, dtype=torch.long)
+        ptr = _slices(graphs.num_nodes)
         columns = {
-            name: (flat.values, _slices(flat.sizes), zeros) for name, flat in self.flat.items()
+            name: (values, ptr if sizes is graphs.num_nodes else _slices(sizes), zeros)
+            for name, (values, sizes) in self.flat.items()
         }
-        columns["edge_index"] = (
-            torch.from_numpy(self.graphs.edges),
-            _slices(self.graphs.num_edges),
-            torch.from_numpy(self.graphs.starts),
-        )
+        edges = torch.from_numpy(graphs.edges)
+        columns["edge_index"] = (edges, _slices(graphs.num_edges), torch.from_numpy(graphs.starts))
         for name, values in self.lists.items():
-            is_number = isinstance(values[0], int)
-            columns[name] = (
-                torch.tensor(values) if is_number else list(values),
-                each,
-                zeros if is_number else None,
-            )
+            if isinstance(values[0], int):
+                columns[name] = (torch.tensor(values), each, zeros)
+            else:
+                columns[name] = (list(values), each, None)
         values, slices, increments = (
             dict(zip(columns, parts, strict=True)) for parts in zip(*columns.values(), strict=True)
         )
-        sizes = torch.from_numpy(self.graphs.num_nodes)
-        values |= {"batch": each[:-1].repeat_interleave(sizes), "ptr": slices["x"]}
-        batch = _fill(Batch(_base_cls=Data), values)
-        batch._num_graphs, batch._slice_dict, batch._inc_dict = count, slices, increments
-        return batch
+        batch = each[:-1].repeat_interleave(torch.from_numpy(graphs.num_nodes))
+        return fill_batch(values | {"batch": batch, "ptr": ptr}, slices, increments, count)
 
     def _encode(self, transform: Transform | None) -> Compose:
         """Applies the first transforms to all graphs and returns the others."""
@@ -111,6 +105,18 @@ def _steps(transform: Any) -> Iterator[Transform]:
 
 def _slices(sizes: np.ndarray) -> Tensor:
     return torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]))
+
+
+def fill_batch(
+    values: dict[str, Any],
+    slices: dict[str, Tensor],
+    increments: dict[str, Tensor | None],
+    num_graphs: int,
+) -> Batch:
+    r"""A batch from its attributes, and what it needs to separate them again."""
+    batch = _fill(Batch(_base_cls=Data), values)
+    batch._num_graphs, batch._slice_dict, batch._inc_dict = num_graphs, slices, increments
+    return batch
 
 
 def _fill(data: Data, values: dict[str, Any]) -> Data:

@@ -94,6 +94,15 @@ class DeepNets1M(NetworkDataset):
         self._source = self._open()
         self._numbers = self._kept()
 
+    def with_width(self, i: int, **width: int) -> Data:
+        r"""Item :obj:`i` with another width than its own.
+
+        Args:
+            i (int): The item.
+            **width: Any of :obj:`C`, :obj:`fc_dim` and :obj:`imagenet_stride`.
+        """
+        return self._source.read(self._positions([i]), self.epoch, width).items(self.transform)[0]
+
     @property
     def raw_file_names(self) -> list[str]:
         if self.source != "official" or self.split == PREDEFINED:

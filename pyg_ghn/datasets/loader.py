@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torch_geometric.data import Batch
 
 from pyg_ghn.datasets.dataset import NetworkDataset
+from pyg_ghn.datasets.parcel import Parcel
 from pyg_ghn.errors import ConfigError
 
 
@@ -163,9 +164,7 @@ class NetworkLoader(DataLoader):
         sampler = NetworkBatchSampler(
             dataset, batch_size, max_nodes, shuffle, drop_last, seed, rank, world_size
         )
-        super().__init__(
-            _Batches(dataset), batch_sampler=sampler, collate_fn=_batch_itself, **kwargs
-        )
+        super().__init__(_Batches(dataset), batch_sampler=sampler, collate_fn=_ship, **kwargs)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         r"""See :meth:`NetworkBatchSampler.set_epoch`."""
@@ -185,5 +184,5 @@ class _Batches(Dataset):
         return self.dataset.batch(indices)
 
 
-def _batch_itself(batch: Batch) -> Batch:
-    return batch
+def _ship(batch: Batch) -> Batch | Parcel:
+    return batch if get_worker_info() is None else Parcel(batch)

@@ -3,7 +3,7 @@ r"""The networks of a file as graphs and modules of one width or another."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cached_property
 from typing import Any
@@ -53,11 +53,13 @@ class StoredNetworks:
         r"""The number of nodes of every network."""
         return self.store.num_nodes
 
-    def read(self, numbers: Sequence[int], epoch: int) -> Columns:
-        r"""The graphs of some networks, as they are in an epoch."""
+    def read(
+        self, numbers: Sequence[int], epoch: int, width: Mapping[str, int] | None = None
+    ) -> Columns:
+        r"""The graphs of some networks, as they are in an epoch or with a given width."""
         networks = self.store.read(numbers)
         net_args = [
-            self._with_width(text, number, epoch, self.input_size)
+            self._with_width(text, number, epoch, self.input_size) | (width or {})
             for number, text in zip(numbers, networks.net_args, strict=True)
         ]
         units = [unit_values(args, self.num_classes, self.input_size) for args in net_args]
