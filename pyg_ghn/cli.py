@@ -1,4 +1,4 @@
-r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters with it."""
+r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters, draw pictures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from pyg_ghn import picture_commands as pictures
 from pyg_ghn.errors import GHNError
 from pyg_ghn.training import TrainConfig
 
@@ -232,5 +233,11 @@ COMMANDS = {
     "train": (train, _train_arguments),
     "evaluate": (evaluate, _arguments_of(evaluate)),
     "predict": (predict, _arguments_of(predict)),
+    "draw": (pictures.draw, pictures.arguments_of(pictures.draw)),
+    "draw-embeddings": (
+        pictures.draw_embeddings,
+        pictures.arguments_of(pictures.draw_embeddings),
+    ),
+    "draw-filters": (pictures.draw_filters, pictures.arguments_of(pictures.draw_filters)),
 }
 r"""Subcommand to what it runs and what declares its options."""
