@@ -18,9 +18,11 @@ NODE_GAP, LANE_GAP, FRAME_PADDING = 0.14, 0.06, 0.1  # inches
 NODES, BRANCH, LANE = 2.0, 1.0, 4.0
 BLOCK, COLUMN = 0.5, 3.0
 
+MAX_POINTS = 4000
+
 
 class _Programme:
-    """Minimizes the weighted widths of intervals, given least distances between variables."""
+    """Minimizes weighted distances and widths, given least distances between variables."""
 
     def __init__(self) -> None:
         self.cost: list[float] = []
@@ -40,6 +42,13 @@ class _Programme:
             self.keep_apart(left, member, margin)
             self.keep_apart(member, right, margin)
         return left, right
+
+    def pull_together(self, a: int, b: int, weight: float) -> None:
+        """Makes |a - b| = 2 max(a, b) - a - b cost something."""
+        maximum = self.variable(2 * weight)
+        for member in (a, b):
+            self.cost[member] -= weight
+            self.keep_apart(member, maximum, 0.0)
 
     def solve(self) -> list[float]:
         left, right, distance = (np.array(values) for values in zip(*self.distances, strict=True))
@@ -75,10 +84,11 @@ def horizontal_positions(
         for a, b in pairwise(points):
             gap = NODE_GAP if a in widths and b in widths else LANE_GAP
             programme.keep_apart(at[a], at[b], (widths.get(a, 0) + widths.get(b, 0)) / 2 + gap)
-    for link in column.links:
-        ends = sum(point in widths or point[1] not in column.rows for point in link)
+    # More of them take minutes; the order and the distances alone make a picture, too.
+    for a, b in column.links if len(at) <= MAX_POINTS else ():
+        ends = sum(point in widths or point[1] not in column.rows for point in (a, b))
         weight = (LANE, BRANCH, NODES)[ends]
-        programme.interval(weight, [(at[point], 0.0) for point in link])
+        programme.pull_together(at[a], at[b], weight)
 
     ends = {}
     for block in sorted({blocks[row] for row in column.rows}):

@@ -93,7 +93,7 @@ def lay_out(nodes: list[Node], title: str) -> Layout:
 
     spaces = _spaces(nodes, rows, blocks)
     heights = [above + NODE_HEIGHT + below for above, below in spaces]
-    ranges = break_into_columns(heights, _row_widths(nodes, rows, widths), block_of, ASPECT)
+    ranges = break_into_columns(heights, _row_widths(nodes, rows, blocks, widths), block_of, ASPECT)
     columns = columns_of(nodes, rows, ranges)
     for column in columns:
         reduce_crossings(column)
@@ -127,17 +127,20 @@ def _spaces(nodes: list[Node], rows: list[Row], blocks: list[Block]) -> list[tup
     return spaces
 
 
-def _row_widths(nodes: list[Node], rows: list[Row], widths: list[float]) -> list[float]:
+def _row_widths(
+    nodes: list[Node], rows: list[Row], blocks: list[Block], widths: list[float]
+) -> list[float]:
     """Estimates the width of each row with the lanes that pass through it."""
     row_of = {place: row for row, (_, places) in enumerate(rows) for place in places}
     lanes: Counter[int] = Counter()
     for place, readers in enumerate(readers_of(nodes)):
         end = max((row_of[reader] for reader in readers), default=0)
         lanes.update(range(row_of[place] + 1, end))
-    return [
-        COLUMN_GAP + sum(widths[place] + NODE_GAP for place in places) + LANE_GAP * lanes[row]
-        for row, (_, places) in enumerate(rows)
-    ]
+    estimates = []
+    for row, (block, places) in enumerate(rows):
+        inner = max(sum(widths[i] + NODE_GAP for i in places), text_width(path_of(blocks[block])))
+        estimates.append(COLUMN_GAP + inner + 2 * LANE_GAP * lanes[row])  # there is a gutter too
+    return estimates
 
 
 def _legend(nodes: list[Node], width: float) -> tuple[list[Shape], list[Text], float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
+
 from pyg_ghn.graph.draw.lanes import Column, Point
 
 SWEEPS = 12
@@ -55,6 +57,8 @@ def _crossings(column: Column) -> int:
     between: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for upper, lower in column.links:
         between[upper[1]].append((position[upper], position[lower]))
-    return sum(
-        a < c and b > d for links in between.values() for (a, b) in links for (c, d) in links
-    )
+    count = 0
+    for links in between.values():
+        upper, lower = np.array(links).T
+        count += int(((upper[:, None] < upper) & (lower[:, None] > lower)).sum())
+    return count

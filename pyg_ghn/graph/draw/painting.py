@@ -40,7 +40,8 @@ def figure_of(layout: Layout) -> Figure:
             _add_node(axes, f"{prefix}{index}", shape)
     for text, left, y, color, ground, size in layout.texts:
         box = {"fc": ground, "ec": "none", "pad": 1}
-        axes.text(left, y, text, fontsize=size, va="center", color=color, bbox=box, zorder=3)
+        look = {"fontsize": size, "color": color, "bbox": box, "zorder": 3}
+        axes.text(left, y, text, va="center", parse_math=False, **look)
     return figure
 
 
@@ -60,5 +61,5 @@ def _add_node(axes: Axes, name: str, shape: Shape) -> None:
     style = STYLES[shape.op]
     corners = np.array(OUTLINES[style.shape]) * (width, height) + (x, y)
     axes.add_patch(Polygon(corners, fc=style.fill, ec=INK, lw=PEN, zorder=4, gid=name))
-    centre = {"ha": "center", "va": "center", "linespacing": 1.05, "zorder": 5}
+    centre = {"ha": "center", "va": "center", "linespacing": 1.05, "zorder": 5, "parse_math": False}
     axes.text(x, y, shape.label, fontsize=FONT_SIZE, color=INK, **centre)

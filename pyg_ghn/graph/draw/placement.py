@@ -84,13 +84,25 @@ class Placement:
                 self.tops.append(y + above)
                 y += above + NODE_HEIGHT + below
             self.stop = max(self.stop, y)
-        leaving = [u for column in self.columns for u, _ in column.order[column.exit]]
-        self._tracks = {u: self.stop + TRACK * (i + 1) for i, u in enumerate(leaving)}
+        self._place_tracks()
+
+    def _place_tracks(self) -> None:
+        """Gives values that leave their columns the uppermost tracks that are free on their way."""
+        spans = []
+        for column, x in zip(self.columns, self.x, strict=True):
+            for source, row in column.order[column.exit]:
+                ups = [gutters[source] for gutters in self._gutters if source in gutters]
+                spans.append((x[source, row], max(ups), source))
+        taken: list[float] = []  # how far to the right each track is taken
+        for start, end, source in sorted(spans):
+            track = next((i for i, x in enumerate(taken) if x < start), len(taken))
+            taken[track : track + 1] = [end]
+            self._tracks[source] = self.stop + TRACK * (track + 1)
 
     @property
     def height(self) -> float:
         r"""The lower end of everything."""
-        return self.stop + TRACK * len(self._tracks)
+        return max([self.stop, *self._tracks.values()])
 
     def box(self, place: int) -> Box:
         r"""The box of a node."""
