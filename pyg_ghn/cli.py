@@ -1,5 +1,5 @@
-r"""The command pyg-ghn: generate networks, meta-train a GHN, evaluate it, predict parameters,
-convert checkpoints."""
+r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters, draw pictures, generate
+networks, convert checkpoints."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
+from pyg_ghn import picture_commands as pictures
 from pyg_ghn.errors import GHNError
 from pyg_ghn.training import TrainConfig
 
@@ -122,7 +123,8 @@ def predict(
     """Predict the parameters of a model and write its state dict.
 
     Args:
-        model: A torchvision model's name, timm:NAME, or package.module:factory.
+        model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
+            package.module:factory.
         checkpoint: The GHN: a packaged name, a hub name or a path.
         out: The safetensors file to write, by default named after the model.
         input_size: Size of one input, [3,224,224] for example; by default what the model tells.
@@ -145,7 +147,7 @@ def predict(
     network = build_model(model, model_args).train(mode == "train")
     prediction = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
     assign_parameters(network, {**prediction, **prediction.buffers})
-    path = Path(out or f"{model.rpartition(':')[2]}.safetensors")
+    path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}.safetensors")
     with _writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
     print(f"{prediction.report}\nThe state dict is in {path}.")
@@ -243,5 +245,11 @@ COMMANDS = {
     "predict": (predict, _arguments_of(predict)),
     "convert": (convert, _convert_arguments),
     "generate": (generate, _arguments_of(generate)),
+    "draw": (pictures.draw, pictures.arguments_of(pictures.draw)),
+    "draw-embeddings": (
+        pictures.draw_embeddings,
+        pictures.arguments_of(pictures.draw_embeddings),
+    ),
+    "draw-filters": (pictures.draw_filters, pictures.arguments_of(pictures.draw_filters)),
 }
 r"""Subcommand to what it runs and what declares its options."""

@@ -1,10 +1,10 @@
-r"""Models by name: those of torchvision and timm, and own factories."""
+r"""Models by name: those of torchvision, timm and DeepNets-1M, and own factories."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,9 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
 
     Args:
         name (str): A name of :func:`torchvision.models.list_models` (classification, segmentation,
-            detection, video), :obj:`timm:NAME` with a name of :func:`timm.list_models`, or
+            detection, video), :obj:`timm:NAME` with a name of :func:`timm.list_models`,
+            :obj:`deepnets:SPLIT/INDEX` for a network of DeepNets-1M as
+            :func:`~pyg_ghn.architectures.split_net_args` draws it, or
             :obj:`package.module:factory` of what returns a model.
         arguments (dict, optional): Arguments of its constructor. (default: :obj:`None`)
 
@@ -51,7 +53,7 @@ def _torchvision(name: str) -> Callable[..., Any]:
     except ValueError as error:
         raise GHNError(
             f"torchvision has no model {name!r}; give one of torchvision.models.list_models(), "
-            "timm:NAME or package.module:factory."
+            "timm:NAME, deepnets:SPLIT/INDEX or package.module:factory."
         ) from error
     # The only builders that download by default are those with a pretrained backbone.
     has_backbone = "weights_backbone" in inspect.signature(build).parameters
@@ -68,7 +70,28 @@ def _timm(name: str) -> Callable[..., Any]:
     return partial(timm.create_model, name)
 
 
-_SOURCES: dict[str, Callable[[str], Callable[..., Any]]] = {"": _torchvision, "timm": _timm}
+def _deepnets(name: str) -> Callable[..., Any]:
+    from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args
+
+    split, _, index = name.partition("/")
+    if split not in SPLITS or not index.isdecimal() or int(index) >= SPLITS[split].num_networks:
+        counts = ", ".join(f"{name} ({kind.num_networks:,})" for name, kind in SPLITS.items())
+        raise GHNError(f"DeepNets-1M has no network {name}; splits: {counts}.")
+
+    def build(input_size: Sequence[int] = (3, 32, 32), **arguments: Any) -> nn.Module:
+        (net_args,) = split_net_args(split, 1, start=int(index))
+        width = SPLITS[split].widened(net_args.get("C", 32), tuple(input_size))
+        arguments = {"C": width, "input_size": tuple(input_size), **arguments}
+        return network_from_args(net_args, **arguments)
+
+    return build
+
+
+_SOURCES: dict[str, Callable[[str], Callable[..., Any]]] = {
+    "": _torchvision,
+    "deepnets": _deepnets,
+    "timm": _timm,
+}
 
 
 def _own_factory(module: str, factory: str) -> Callable[..., Any]:

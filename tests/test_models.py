@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from pyg_ghn.architectures import Network
 from pyg_ghn.errors import GHNError
 from pyg_ghn.models import build_model
 
@@ -50,3 +51,11 @@ def test_timm_is_not_installed(monkeypatch):
 def test_own_factory():
     model = build_model("torch.nn:Linear", {"in_features": 2, "out_features": 3})
     assert isinstance(model, nn.Linear) and model.out_features == 3
+
+
+def test_networks_of_deepnets():
+    model = build_model("deepnets:wide/0", {"input_size": [3, 8, 8]})
+    assert isinstance(model, Network) and model.input_size == (3, 8, 8)
+    for name in ("deepnets:wide/100", "deepnets:none/0", "deepnets:test"):
+        with pytest.raises(GHNError, match=r"has no network .*; splits: train \(1,000,000\)"):
+            build_model(name)
