@@ -28,7 +28,7 @@ _SIGNATURES: dict[str, str] = {
     "layer_norm": "input normalized_shape weight bias",
     "rms_norm": "input normalized_shape weight",
     "embedding": "input weight",
-    "scaled_dot_product_attention": "query key value",
+    "scaled_dot_product_attention": "query key value attn_mask",
     "multi_head_attention_forward": (
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
         "add_zero_attn dropout_p out_proj_weight out_proj_bias"
@@ -63,8 +63,8 @@ VIEWS = SHAPED_LIKE.union(
 )
 r"""Operations whose result is still the gate that their input was."""
 
-LOOKUPS = frozenset("getitem index_select gather take take_along_dim embedding".split())
-r"""Operations that, given indices, take single entries of a table."""
+LOOKUPS = PRODUCTS.union("getitem index_select gather take take_along_dim embedding".split())
+r"""Operations that, given indices or one-hot rows, take single entries of a table."""
 
 CONCATENATIONS = frozenset("cat concat concatenate stack hstack vstack".split())
 

@@ -9,6 +9,7 @@ from pyg_ghn.graph.operations import LAYERS, NORMS, PRODUCTS
 from pyg_ghn.graph.trace import Trace, tensors
 
 MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
+MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
 UNUSED = "never used in the forward pass"
 CUT_OFF = "does not reach the output"
 FACTOR = "a factor of a parametrized weight"
@@ -36,7 +37,7 @@ def reasons(trace: Trace, builder: GraphBuilder, names: Collection[str]) -> dict
 def _reason(name: str, builder: GraphBuilder, uses: dict[str, Value] | None, is_made: bool) -> str:
     if uses is None:
         return UNUSED
-    if any(op in LAYERS | PRODUCTS and name in value.factors for op, value in uses.items()):
+    if any(op in MERGING and name in value.factors for op, value in uses.items()):
         return FACTOR
     if is_made or not uses:
         return CUT_OFF
