@@ -2,6 +2,7 @@ r"""The public way from a module to its computational graph."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
@@ -14,8 +15,8 @@ from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.reduce import reduce
 from pyg_ghn.graph.trace import Trace, trace
 
-DEFAULT_INPUT_SIZE = (3, 224, 224)
-LARGER_INPUT_SIZE = (3, 299, 299)  # the least that Inception networks take in train mode
+# Inception networks in train mode are the ones that need the larger one.
+DEFAULT_INPUT_SIZES = ((3, 224, 224), (3, 299, 299))
 
 
 def from_module(
@@ -86,16 +87,16 @@ def trace_with(
             return trace(model, (), example_inputs)
         several = isinstance(example_inputs, (tuple, list))
         return trace(model, tuple(example_inputs) if several else (example_inputs,))
-    told = _told_input_size(model) if input_size is None else _as_tuple(input_size)
-    if told is not None:
-        return trace(model, (_empty_input(model, told),))
+    if input_size is not None:
+        return trace(model, (_empty_input(model, _as_tuple(input_size)),))
+    first, *others = _likely_input_sizes(model)
     try:
-        return trace(model, (_empty_input(model, DEFAULT_INPUT_SIZE),))
+        return trace(model, (_empty_input(model, first),))
     except GraphError as error:
-        try:
-            return trace(model, (_empty_input(model, LARGER_INPUT_SIZE),))
-        except GraphError:
-            raise error from None
+        for size in others:
+            with suppress(GraphError):
+                return trace(model, (_empty_input(model, size),))
+        raise error from None
 
 
 def _empty_input(model: nn.Module, size: tuple) -> Tensor:
@@ -107,21 +108,22 @@ def _empty_input(model: nn.Module, size: tuple) -> Tensor:
     return torch.empty(shape, dtype=next(dtypes, None), device="meta")
 
 
-def _told_input_size(model: nn.Module) -> tuple[int, ...] | None:
+def _likely_input_sizes(model: nn.Module) -> list[tuple[int, ...]]:
     """What the model says of its input: our own networks, torchvision, timm, Hugging Face."""
     config = getattr(model, "config", None)
     timm_config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
     if isinstance(timm_config, dict) and timm_config.get("input_size"):
-        return tuple(timm_config["input_size"])
+        return [tuple(timm_config["input_size"])]
     size = _as_tuple(getattr(model, "input_size", None))
     if len(size) == 3:  # a single number is the width of a layer rather than of an image
-        return size
+        return [size]
     side = getattr(model, "image_size", None) or getattr(config, "image_size", None)
     sides = _as_tuple(side) * (2 if isinstance(side, Integral) else 1)
-    if len(sides) == 2:
-        frames = _as_tuple(getattr(config, "num_frames", None))  # of a video
-        return (*frames, getattr(config, "num_channels", 3), *sides)
-    return None
+    if len(sides) != 2:
+        return list(DEFAULT_INPUT_SIZES)
+    size = (getattr(config, "num_channels", 3), *sides)
+    frames = getattr(config, "num_frames", None)
+    return [size, (frames, *size)] if isinstance(frames, Integral) else [size]
 
 
 def _as_tuple(value: Any) -> tuple:

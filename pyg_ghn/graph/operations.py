@@ -9,6 +9,7 @@ from pyg_ghn.graph.trace import Call
 CONVOLUTIONS = frozenset(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))
 CHANNEL_NORMS = frozenset(("batch_norm", "instance_norm"))
 NORMS = CHANNEL_NORMS.union(("group_norm", "layer_norm", "rms_norm"))
+EMBEDDINGS = frozenset(("embedding", "embedding_bag"))
 POOLS = frozenset(
     f"{kind}_pool{n}d{ending}"
     for n in (1, 2, 3)
@@ -27,7 +28,7 @@ _SIGNATURES: dict[str, str] = {
     "group_norm": "input num_groups weight bias",
     "layer_norm": "input normalized_shape weight bias",
     "rms_norm": "input normalized_shape weight",
-    "embedding": "input weight",
+    **dict.fromkeys(EMBEDDINGS, "input weight"),
     "scaled_dot_product_attention": "query key value attn_mask",
     "multi_head_attention_forward": (
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
@@ -46,7 +47,7 @@ def arguments(call: Call) -> dict[str, Any]:
     return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
 
 
-LAYERS = NORMS | CONVOLUTIONS | {"linear", "embedding"}
+LAYERS = NORMS | CONVOLUTIONS | EMBEDDINGS | {"linear"}
 r"""Operations that become nodes even where no data flows in: the input stands in for it."""
 
 PRODUCTS = frozenset("matmul mm bmm einsum tensordot addmm".split())

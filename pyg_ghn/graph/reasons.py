@@ -58,9 +58,11 @@ def _uses(
     held = builder.tensors_of(names)
     uses: dict[str, dict[str, Value]] = {}
     for call in trace.calls:
-        for tensor in tensors(call.args, call.kwargs):
+        for place, tensor in enumerate(tensors(call.args, call.kwargs)):
             for name in held.get(id(tensor), ()):
                 of_name = uses.setdefault(name, {})
                 if builder.value(next(tensors(call.out))).sources:
-                    of_name[call.name] = builder.value(tensor)
+                    is_input = call.name in LAYERS and place == 0
+                    use = f"input of {call.name}" if is_input else call.name
+                    of_name[use] = builder.value(tensor)
     return uses

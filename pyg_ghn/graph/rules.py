@@ -12,7 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
-from pyg_ghn.graph.operations import CONCATENATIONS, CONVOLUTIONS, NORMS, POOLS, arguments
+from pyg_ghn.graph.operations import (
+    CONCATENATIONS,
+    CONVOLUTIONS,
+    EMBEDDINGS,
+    NORMS,
+    POOLS,
+    arguments,
+)
 from pyg_ghn.graph.trace import Call, tensors
 
 Rule = Callable[[GraphBuilder, Call], Value | None]
@@ -149,10 +156,10 @@ def _plus_parameter(
     value, trailing = builder.value(other), _without_leading_ones(other)
     if not value.params or value.gathered or shape[-len(trailing) :] != trailing:
         return None
-    of_params = [builder.shapes[name] for name in value.params]
-    if all(map(_has_positions, (*of_params, trailing))):
-        position = builder.add_layer("pos_enc", frozenset(), other)
-        return builder.add("sum", data.sources | position.sources)
+    positions = [name for name in value.params if _has_positions(builder.shapes[name])]
+    if positions and _has_positions(trailing):
+        encodings = [builder.add("pos_enc", (), name).sources for name in positions]
+        return builder.add("sum", data.sources.union(*encodings))
     if data.open_weight and len(trailing) == 1:
         return builder.add_layer("bias", data.sources, other)
     return None
@@ -210,7 +217,7 @@ RULES: dict[str, Rule] = {
     **{name: _pool(name[:8]) for name in POOLS},
     **dict.fromkeys([f"adaptive_avg_pool{n}d" for n in (1, 2, 3)], _global_pool),
     "mean": _mean,
-    "embedding": _layer("pos_enc"),
+    **dict.fromkeys(EMBEDDINGS, _layer("pos_enc")),
     "add": _add,
     **dict.fromkeys(CONCATENATIONS, _concat),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
