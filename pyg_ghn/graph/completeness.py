@@ -3,9 +3,32 @@ r"""Whether a graph holds every parameter that it should, checked without the ru
 from __future__ import annotations
 
 from torch import Tensor
+from torch_geometric.data import Data
 
 from pyg_ghn.graph.operations import LAYERS, NO_FLOW, PRODUCTS, SHAPED_LIKE, SIGNATURES, arguments
+from pyg_ghn.graph.reasons import FACTOR, LARGE, LOOKED_UP, NO_WEIGHT
 from pyg_ghn.graph.trace import Call, Trace, tensors
+
+LEFT_RIGHTLY = frozenset((FACTOR, LARGE, LOOKED_UP, NO_WEIGHT))
+
+
+def missing_parameters(trace: Trace, data: Data) -> dict[str, str]:
+    r"""The parameters that a graph should hold and does not.
+
+    Args:
+        trace (Trace): The recorded forward pass.
+        data (Data): The graph that was made of it.
+
+    Returns:
+        The name of an operation by parameter name: nothing if the graph is complete.
+    """
+    named = {*data.param_name, *data.bias_name}
+    reason = dict(zip(data.unsupported, data.unsupported_reason, strict=True))
+    return {
+        name: operation
+        for name, operation in supported_parameters(trace).items()
+        if name not in named and reason.get(name) not in LEFT_RIGHTLY
+    }
 
 
 def supported_parameters(trace: Trace) -> dict[str, str]:
@@ -25,7 +48,7 @@ def supported_parameters(trace: Trace) -> dict[str, str]:
     data = {id(t) for t in trace.inputs}
     uses: list[tuple[Call, str]] = []
     for call in trace.calls:
-        operands = _operands(call)
+        operands = _operands(call, data)
         outs = [id(t) for t in tensors(call.out)]
         uses += [
             (call, max(found, key=found.get))
@@ -39,15 +62,17 @@ def supported_parameters(trace: Trace) -> dict[str, str]:
             for tensor in operands:
                 of_all |= origins.get(id(tensor), {})
             origins.update(dict.fromkeys(outs, of_all))
-    live = _live(trace)
+    live = _live(trace, data)
     return {name: call.name for call, name in uses if not live.isdisjoint(_keys(call.out))}
 
 
-def _operands(call: Call) -> list[Tensor]:
-    """The tensors that flow through a call."""
+def _operands(call: Call, data: set[int]) -> list[Tensor]:
+    """The tensors that flow through a call; data does not flow through ``detach``."""
     if call.name in NO_FLOW or call.name.startswith("new_") or call.name.endswith("_like"):
         return []
     operands = list(tensors(call.args, call.kwargs))
+    if call.name == "detach":
+        return [t for t in operands if id(t) not in data]
     return operands[:1] if call.name in SHAPED_LIKE else operands
 
 
@@ -61,12 +86,12 @@ def _weights(call: Call, operands: list[Tensor], data: set[int]) -> list[Tensor]
     return []
 
 
-def _live(trace: Trace) -> set[int]:
+def _live(trace: Trace, data: set[int]) -> set[int]:
     """Keys of the tensors that the output was computed from."""
     live = _keys(trace.outputs)
     for call in reversed(trace.calls):
         if not live.isdisjoint(_keys(call.out)):
-            live |= _keys(_operands(call))
+            live |= _keys(_operands(call, data))
     return live
 
 

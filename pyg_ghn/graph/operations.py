@@ -71,7 +71,7 @@ CONCATENATIONS = frozenset("cat concat concatenate stack hstack vstack".split())
 
 NO_FLOW = frozenset(
     """
-    detach argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
+    argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
     logical_not
     """.split()
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pyg_ghn.graph.builder import GraphBuilder, Value
+from pyg_ghn.graph.builder import NOTHING, GraphBuilder, Value
 from pyg_ghn.graph.operations import (
     CONCATENATIONS,
     CONVOLUTIONS,
@@ -205,6 +205,11 @@ def _product(builder: GraphBuilder, call: Call) -> Value | None:
     return None
 
 
+def _stop(builder: GraphBuilder, call: Call) -> Value:
+    """Data ends here; what was computed from parameters alone passes through."""
+    return NOTHING
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(("linear", "addmm"), _layer("conv")),
@@ -222,5 +227,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(CONCATENATIONS, _concat),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
     **dict.fromkeys(("mul", "multiply"), _product),
+    "detach": _stop,
 }
 r"""Operation name to rule. What is not listed adds no node."""
