@@ -131,7 +131,7 @@ class GraphBuilder:
             return NOTHING
         sources = frozenset().union(*[v.sources for v in values])
         if all([v.params for v in values]):
-            return self._constant(values, sources, name, by_index=len(operands) > 1)
+            return self._constant(values, sources, name, by_index=len(operands) > len(values))
         first, *others = (v for v in values if v.sources)
         gate = first.gate if name in VIEWS else 0
         return Value(sources, gate=gate, attention=first.attention and not others)

@@ -2,20 +2,15 @@ r"""The public way from a module to its computational graph."""
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.inputs import record
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.reduce import reduce
-from pyg_ghn.graph.trace import Trace, trace
-
-DEFAULT_INPUT_SIZE = (3, 224, 224)
-LARGER_INPUT_SIZE = (3, 299, 299)  # the least that Inception networks take in train mode
 
 
 def from_module(
@@ -62,7 +57,7 @@ def from_module(
         GraphError: If the forward pass fails (naming the module) or the output does not depend on
             the input.
     """
-    nodes, unsupported = reduce(trace_with(model, input_size, example_inputs))
+    nodes, unsupported = reduce(record(model, input_size, example_inputs))
     edges = sorted((pred, i) for i, node in enumerate(nodes) for pred in node.preds)
     return Data(
         x=_long([[PRIMITIVE_INDEX[node.op]] for node in nodes]),
@@ -73,61 +68,6 @@ def from_module(
         unsupported=list(unsupported),
         unsupported_reason=list(unsupported.values()),
     )
-
-
-def trace_with(
-    model: nn.Module, input_size: tuple[int, ...] | None = None, example_inputs: Any = None
-) -> Trace:
-    r"""Records a model's forward pass, see :func:`from_module` for the arguments."""
-    if example_inputs is not None:
-        if input_size is not None:
-            raise GraphError("Pass either input_size or example_inputs, not both.")
-        if isinstance(example_inputs, dict):
-            return trace(model, (), example_inputs)
-        several = isinstance(example_inputs, (tuple, list))
-        return trace(model, tuple(example_inputs) if several else (example_inputs,))
-    told = _told_input_size(model) if input_size is None else _as_tuple(input_size)
-    if told is not None:
-        return trace(model, (_empty_input(model, told),))
-    try:
-        return trace(model, (_empty_input(model, DEFAULT_INPUT_SIZE),))
-    except GraphError as error:
-        try:
-            return trace(model, (_empty_input(model, LARGER_INPUT_SIZE),))
-        except GraphError:
-            raise error from None
-
-
-def _empty_input(model: nn.Module, size: tuple) -> Tensor:
-    if not size or not all(isinstance(n, Integral) and n > 0 for n in size):
-        raise GraphError(f"input_size must be positive integers without the batch, got {size}.")
-    dtypes = (p.dtype for p in model.parameters() if p.is_floating_point())
-    # Two samples: BatchNorm in train mode refuses a single value per channel.
-    shape = (2, *map(int, size))
-    return torch.empty(shape, dtype=next(dtypes, None), device="meta")
-
-
-def _told_input_size(model: nn.Module) -> tuple[int, ...] | None:
-    """What the model says of its input: our own networks, torchvision, timm, Hugging Face."""
-    config = getattr(model, "config", None)
-    timm_config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
-    if isinstance(timm_config, dict) and timm_config.get("input_size"):
-        return tuple(timm_config["input_size"])
-    size = _as_tuple(getattr(model, "input_size", None))
-    if len(size) == 3:  # a single number is the width of a layer rather than of an image
-        return size
-    side = getattr(model, "image_size", None) or getattr(config, "image_size", None)
-    sides = _as_tuple(side) * (2 if isinstance(side, Integral) else 1)
-    if len(sides) == 2:
-        frames = _as_tuple(getattr(config, "num_frames", None))  # of a video
-        return (*frames, getattr(config, "num_channels", 3), *sides)
-    return None
-
-
-def _as_tuple(value: Any) -> tuple:
-    if isinstance(value, (tuple, list, torch.Size)):
-        return tuple(value)
-    return () if value is None else (value,)
 
 
 def _long(values: list) -> Tensor:

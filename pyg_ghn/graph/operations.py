@@ -9,6 +9,7 @@ from pyg_ghn.graph.trace import Call
 CONVOLUTIONS = frozenset(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))
 CHANNEL_NORMS = frozenset(("batch_norm", "instance_norm"))
 NORMS = CHANNEL_NORMS.union(("group_norm", "layer_norm", "rms_norm"))
+EMBEDDINGS = frozenset(("embedding", "embedding_bag"))
 POOLS = frozenset(
     f"{kind}_pool{n}d{ending}"
     for n in (1, 2, 3)
@@ -27,8 +28,8 @@ _SIGNATURES: dict[str, str] = {
     "group_norm": "input num_groups weight bias",
     "layer_norm": "input normalized_shape weight bias",
     "rms_norm": "input normalized_shape weight",
-    "embedding": "input weight",
-    "scaled_dot_product_attention": "query key value",
+    **dict.fromkeys(EMBEDDINGS, "input weight"),
+    "scaled_dot_product_attention": "query key value attn_mask",
     "multi_head_attention_forward": (
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
         "add_zero_attn dropout_p out_proj_weight out_proj_bias"
@@ -46,7 +47,7 @@ def arguments(call: Call) -> dict[str, Any]:
     return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
 
 
-LAYERS = NORMS | CONVOLUTIONS | {"linear", "embedding"}
+LAYERS = NORMS | CONVOLUTIONS | EMBEDDINGS | {"linear"}
 r"""Operations that become nodes even where no data flows in: the input stands in for it."""
 
 PRODUCTS = frozenset("matmul mm bmm einsum tensordot addmm".split())
@@ -63,14 +64,14 @@ VIEWS = SHAPED_LIKE.union(
 )
 r"""Operations whose result is still the gate that their input was."""
 
-LOOKUPS = frozenset("getitem index_select gather take take_along_dim embedding".split())
-r"""Operations that, given indices, take single entries of a table."""
+LOOKUPS = PRODUCTS.union("getitem index_select gather take take_along_dim embedding".split())
+r"""Operations that, given indices or one-hot rows, take single entries of a table."""
 
 CONCATENATIONS = frozenset("cat concat concatenate stack hstack vstack".split())
 
 NO_FLOW = frozenset(
     """
-    detach argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
+    argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
     logical_not
     """.split()
 )

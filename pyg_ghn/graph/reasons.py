@@ -9,6 +9,7 @@ from pyg_ghn.graph.operations import LAYERS, NORMS, PRODUCTS
 from pyg_ghn.graph.trace import Trace, tensors
 
 MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
+MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
 UNUSED = "never used in the forward pass"
 CUT_OFF = "does not reach the output"
 FACTOR = "a factor of a parametrized weight"
@@ -36,7 +37,7 @@ def reasons(trace: Trace, builder: GraphBuilder, names: Collection[str]) -> dict
 def _reason(name: str, builder: GraphBuilder, uses: dict[str, Value] | None, is_made: bool) -> str:
     if uses is None:
         return UNUSED
-    if any(op in LAYERS | PRODUCTS and name in value.factors for op, value in uses.items()):
+    if any(op in MERGING and name in value.factors for op, value in uses.items()):
         return FACTOR
     if is_made or not uses:
         return CUT_OFF
@@ -57,9 +58,11 @@ def _uses(
     held = builder.tensors_of(names)
     uses: dict[str, dict[str, Value]] = {}
     for call in trace.calls:
-        for tensor in tensors(call.args, call.kwargs):
+        for place, tensor in enumerate(tensors(call.args, call.kwargs)):
             for name in held.get(id(tensor), ()):
                 of_name = uses.setdefault(name, {})
                 if builder.value(next(tensors(call.out))).sources:
-                    of_name[call.name] = builder.value(tensor)
+                    is_input = call.name in LAYERS and place == 0
+                    use = f"input of {call.name}" if is_input else call.name
+                    of_name[use] = builder.value(tensor)
     return uses

@@ -7,11 +7,19 @@ where the call adds no node after all and just passes its operands' sources on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
-from pyg_ghn.graph.builder import GraphBuilder, Value
-from pyg_ghn.graph.operations import CONCATENATIONS, CONVOLUTIONS, NORMS, POOLS, arguments
+from pyg_ghn.graph.builder import NOTHING, GraphBuilder, Value
+from pyg_ghn.graph.operations import (
+    CONCATENATIONS,
+    CONVOLUTIONS,
+    EMBEDDINGS,
+    NORMS,
+    POOLS,
+    arguments,
+)
 from pyg_ghn.graph.trace import Call, tensors
 
 Rule = Callable[[GraphBuilder, Call], Value | None]
@@ -23,16 +31,19 @@ def _convolution(builder: GraphBuilder, call: Call) -> Value | None:
     dilation = min(dilation) if isinstance(dilation, (tuple, list)) else dilation
     grouped = "dil_conv" if dilation > 1 else "sep_conv"
     op = "conv" if given["groups"] in (None, 1) else grouped
-    return builder.add_layer(op, builder.sources(given["input"]), given["weight"], given["bias"])
+    return _layer_of(op, builder, call, given)
 
 
 def _layer(op: str) -> Rule:
-    def rule(builder: GraphBuilder, call: Call) -> Value | None:
-        given = arguments(call)
-        preds = builder.sources(given["input"])
-        return builder.add_layer(op, preds, given["weight"], given.get("bias"))
+    return lambda builder, call: _layer_of(op, builder, call, arguments(call))
 
-    return rule
+
+def _layer_of(op: str, builder: GraphBuilder, call: Call, given: dict[str, Any]) -> Value | None:
+    input = builder.value(given["input"])
+    out = builder.add_layer(op, input.sources, given["weight"], given.get("bias"))
+    if out and input.attention and call.out.shape == given["input"].shape:
+        return out._replace(attention=True)  # talking heads: a layer before the values are met
+    return out
 
 
 def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
@@ -53,8 +64,16 @@ def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
 
 
 def _attention(builder: GraphBuilder, call: Call) -> Value:
+    """What is added to the scores joins them as in attention that is written out."""
     given = arguments(call)
-    return builder.add("msa", builder.sources(given["query"], given["key"], given["value"]))
+    query, key, mask = given["query"], given["key"], given["attn_mask"]
+    scores = Value(builder.sources(query, key))
+    if builder.value(mask).sources:
+        scores = _join("sum", builder, [query, key, mask]) or scores
+    elif builder.value(mask).params:
+        shape = (*query.shape[:-1], key.shape[-2])
+        scores = _plus_parameter(builder, scores, shape, mask) or scores
+    return builder.add("msa", scores.sources | builder.sources(given["value"]))
 
 
 def _softmax(builder: GraphBuilder, call: Call) -> Value:
@@ -84,11 +103,12 @@ def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
 def _norm(op: str) -> Rule:
     def rule(builder: GraphBuilder, call: Call) -> Value | None:
         given = arguments(call)
-        weight = builder.value(given["weight"]).params
+        input, weight = builder.value(given["input"]), builder.value(given["weight"]).params
         if not weight:
             return None
         bias = next(iter(builder.value(given.get("bias")).params), None)
-        return builder.add(op, builder.sources(given["input"]), weight[0], bias_name=bias)
+        out = builder.add(op, input.sources, weight[0], bias_name=bias)
+        return out._replace(attention=True) if input.attention else out
 
     return rule
 
@@ -126,14 +146,22 @@ def _add(builder: GraphBuilder, call: Call) -> Value | None:
     if all(builder.value(t).sources for t in operands):
         return _join("sum", builder, operands)
     data, other = sorted(operands, key=lambda t: not builder.value(t).sources)
-    value, shape = builder.value(other), _without_leading_ones(other)
-    if not value.params or value.gathered or data.shape[-len(shape) :] != shape:
+    return _plus_parameter(builder, builder.value(data), tuple(data.shape), other)
+
+
+def _plus_parameter(
+    builder: GraphBuilder, data: Value, shape: tuple[int, ...], other: Tensor
+) -> Value | None:
+    """A position embedding, or the bias of a layer that is written as a product."""
+    value, trailing = builder.value(other), _without_leading_ones(other)
+    if not value.params or value.gathered or shape[-len(trailing) :] != trailing:
         return None
-    if all(_has_positions(builder.shapes[name]) for name in value.params) and _has_positions(shape):
-        position = builder.add_layer("pos_enc", frozenset(), other)
-        return builder.add("sum", builder.sources(data) | position.sources)
-    if builder.value(data).open_weight and len(shape) == 1:
-        return builder.add_layer("bias", builder.sources(data), other)
+    positions = [name for name in value.params if _has_positions(builder.shapes[name])]
+    if positions and _has_positions(trailing):
+        encodings = [builder.add("pos_enc", (), name).sources for name in positions]
+        return builder.add("sum", data.sources.union(*encodings))
+    if data.open_weight and len(trailing) == 1:
+        return builder.add_layer("bias", data.sources, other)
     return None
 
 
@@ -177,6 +205,11 @@ def _product(builder: GraphBuilder, call: Call) -> Value | None:
     return None
 
 
+def _stop(builder: GraphBuilder, call: Call) -> Value:
+    """Data ends here; what was computed from parameters alone passes through."""
+    return NOTHING
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(("linear", "addmm"), _layer("conv")),
@@ -189,10 +222,11 @@ RULES: dict[str, Rule] = {
     **{name: _pool(name[:8]) for name in POOLS},
     **dict.fromkeys([f"adaptive_avg_pool{n}d" for n in (1, 2, 3)], _global_pool),
     "mean": _mean,
-    "embedding": _layer("pos_enc"),
+    **dict.fromkeys(EMBEDDINGS, _layer("pos_enc")),
     "add": _add,
     **dict.fromkeys(CONCATENATIONS, _concat),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
     **dict.fromkeys(("mul", "multiply"), _product),
+    "detach": _stop,
 }
 r"""Operation name to rule. What is not listed adds no node."""

@@ -73,12 +73,19 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -
         return _record(model, args, kwargs, torch.device("meta"))
     except GraphError:
         raise
-    except Exception:  # whatever user code raises on meta: a real pass decides if it is at fault
-        devices = (p.device for p in model.parameters() if not p.is_meta)
-        try:
-            return _record(model, args, kwargs, next(devices, torch.device("cpu")))
-        except Exception as error:
+    except Exception as error:  # whatever user code raises on meta: a real pass decides
+        devices = [p.device for p in model.parameters() if not p.is_meta]
+        if not devices and not _asks_for_values(error):
             raise explain(model, args, kwargs, error) from error
+    try:
+        return _record(model, args, kwargs, next(iter(devices), torch.device("cpu")))
+    except Exception as error:
+        raise explain(model, args, kwargs, error) from error
+
+
+def _asks_for_values(error: Exception) -> bool:
+    """Whether an operation failed for lack of values: torch has no one type of error for it."""
+    return isinstance(error, NotImplementedError) or "meta" in str(error)
 
 
 def tensors(*values: Any) -> Iterator[Tensor]:

@@ -1,7 +1,12 @@
+import runpy
+from pathlib import Path
+
 import networkx as nx
 import pytest
 
-from pyg_ghn.graph import PRIMITIVES
+from pyg_ghn.graph import PRIMITIVES, from_module
+from pyg_ghn.graph.completeness import missing_parameters
+from pyg_ghn.graph.inputs import record
 
 
 @pytest.fixture
@@ -38,3 +43,40 @@ def names_of(nodes_of):
         return labels, {(labels[i], labels[j]) for i, j in data.edge_index.t().tolist()}
 
     return read
+
+
+@pytest.fixture
+def complete():
+    """Makes a graph of a model and checks that it holds all that it should, once."""
+
+    def check(model, **inputs):
+        data = from_module(model, **inputs)
+        named = [name for name in (*data.param_name, *data.bias_name) if name]
+        assert sorted(named + data.unsupported) == sorted(dict(model.named_parameters()))
+        assert len(data.unsupported_reason) == len(data.unsupported)
+        assert PRIMITIVES[data.x[0, 0]] == "input" and 0 not in data.edge_index[1]
+        assert (data.edge_index[0] < data.edge_index[1]).all()  # acyclic, in topological order
+        assert not missing_parameters(record(model, **inputs), data)
+        return data
+
+    return check
+
+
+@pytest.fixture
+def left():
+    """What has no node, by reason: the last parts of the parameters' names."""
+
+    def by_reason(data):
+        reasons = {}
+        for name, reason in zip(data.unsupported, data.unsupported_reason, strict=True):
+            reasons.setdefault(reason, set()).add(name.rsplit(".", 1)[-1])
+        return reasons
+
+    return by_reason
+
+
+@pytest.fixture(scope="session")
+def models_on_meta():
+    """A context in which the weights of layers take no memory, as in the benchmark."""
+    benchmarks = Path(__file__).parents[2] / "benchmarks"
+    return runpy.run_path(str(benchmarks / "coverage_models.py"))["LayersOnMeta"]

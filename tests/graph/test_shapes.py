@@ -16,6 +16,8 @@ CASES = [
     (F.relu, (x,), {}),
     (F.softmax, (x,), {"dim": 1}),
     (F.layer_norm, (x, (8,)), {}),
+    (F.layer_norm, (x.transpose(1, 2), (8,)), {}),
+    (torch.roll, (x.transpose(1, 2), (1, 2), (0, 1)), {}),
     (F.batch_norm, (x, x[0, :, 0, 0], x[0, :, 0, 0]), {"training": True}),
     (F.group_norm, (x, 2, x[0, :, 0, 0]), {}),
     (F.dropout, (x, 0.5), {}),
