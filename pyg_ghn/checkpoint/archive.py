@@ -61,7 +61,7 @@ def _entries(stream: Stream) -> dict[str, Span]:
 def _span(stream: Stream, entry: zipfile.ZipInfo) -> Span:
     if entry.compress_type != zipfile.ZIP_STORED:
         raise UnreadableError("is a compressed zip file, which torch.save does not write.")
-    stream.position = entry.header_offset
+    stream.position = max(entry.header_offset, 0)  # less than 0 in damaged files
     header = stream.read(_LOCAL_HEADER.size)
     if len(header) == _LOCAL_HEADER.size:
         magic, name_size, extra_size = _LOCAL_HEADER.unpack(header)
