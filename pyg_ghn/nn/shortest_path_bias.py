@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError, GraphError
+from pyg_ghn.nn.graph_sizes import graph_sizes
 
 # Rows of the distance table in released checkpoints; a distance s takes row s + 2.
 _ROWS, _OFFSET = 257, 2
@@ -38,7 +39,7 @@ class ShortestPathBias(nn.Module):
 
     Raises:
         ConfigError: If the cutoff exceeds the table.
-        GraphError: If the lengths do not fit the batch.
+        GraphError: If the lengths do not fit the batch, or the batch vector is not sorted.
     """
 
     def __init__(self, heads: int, channels: int, cutoff: int = 50) -> None:
@@ -93,7 +94,7 @@ class ShortestPathBias(nn.Module):
 
 def _graph_sizes(spd: Tensor, batch: Tensor | None) -> list[int]:
     """Number of nodes of each graph."""
-    sizes = [round(spd.numel() ** 0.5)] if batch is None else batch.bincount().tolist()
+    sizes = [round(spd.numel() ** 0.5)] if batch is None else graph_sizes(batch)
     if sum(n * n for n in sizes) != spd.numel():
         raise GraphError(
             f"{spd.numel()} path lengths do not fit graphs of {sizes} nodes; each graph must come "
