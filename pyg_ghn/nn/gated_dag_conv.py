@@ -12,7 +12,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.utils import coalesce, remove_self_loops, scatter
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.nn.shortest_path_bias import graph_sizes
+from pyg_ghn.nn.graph_sizes import matrix_sizes
 
 
 class GatedDAGConv(nn.Module):
@@ -161,7 +161,7 @@ def _virtual_edges(spd: Tensor | None, batch: Tensor | None, x: Tensor) -> _Link
     """All pairs of nodes with a path between them, from flat matrices of path lengths."""
     if spd is None:
         raise GraphError("Virtual edges need the path lengths that `AddShortestPathEncoding` adds.")
-    sizes = graph_sizes(spd, batch)
+    sizes = matrix_sizes(spd, batch)
     if sum(sizes) != len(x):
         raise GraphError(
             f"The path lengths are of graphs of {sizes} nodes, `x` has {len(x)} nodes."
