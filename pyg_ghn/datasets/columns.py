@@ -2,7 +2,9 @@ r"""Many graphs, attribute by attribute: as a list of graphs or as one batch."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +72,7 @@ class Columns:
         values, slices, increments = (
             dict(zip(columns, parts, strict=True)) for parts in zip(*columns.values(), strict=True)
         )
-        batch = each[:-1].repeat_interleave(torch.from_numpy(graphs.num_nodes))
+        batch = torch.from_numpy(np.repeat(np.arange(count), graphs.num_nodes))
         return fill_batch(values | {"batch": batch, "ptr": ptr}, slices, increments, count)
 
     def _encode(self, transform: Transform | None) -> Compose:
@@ -114,9 +116,14 @@ def fill_batch(
     num_graphs: int,
 ) -> Batch:
     r"""A batch from its attributes, and what it needs to separate them again."""
-    batch = _fill(Batch(_base_cls=Data), values)
+    batch = _fill(copy.copy(_empty_batch()), values)
     batch._num_graphs, batch._slice_dict, batch._inc_dict = num_graphs, slices, increments
     return batch
+
+
+@lru_cache(maxsize=1)
+def _empty_batch() -> Batch:
+    return Batch(_base_cls=Data)  # makes a class each time
 
 
 def _fill(data: Data, values: dict[str, Any]) -> Data:

@@ -43,7 +43,7 @@ class StoreWriter:
         with StoreWriter(path, split="test", info={"source": "generated"}) as writer:
             writer.append(record)
 
-    The same networks in the same order make the same bytes.
+    The same networks in the same order make the same bytes, with the same version of zlib.
 
     Args:
         path (str or Path): The file.

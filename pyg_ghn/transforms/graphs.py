@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 _FAR = np.int16(1 << 14)
-MAX_NODES = 1 << 13  # so that a path that passes all nodes can be added to _FAR
+MAX_NODES = 1 << 12  # so that paths that pass all nodes can be added to _FAR
 
 
 class FlatValues(NamedTuple):
@@ -88,10 +88,10 @@ def input_distances(graphs: Graphs) -> np.ndarray:
 def path_lengths(graphs: Graphs, cutoff: int) -> np.ndarray:
     r"""Lengths of the shortest paths between all nodes of each graph, the matrices one after the
     other. 0 stands for no path and for those longer than :obj:`cutoff`."""
-    chains = graphs.chains
+    chains, cutoff = graphs.chains, min(cutoff, MAX_NODES)
     between, row = _between_chains(chains)
-    ahead = (chains.length[chains.chain] - 1 - chains.position).astype(np.int16)[:, None]
     position = chains.position.astype(np.int16)
+    before = -1 - position[:, None]
     lengths = np.empty(int((graphs.num_nodes**2).sum()), np.int16)
     begin, ranges = 0, (graphs.starts, graphs.num_nodes, chains.starts, chains.counts)
     for start, size, first, count in zip(*(part.tolist() for part in ranges), strict=True):
@@ -100,7 +100,7 @@ def path_lengths(graphs: Graphs, cutoff: int) -> np.ndarray:
         to_nodes += position[nodes]
         matrix = lengths[begin : begin + size * size].reshape(size, size)
         np.take(to_nodes, chain, 0, out=matrix, mode="clip")  # "raise" would buffer
-        matrix += ahead[nodes]
+        matrix += before[nodes]
         # A path from a node to an earlier one of its chain has come out negative.
         matrix *= matrix.view(np.uint16) <= cutoff
         begin += size * size
@@ -119,33 +119,47 @@ def _roots(previous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _between_chains(chains: Chains) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths of the shortest paths from the last node of each chain to the first ones of all
-    chains of its graph, and the row in which each chain is: a dynamic programme, all chains
-    of one height in one step. To itself it is a chain's length backwards."""
+    """Lengths of the shortest paths from before the first node of each chain to the first ones of
+    all chains of its graph, and the row in which each chain is: a dynamic programme."""
+    row, steps = _schedule(chains)
+    between = np.full((row.size, chains.counts.max()), _FAR)
+    column = np.arange(row.size) - np.repeat(chains.starts, chains.counts)
+    flat, itself, length = between.reshape(-1), np.empty_like(row), np.empty_like(row, np.int16)
+    itself[row], length[row] = row * between.shape[1] + column, chains.length
+    flat[itself] = 1
+    for rows, nearest, *others in steps:
+        block = between[rows]
+        np.take(between, nearest, 0, out=block, mode="clip")
+        for successors in others:
+            some = block[: successors.size]
+            np.minimum(some, between.take(successors, 0), out=some)
+        block += length[rows, None]
+        flat[itself[rows]] = 1
+    return between, row
+
+
+def _schedule(chains: Chains) -> tuple[np.ndarray, list[tuple]]:
+    """A row for each chain such that every step of a dynamic programme works on slices: chains of
+    one height, those with most successors first. For each step the slice, and the rows of the
+    first, second, ... successors of the chains in it that have so many."""
     source, target = chains.edges
     height, degree = _heights(chains), np.bincount(source, minlength=chains.length.size)
-    # Rows such that every step works on slices: by height, those with most successors first.
     order = np.argsort(height * (source.size + 1) - degree)
     row = np.empty_like(order)
     row[order] = np.arange(order.size)
     begins = np.flatnonzero(np.diff(source, prepend=-1))
     rank = np.arange(source.size) - np.repeat(begins, degree[source[begins]])
-    step = height[source] * source.size + rank
-    by_step = np.argsort(step * row.size + row[source])
-    steps = np.flatnonzero(np.diff(step[by_step], prepend=-1))
-    rows, successors = row[source[by_step]], row[target[by_step]]
-
-    numbers = np.arange(row.size)
-    between = np.full((row.size, chains.counts.max()), _FAR)
-    between[row, numbers - np.repeat(chains.starts, chains.counts)] = 1 - chains.length
-    length = chains.length[order][successors].astype(np.int16)[:, None]
-    firsts, steps = rows[steps].tolist(), [*steps.tolist(), rows.size]
-    for first, begin, end in zip(firsts, steps, steps[1:], strict=False):
-        block = between[first : first + end - begin]
-        paths = between.take(successors[begin:end], 0)
-        paths += length[begin:end]
-        np.minimum(block, paths, out=block)
-    return between, row
+    part = height[source] * source.size + rank
+    by_part = np.argsort(part * row.size + row[source])
+    begins = np.flatnonzero(np.diff(part[by_part], prepend=-1))
+    firsts, ranks = row[source[by_part[begins]]].tolist(), rank[by_part[begins]].tolist()
+    successors, begins = row[target[by_part]], [*begins.tolist(), source.size]
+    steps: list[list] = []
+    for first, which, begin, end in zip(firsts, ranks, begins, begins[1:], strict=False):
+        if which == 0:
+            steps.append([slice(first, first + end - begin)])
+        steps[-1].append(successors[begin:end])
+    return row, steps
 
 
 def _heights(chains: Chains) -> np.ndarray:
