@@ -50,7 +50,7 @@ class TorchvisionModels(NetworkDataset):
         num_classes (int, optional): Number of classes. (default: 1000; 10 for images of up to 64
             pixels)
         input_size (tuple, optional): Size of an image. For less than 128 pixels models are adapted
-            by :func:`~pyg_ghn.architectures.adapt_to_small_images`, as far as they can be.
+            by :func:`~pyg_ghn.architectures.adapt_to_small_images`.
             (default: :obj:`(3, 224, 224)`)
 
     Raises:

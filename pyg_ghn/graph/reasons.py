@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
-from pyg_ghn.graph.operations import LAYERS, NORMS, PRODUCTS
-from pyg_ghn.graph.trace import Trace, tensors
+from pyg_ghn.graph.operations import LAYERS, NORMS, PRODUCTS, SIGNATURES
+from pyg_ghn.graph.trace import Call, Trace, tensors
 
 MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
@@ -61,8 +61,14 @@ def _uses(
         for place, tensor in enumerate(tensors(call.args, call.kwargs)):
             for name in held.get(id(tensor), ()):
                 of_name = uses.setdefault(name, {})
-                if builder.value(next(tensors(call.out))).sources:
-                    is_input = call.name in LAYERS and place == 0
-                    use = f"input of {call.name}" if is_input else call.name
-                    of_name[use] = builder.value(tensor)
+                value, use = builder.value(tensor), _use(call, place)
+                is_data = value.sources and use not in LAYERS  # a layer's result, no weight
+                if not is_data and builder.value(next(tensors(call.out))).sources:
+                    of_name[use] = value
     return uses
+
+
+def _use(call: Call, place: int) -> str:
+    first = SIGNATURES.get(call.name, ("",))[0]
+    is_input = place == 0 and first in ("input", "query")
+    return f"input of {call.name}" if is_input else call.name

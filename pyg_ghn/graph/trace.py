@@ -74,18 +74,18 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -
     except GraphError:
         raise
     except Exception as error:  # whatever user code raises on meta: a real pass decides
-        devices = [p.device for p in model.parameters() if not p.is_meta]
-        if not devices and not _asks_for_values(error):
+        if any(p.is_meta for p in model.parameters()) and not _asks_for_values(error):
             raise explain(model, args, kwargs, error) from error
+    real = (p.device for p in model.parameters() if not p.is_meta)
     try:
-        return _record(model, args, kwargs, next(iter(devices), torch.device("cpu")))
+        return _record(model, args, kwargs, next(real, torch.device("cpu")))
     except Exception as error:
         raise explain(model, args, kwargs, error) from error
 
 
 def _asks_for_values(error: Exception) -> bool:
     """Whether an operation failed for lack of values: torch has no one type of error for it."""
-    return isinstance(error, NotImplementedError) or "meta" in str(error)
+    return isinstance(error, NotImplementedError) or "meta" in str(error).lower()
 
 
 def tensors(*values: Any) -> Iterator[Tensor]:

@@ -58,7 +58,7 @@ def test_batch_and_small_images():
     assert "spd" in again and "spd" not in TorchvisionModels(names)[0]
 
 
-def test_models_that_cannot_be_adapted():
-    dataset = TorchvisionModels(["vit_b_16"], input_size=(3, 32, 32))
-    with pytest.raises(ArchitectureError, match="No rule adapts VisionTransformer"):
+def test_images_that_a_model_cannot_see():
+    dataset = TorchvisionModels(["vit_b_16"], input_size=(3, 32, 48))
+    with pytest.raises(ArchitectureError, match="square"):
         dataset[0]
