@@ -89,7 +89,7 @@ def generate(
     workers: int = 1,
     rank: int = 0,
     world_size: int = 1,
-    shard_size: int = 1000,
+    shard_size: int = 250,
     progress: bool = True,
 ) -> Store | None:
     r"""Generates the networks of a split and writes them to one file.
@@ -107,7 +107,7 @@ def generate(
         rank (int, optional): Number of this machine. (default: :obj:`0`)
         world_size (int, optional): Number of machines. (default: :obj:`1`)
         shard_size (int, optional): Networks in a shard, the most that a process loses when it is
-            interrupted. (default: :obj:`1000`)
+            interrupted. (default: :obj:`250`)
         progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
 
     Returns:
