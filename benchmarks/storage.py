@@ -62,7 +62,7 @@ def main(
         order = np.random.default_rng(0).permutation(num)
         batches = [order[i : i + batch_size].tolist() for i in range(0, num, batch_size)]
         rows = {
-            name: measure(make(Path(folder) / f"storage{i}"), networks, batches, runs)
+            name: measure(make(Path(folder) / f"storage{i}", store), networks, batches, runs)
             for i, (name, make) in enumerate(FORMATS.items())
         }
         opened = open_million(store, Path(folder) / "million.ghn", runs) if million else None
@@ -114,8 +114,9 @@ def measure(
 class Storage(ABC):
     r"""A file with networks. :meth:`read` returns the arrays and the arguments of each."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, source: Store):
         self.path = path
+        self.source = source
 
     @property
     def size(self) -> int:
@@ -136,8 +137,7 @@ class Compressed(Storage):
 
     def write(self, networks):
         with StoreWriter(self.path, "train") as writer:
-            for network in networks:
-                writer._append(network)  # what `append` does when it has made the codes
+            writer.extend(self.source)  # with the table of what the codes mean
 
     def open(self):
         self.store = Store(self.path)
@@ -231,7 +231,7 @@ class Hdf5Flat(Storage):
         return found
 
 
-FORMATS: dict[str, Callable[[Path], Storage]] = {
+FORMATS: dict[str, type[Storage]] = {
     "blocks, memory-mapped, compressed (ours)": Compressed,
     "blocks, memory-mapped": Uncompressed,
     "PyG database (SQLite)": Database,

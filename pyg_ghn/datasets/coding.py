@@ -17,7 +17,8 @@ NO_NODE = -1
 _INPUT = PRIMITIVE_INDEX["input"]
 _NORMS = {PRIMITIVE_INDEX["bn"], PRIMITIVE_INDEX["ln"]}
 _POOLS = {PRIMITIVE_INDEX["max_pool"], PRIMITIVE_INDEX["avg_pool"]}
-_MAX_NODES, _MAX_DEGREE = np.iinfo(np.uint16).max, np.iinfo(np.uint8).max
+_MAX_NODES = _MAX_EDGES = np.iinfo(np.uint16).max
+_MAX_CELLS = _MAX_DEGREE = np.iinfo(np.uint8).max
 
 
 class Kind(NamedTuple):
@@ -79,6 +80,8 @@ def encode(record: NetworkRecord, codes: Codes) -> Networks:
         formula = formulas[name] if name else POOLING if op in _POOLS else None
         nodes.append(codes[Kind(op, local, formula)])
         cells.append(cell)
+    if max(cells) > _MAX_CELLS:
+        raise DatasetError(f"it has more than {_MAX_CELLS} cells.")
     out_degrees, steps = _edges(record)
     n = len(ops)
     return Networks(
@@ -138,6 +141,8 @@ def _edges(record: NetworkRecord) -> tuple[np.ndarray, np.ndarray]:
         raise DatasetError(
             f"its edges must lead ahead among {n} nodes: they are in topological order."
         )
+    if source.size > _MAX_EDGES:
+        raise DatasetError(f"it has more than {_MAX_EDGES} edges.")
     codes = np.sort(source * n + target)
     if (codes[1:] == codes[:-1]).any():
         raise DatasetError("an edge occurs twice.")

@@ -100,7 +100,12 @@ class DeepNets1M(NetworkDataset):
         Args:
             i (int): The item.
             **width: Any of :obj:`C`, :obj:`fc_dim` and :obj:`imagenet_stride`.
+
+        Raises:
+            DatasetError: If the split is :obj:`"predefined"`.
         """
+        if self.split == PREDEFINED:
+            raise DatasetError("The predefined networks have a width of their own.")
         return self._source.read(self._positions([i]), self.epoch, width).items(self.transform)[0]
 
     @property
@@ -158,8 +163,9 @@ class DeepNets1M(NetworkDataset):
             return whole if wanted is None or (folder / whole).exists() else f"{stem}_{wanted}.ghn"
         wanted = wanted or SPLITS[self.split].num_networks
         there = [] if self.force_reload else folder.glob(f"{stem}_*.ghn")
-        sizes = [int(path.stem.rpartition("_")[2]) for path in there]
-        return f"{stem}_{min((size for size in sizes if size >= wanted), default=wanted)}.ghn"
+        sizes = [path.stem.rpartition("_")[2] for path in there]
+        enough = (int(size) for size in sizes if size.isdecimal() and int(size) >= wanted)
+        return f"{stem}_{min(enough, default=wanted)}.ghn"
 
     def _make(self, path: Path) -> None:
         if self.source == "official":
@@ -189,8 +195,10 @@ class DeepNets1M(NetworkDataset):
                 f"num_networks={count}, but there are only {len(self._source)} {self.source} "
                 f"networks of the split {self.split!r}."
             )
-        if self.split == PREDEFINED or self.pre_filter is None:
+        if self.pre_filter is None:
             return range(count)
+        if self.split == PREDEFINED:
+            return self._filtered()
         path = self.processed_paths[1]
         try:
             return np.load(path)

@@ -55,6 +55,9 @@ def shape_formulas(net_args: Mapping[str, Any]) -> dict[str, Formula]:
         for (prefix, small), (_, large) in zip(*(plan.parts for plan in plans), strict=True)
         for name, formula in _part_formulas(small, large)
     }
+    if plans[0].genotype.is_vit:
+        grid = (Dim("height", 1, 1), Dim("width", 1, 1))
+        formulas["pos_enc.weight"] = formulas["pos_enc.weight"][:2] + grid
     if not plans[0].glob_avg:
         out, (_, small, large) = formulas["classifier.0.weight"]
         pixels = (prod(plan.sizes[1]) for plan in plans)
@@ -94,13 +97,11 @@ def is_large(input_size: tuple[int, int, int]) -> bool:
     return max(input_size[1:]) > SMALL_IMAGE
 
 
-# The units of the probe: primes, times what the number of channels has to be a multiple of, and
-# images whose grids in a ViT, 14 x 19 and 22 x 26, have sides that no kernel has.
+# The units of the probe: primes, times what the number of channels has to be a multiple of.
 _C, _FC_DIM, _CLASSES, _IMAGES = 8 * 10_007, 1_000_003, 1_000_033, 1_000_037
 _PROBE = {"C": _C, "fc_dim": _FC_DIM, "num_classes": _CLASSES, "imagenet_stride": 4}
-_PROBE_SIZES = ((_IMAGES, 40, 56), (_IMAGES, 352, 416))
+_PROBE_SIZES = ((_IMAGES, 32, 32), (_IMAGES, 224, 224))
 _UNITS = {_FC_DIM: "fc_dim", _CLASSES: "classes", _IMAGES: "images"}
-_UNITS |= {14: "height", 22: "height", 19: "width", 26: "width"}
 
 
 @lru_cache(maxsize=8192)

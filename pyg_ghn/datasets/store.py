@@ -158,7 +158,7 @@ class Store:
         with naming(self.path):
             if self.path.stat().st_size < _HEADER.size + _TRAILER.size:
                 raise DatasetError(f"{self.path} is incomplete.{_HINT}")
-            self._bytes = np.memmap(self.path, np.uint8, "r")
+            self._bytes = np.asarray(np.memmap(self.path, np.uint8, "r"))
         self._check_version(*_HEADER.unpack(self._bytes[: _HEADER.size].tobytes()))
         trailer = self._bytes[-_TRAILER.size :].tobytes()
         start, length, checksum, *magic = _TRAILER.unpack(trailer)

@@ -21,11 +21,11 @@ from pyg_ghn.datasets.store import Store
 
 InputSize = tuple[int, int, int]
 
-_DEFAULTS = {field.name: field.default for field in fields(NetworkPlan)} | {"C": 32}
-_DEFAULTS = {
-    name: value
-    for name, value in _DEFAULTS.items()
-    if value is not MISSING and name not in ("num_classes", "input_size")
+# Files may lack some arguments, but all items have the same ones.
+_DEFAULTS = {"C": 32} | {
+    field.name: field.default
+    for field in fields(NetworkPlan)
+    if field.default is not MISSING and field.name not in ("num_classes", "input_size")
 }
 
 

@@ -103,6 +103,12 @@ def test_network_on_a_device_and_for_other_images(generated):
     }
 
 
+def test_another_width(generated):
+    item = open_generated(generated).with_width(5, C=16, fc_dim=40)
+    assert (item.net_args["C"], item.net_args["fc_dim"], item.net_id) == (16, 40, 5)
+    assert_equal(item, from_module(network_from_args(item.net_args, device="meta")))
+
+
 def widths(dataset, epoch=None):
     if epoch is not None:
         dataset.set_epoch(epoch)
@@ -293,6 +299,10 @@ def test_predefined_networks_have_the_published_statistics(tmp_path):
         assert_equal(item, from_module(dataset.network(i), SMALL))
         counted = sum(p.numel() for p in dataset.network(i, 1000, LARGE).parameters())
         assert item.num_params["imagenet"] == counted
+    filtered = DeepNets1M(tmp_path, "predefined", pre_filter=lambda item: item.name == "ViT")
+    assert [item.name for item in filtered] == ["ViT"] and filtered.network(0).genotype.is_vit
+    with pytest.raises(DatasetError, match="have a width of their own"):
+        dataset.with_width(0, C=64)
 
 
 @pytest.mark.parametrize(

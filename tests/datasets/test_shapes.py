@@ -4,7 +4,13 @@ from pyg_ghn.architectures import Genotype, network_from_args
 from pyg_ghn.datasets.shapes import is_large, shape_formulas, unit_values
 
 CELL = [["conv_3x3", 0], ["skip_connect", 1]], [2], [["sep_conv_3x3", 0], ["cse", 1]], [2]
-ODD = {"genotype": Genotype(*CELL).to_dict(), "n_cells": 5, "imagenet_stride": 2, "fc_layers": 3}
+ODD = {
+    "genotype": Genotype(*CELL).to_dict(),
+    "n_cells": 5,
+    "ks": 15,
+    "imagenet_stride": 2,
+    "fc_layers": 3,
+}
 
 
 @pytest.mark.parametrize(
