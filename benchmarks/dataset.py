@@ -8,7 +8,6 @@ programs on the machine disturb them less; with a worker, that of both processes
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
@@ -16,13 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import _measure as measuring
 import numpy as np
 import torch
 from jsonargparse import auto_cli
 from torch_geometric.loader import DataLoader
 
-from pyg_ghn._files import atomic_path
-from pyg_ghn._version import versions
 from pyg_ghn.datasets import DeepNets1M, NetworkLoader
 from pyg_ghn.datasets.columns import Columns
 from pyg_ghn.datasets.items import ItemMaker
@@ -72,10 +70,9 @@ def main(
     limited = NetworkLoader(dataset, 64, max_nodes=6000, shuffle=True)
     loaders["NetworkLoader, up to 6000 nodes a batch"] = rate(limited, runs)
     result = {
-        "versions": versions(),
+        "environment": measuring.environment(),
         "options": {"source": source, "num": len(dataset), "runs": runs},
         "nodes": {"mean": dataset.node_counts.mean(), "max": int(dataset.node_counts.max())},
-        "load": os.getloadavg(),
         "target": TARGET,
         "rates": rates,
         "loaders": loaders,
@@ -84,9 +81,7 @@ def main(
     }
     text = tables(result)
     print(text)
-    for suffix, content in (("json", json.dumps(result, indent=1)), ("md", text)):
-        with atomic_path(out / f"dataset.{suffix}") as path:
-            path.write_text(content + "\n")
+    measuring.save("dataset", result, text, out)
     return result
 
 

@@ -6,17 +6,15 @@ graph and writing it apart; for comparison the graph by building and tracing the
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _measure as measuring
 from jsonargparse import auto_cli
 
-from pyg_ghn._files import atomic_path
-from pyg_ghn._version import versions
 from pyg_ghn.architectures import evaluation_architectures, network_from_args, split_net_args
 from pyg_ghn.datasets import NetworkRecord, Store, StoreWriter
 from pyg_ghn.datasets.generate import record
@@ -42,7 +40,7 @@ def main(
     steps, bytes_per_network = measure(split, num)
     total = sum(steps.values())
     result = {
-        "versions": versions(),
+        "environment": measuring.environment(),
         "options": {"num": num, "traced": traced, "split": split},
         "milliseconds": steps,
         "networks_per_second": 1e3 / total,
@@ -60,9 +58,7 @@ def main(
     ]
     text = "\n".join(lines)
     print(text)
-    for suffix, content in (("json", json.dumps(result, indent=1)), ("md", text)):
-        with atomic_path(out / f"generator.{suffix}") as path:
-            path.write_text(content + "\n")
+    measuring.save("generator", result, text, out)
     return result
 
 

@@ -14,14 +14,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _measure as measuring
 import numpy as np
 from jsonargparse import auto_cli
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
 from tqdm import tqdm
 
-from pyg_ghn._files import atomic_path
-from pyg_ghn._version import versions
 from pyg_ghn.architectures import SPLITS
 from pyg_ghn.datasets import NetworkRecord
 from pyg_ghn.datasets.generate import GENERATOR, records
@@ -50,7 +49,7 @@ def main(
     published = json.loads(PUBLISHED.read_text())["splits"]
     result: dict[str, Any] = {
         "generator": GENERATOR,
-        "versions": versions(),
+        "environment": measuring.environment(),
         "seeds": {s: SPLITS[s].seed if seed is None else seed for s in ("train", "val", "test")},
         "splits": {},
     }
@@ -66,9 +65,7 @@ def main(
     ]
     text = table(result)
     print(text)
-    for suffix, content in (("json", json.dumps(result, indent=1)), ("md", text)):
-        with atomic_path(out / f"split_statistics.{suffix}") as path:
-            path.write_text(content + "\n")
+    measuring.save("split_statistics", result, text, out)
     return result
 
 

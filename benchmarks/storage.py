@@ -8,7 +8,6 @@ Random reads of batches from the page cache, processor time of one process.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -17,14 +16,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import _measure as measuring
 import h5py
 import numpy as np
 import torch
 from jsonargparse import auto_cli
 from torch_geometric.data import SQLiteDatabase
 
-from pyg_ghn._files import atomic_path
-from pyg_ghn._version import versions
 from pyg_ghn.datasets import Store, StoreWriter
 from pyg_ghn.datasets.block import Networks, pack, unpack
 from pyg_ghn.datasets.generate import generate
@@ -67,7 +65,7 @@ def main(
         }
         opened = open_million(store, Path(folder) / "million.ghn", runs) if million else None
     result = {
-        "versions": versions(),
+        "environment": measuring.environment(),
         "options": {"num": num, "batch_size": batch_size, "runs": runs},
         "target": {"bytes": TARGET_BYTES, "open_seconds": TARGET_OPEN},
         "formats": rows,
@@ -84,9 +82,7 @@ def main(
         ]
     text = "\n".join(lines)
     print(text)
-    for suffix, content in (("json", json.dumps(result, indent=1)), ("md", text)):
-        with atomic_path(out / f"storage.{suffix}") as path:
-            path.write_text(content + "\n")
+    measuring.save("storage", result, text, out)
     return result
 
 

@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,10 @@ from pyg_ghn.graph import from_module
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def script():
-    path = ROOT / "benchmarks" / "split_statistics.py"
-    spec = importlib.util.spec_from_file_location("split_statistics", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("split_statistics")
 
 
 def test_resnet50_has_the_published_statistics(script):
