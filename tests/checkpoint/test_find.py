@@ -49,6 +49,12 @@ def test_unknown(ghn, tmp_path):
         from_pretrained("ghn4")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000], ids=len)
+def test_name_that_no_file_can_have(name):
+    with pytest.raises(CheckpointError, match=r"cannot be looked up|is no file"):
+        from_pretrained(name)
+
+
 def test_empty_directory(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
         from_pretrained(tmp_path)
