@@ -334,6 +334,8 @@ class TestExhaustion:
             b"\x8e" + b"\xff" * 7 + b"\x7f.",
             b"X\xff\xff\xff\xff.",
             b"X\0\0\2\0" + b"x" * (1 << 17) + b".",
+            *(op + b"\0\0\2\0" + b"x" * (1 << 17) + b"." for op in (b"T", b"\x8b")),
+            *(op + struct.pack("<Q", 1 << 17) + b"x" * (1 << 17) for op in (b"\x8d", b"\x96")),
             b"\x8d" + b"\xff" * 8 + b".",
             b"\x8b\xff\xff\xff\x7f.",
             b"\x8b\xff\xff\xff\xff.",
