@@ -32,6 +32,7 @@ _ARGUMENTS = {
     "ve": "virtual_edges",
 }
 _MAX_LAYERS = 1000  # building more takes very long, even without memory
+_KINDS = {bool: "true or false", int: "a number", tuple: "a shape"}
 _HYPERNETS = {GHN2: "gatedgnn", GHNMLP: "mlp"}
 
 
@@ -67,7 +68,7 @@ def from_their_config(cls: type[GHN], config: Mapping[str, Any]) -> dict[str, An
                 "that this version reads."
             )
     arguments = {ours: config.get(theirs) for theirs, ours in _ARGUMENTS.items()}
-    if cls is GHN3 and arguments["virtual_edges"] is False:
+    if cls is GHN3 and arguments["virtual_edges"] == 0:
         arguments["cutoff"] = 1  # what is left of path lengths
     taken = signature(cls).parameters
     return {name: value for name, value in arguments.items() if name in taken and value is not None}
@@ -92,16 +93,31 @@ def complete(
     """
     sizes = _sizes(cls, shapes, file_name)
     for name, value in arguments.items():
-        values = value if isinstance(value, (list, tuple)) else (value,)
-        # Others can be made such that comparing or printing them takes forever.
-        if len(values) > 4 or not all(isinstance(v, int) for v in values):
-            raise UnreadableError(f"has a config whose `{name}` is neither a number nor a shape.")
+        _check_kind(cls, name, value)
         size = sizes.get(name, value)
         if size != (tuple(value) if isinstance(value, list) else value):
             raise UnreadableError(
                 f"contradicts itself: its config has {name} = {value}, its tensors have {size}."
             )
     return {**arguments, **sizes}
+
+
+def _check_kind(cls: type[GHN], name: str, value: Any) -> None:
+    """Whether a value is of the kind that the argument takes. Others can be made such that
+    comparing or printing them takes forever."""
+    taken = signature(cls).parameters
+    if name not in taken:
+        raise UnreadableError(
+            f"has a config with `{str(name)[:200]}`, which {cls.__name__} does not take."
+        )
+    kind = type(taken[name].default)
+    if kind is tuple:
+        valid = isinstance(value, (list, tuple)) and len(value) == 4
+        valid = valid and all(type(size) is int for size in value)
+    else:
+        valid = type(value) is kind  # True is an int too
+    if not valid:
+        raise UnreadableError(f"has a config whose `{name}` is not {_KINDS[kind]}.")
 
 
 def _sizes(

@@ -20,6 +20,7 @@ RELEASED = ("ghn3tm8.pt", "ghn3sm8.pt", "ghn3lm8.pt", "ghn3xlm16.pt")
 _RELEASED_REPOSITORY = "SamsungSAILMontreal/ghn3"
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_SUFFIXES = frozenset((".bin", ".ckpt", ".joblib", ".pkl", ".pt", ".pth", ".safetensors"))
 
 
 def find(name: str | Path) -> Path:
@@ -29,21 +30,24 @@ def find(name: str | Path) -> Path:
         CheckpointError: If there is none.
     """
     path, name = Path(name), str(name)
-    if path.is_dir() and (path / WEIGHTS).is_file():
-        return path / WEIGHTS
-    if path.is_file():
-        return path
+    try:
+        is_dir = path.is_dir()
+        local = path / WEIGHTS if is_dir else path
+        if local.is_file():
+            return local
+    except OSError as error:  # too long a name, or in a folder that may not be searched
+        raise CheckpointError(f"'{path}' cannot be looked up: {error}") from error
     packaged = {file.parent.name: file for file in sorted(PRETRAINED.glob(f"*/{WEIGHTS}"))}
     if name in packaged:
         return packaged[name]
     if name in RELEASED:
         return _download(_RELEASED_REPOSITORY, name)
-    if not path.is_dir() and not path.suffix and _HUB_NAME.fullmatch(name):
+    if not is_dir and path.suffix not in _SUFFIXES and _HUB_NAME.fullmatch(name):
         weights = _download(name, WEIGHTS)
         with suppress(HfHubHTTPError, EntryNotFoundError):  # our own files do without
             huggingface_hub.hf_hub_download(name, CONFIG)  # lands beside the weights
         return weights
-    what = f"The directory '{path}' has no {WEIGHTS}" if path.is_dir() else f"'{name}' is no file"
+    what = f"The directory '{path}' has no {WEIGHTS}" if is_dir else f"'{name}' is no file"
     raise CheckpointError(
         f"{what}, and no name of a GHN of this package: {', '.join(packaged) or 'it has none'}. "
         f"Names on the Hugging Face hub are {', '.join(RELEASED)} and those of the form "

@@ -20,6 +20,7 @@ from pyg_ghn.checkpoint.stored import StoredGHN, StoredTensor, UnreadableError
 from pyg_ghn.checkpoint.unpickle import Stream, read_pickle
 
 CONFIG = "config.json"  # beside weights without a config of their own
+_MAX_CONFIG = 1 << 20
 
 _DTYPES = {
     "F64": torch.float64,
@@ -40,6 +41,7 @@ _FOREIGN = {
     b"": "is no checkpoint: neither safetensors nor written by torch.save or joblib.dump.",
 }
 _HEAD = 32
+_BLANK = b" \t\r\n\xef\xbb\xbf"  # in front of text
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def opened(path: Path) -> Iterator[StoredGHN]:
             yield _of_safetensors(weights, path.with_name(CONFIG))
         return
     with path.open("rb", buffering=0) as file:  # a buffer triples the time of large reads
-        decompressor = _by_magic(DECOMPRESSORS, file)
+        decompressor = _by_magic(DECOMPRESSORS, _head(file))
         if decompressor is None:
             yield _of_pickle(file)
             return
@@ -64,10 +66,10 @@ def opened(path: Path) -> Iterator[StoredGHN]:
 
 
 def is_safetensors(path: Path) -> bool:
-    r"""Whether the file starts as safetensors do: eight bytes of length and a JSON object. The
-    length can look like the first bytes of any other kind of file."""
+    r"""Whether the file starts as safetensors do: eight bytes of length, less than a terabyte, and
+    a JSON object. A shorter length can look like the first bytes of any other kind of file."""
     with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
+        return file.read(9)[5:] == b"\0\0\0{"
 
 
 @contextmanager
@@ -92,18 +94,21 @@ def _of_safetensors(weights: Any, beside: Path) -> StoredGHN:
         state[name] = StoredTensor(dtype, shape, partial(weights.get_tensor, name))
     config = (weights.metadata() or {}).get("config")
     if config is None and beside.is_file():
-        config = beside.read_text()
+        with beside.open("rb") as file:
+            config = file.read(_MAX_CONFIG + 1)
+    if config and len(config) > _MAX_CONFIG:
+        raise UnreadableError(f"has a config of more than {_MAX_CONFIG:,} bytes.")
     try:
-        return StoredGHN(state, dict(json.loads(config or "{}")))
+        return StoredGHN(state, {**json.loads(config or "{}")})
     except (ValueError, TypeError, RecursionError) as error:
         raise UnreadableError(f"has a config that is no JSON object: {error}.") from error
 
 
 def _of_pickle(file: BinaryIO) -> StoredGHN:
     size = file.seek(0, os.SEEK_END)
-    read = _by_magic(_PICKLED, file)
+    read = _by_magic(_PICKLED, _head(file))
     if read is None:
-        raise UnreadableError(_by_magic(_FOREIGN, file))
+        raise UnreadableError(_by_magic(_FOREIGN, _head(file).lstrip(_BLANK)))
     content = read(Stream(file, 0, size))
     if not isinstance(content, dict):
         content = {}
@@ -119,8 +124,12 @@ def _of_pickle(file: BinaryIO) -> StoredGHN:
     return StoredGHN({str(name): tensor for name, tensor in state.items()}, config)
 
 
-def _by_magic(table: dict[bytes, Any], file: BinaryIO) -> Any:
+def _head(file: BinaryIO) -> bytes:
     file.seek(0)
     head = file.read(_HEAD)
     file.seek(0)
+    return head
+
+
+def _by_magic(table: dict[bytes, Any], head: bytes) -> Any:
     return next((value for magic, value in table.items() if head.startswith(magic)), None)

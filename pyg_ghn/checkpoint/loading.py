@@ -114,7 +114,7 @@ def _check(state: dict[str, StoredTensor], ghn: GHN, file_name: Callable[[str], 
             raise UnreadableError(
                 f"has the key '{file_name(name)}' of shape {state[name].shape}, expected {shape}."
             )
-    unexpected = sorted(file_name(name) for name in state.keys() - expected.keys())
+    unexpected = sorted(file_name(name)[:200] for name in state.keys() - expected.keys())
     if unexpected:
         more = f" and {len(unexpected) - 5} more" if len(unexpected) > 5 else ""
         raise UnreadableError(f"has unexpected keys: {', '.join(unexpected[:5])}{more}.")

@@ -86,9 +86,9 @@ def read_metadata(name_or_path: str | Path) -> dict[str, Any]:
         CheckpointError: If there is no such file, or it cannot be read.
     """
     path = find(name_or_path)
-    if not is_safetensors(path):
-        return {}
     try:
+        if not is_safetensors(path):
+            return {}
         with opened_safetensors(path) as weights:
             metadata = weights.metadata() or {}
     except (UnreadableError, OSError) as error:

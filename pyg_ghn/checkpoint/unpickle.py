@@ -105,9 +105,9 @@ def read_pickle(
     machine = _Machine(stream, admitted, persistent)
     operations = pickletools.genops(stream)
     while True:
-        try:
+        try:  # skipped bytes have no type or method that an operation may need
             opcode, argument, _ = next(operations)
-        except (ValueError, TypeError, StopIteration) as error:
+        except (ValueError, TypeError, AttributeError, StopIteration) as error:
             raise UnreadableError(f"is damaged or incomplete: {error}") from error
         stream.budget[0] -= 1
         if stream.budget[0] < 0:

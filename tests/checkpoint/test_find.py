@@ -49,15 +49,23 @@ def test_unknown(ghn, tmp_path):
         from_pretrained("ghn4")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000], ids=len)
+def test_name_that_no_file_can_have(name):
+    with pytest.raises(CheckpointError, match=r"cannot be looked up|is no file"):
+        from_pretrained(name)
+
+
 def test_empty_directory(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
         from_pretrained(tmp_path)
 
 
-def test_repository(ghn, tmp_path, hub, equal):
-    save_pretrained(ghn, tmp_path / "hub" / "owner" / "ghn")
-    assert equal(from_pretrained("owner/ghn"), ghn)
-    assert hub == [("owner/ghn", "model.safetensors"), ("owner/ghn", "config.json")]
+@pytest.mark.parametrize("name", ["owner/ghn", "owner/ghn-v1.5"])
+def test_repository(name, ghn, tmp_path, hub, equal):
+    (tmp_path / "hub" / name).mkdir(parents=True)  # its suffix makes no file of it
+    save_pretrained(ghn, tmp_path / "hub" / name)
+    assert equal(from_pretrained(name), ghn)
+    assert hub == [(name, "model.safetensors"), (name, "config.json")]
 
 
 def test_repository_without_config(ghn, tmp_path, hub, equal):

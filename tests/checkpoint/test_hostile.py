@@ -8,6 +8,7 @@ import lzma
 import pickle
 import random
 import struct
+import warnings
 import zipfile
 import zlib
 
@@ -292,6 +293,21 @@ class TestConfusion:
     def test_archives(self, refused, files, message):
         refused(archive(files), message)
 
+    def test_archive_with_parts_before_its_start(self, refused):
+        data = archive({"data.pkl": b"\x80\2}."})
+        refused(data[:-6] + b"\xfe\xff\xff\x7f" + data[-2:], "damaged or incomplete")
+
+    @pytest.mark.parametrize("folder", ["archive", "other"])
+    def test_archive_with_a_part_twice(self, tmp_path, refused, content, folder):
+        """One program reads the first, another one the last."""
+        path = tmp_path / "twice.pt"
+        path.write_bytes(torch_file(content()))
+        with zipfile.ZipFile(path, "a") as out, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            first = out.namelist()[0].partition("/")[0]
+            out.writestr(f"{first if folder == 'archive' else folder}/data/0", bytes(1 << 10))
+        refused(path.read_bytes(), "it has two parts 'data/0'")
+
     def test_archive_with_a_damaged_directory(self, refused):
         data = bytearray(archive({"data.pkl": b"\x80\2}."}))
         data[:4] = b"PK\0\0"
@@ -318,6 +334,8 @@ class TestExhaustion:
             b"\x8e" + b"\xff" * 7 + b"\x7f.",
             b"X\xff\xff\xff\xff.",
             b"X\0\0\2\0" + b"x" * (1 << 17) + b".",
+            *(op + b"\0\0\2\0" + b"x" * (1 << 17) + b"." for op in (b"T", b"\x8b")),
+            *(op + struct.pack("<Q", 1 << 17) + b"x" * (1 << 17) for op in (b"\x8d", b"\x96")),
             b"\x8d" + b"\xff" * 8 + b".",
             b"\x8b\xff\xff\xff\x7f.",
             b"\x8b\xff\xff\xff\xff.",
@@ -355,6 +373,11 @@ class TestExhaustion:
         state = {n: largest[: t.numel()].view_as(t) for n, t in ghn.state_dict().items()}
         refused(torch_file(state), "describes more numbers than it holds")
 
+    def test_archive_of_many_parts(self, refused, monkeypatch):
+        monkeypatch.setattr("pyg_ghn.checkpoint.archive._MAX_DIRECTORY", 1 << 12)
+        files = {"data.pkl": b"\x80\2}."} | {str(i): b"" for i in range(100)}
+        refused(archive(files), "its directory is too long")
+
     def test_compressed_archive(self, refused):
         files = {"data.pkl": b"\x80\2" + b"N" * 1_000_000 + b"."}
         refused(archive(files, zipfile.ZIP_DEFLATED), "is a compressed zip file")
@@ -384,6 +407,8 @@ class TestForeign:
             (b"\x89HDF\r\n\x1a\n", "is no checkpoint"),
             (b"\xff" * 100, "is no checkpoint"),
             (b"<!DOCTYPE html><html>404</html>", "is a page of HTML or XML"),
+            (b"\xef\xbb\xbf\r\n<html>404</html>", "is a page of HTML or XML"),
+            (b"x\x9c345678{", "compressed data is cut off"),
             (b"version https://git-lfs.github.com/spec/v1\n", "only a pointer of Git LFS"),
             (b"PK", "damaged or incomplete"),
             (b"\x80", "damaged or incomplete"),

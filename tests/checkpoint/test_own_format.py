@@ -1,5 +1,8 @@
+import errno
 import json
 import os
+import tracemalloc
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,13 +126,23 @@ def test_tensors_that_do_not_fit(ghn, saved, change, message):
         ("{", "config that is no JSON object"),
         ("[1]", "config that is no JSON object"),
         ("[" * 100_000, "config that is no JSON object"),
-        ('{"depth": 3}', "config that makes no GHN3: .*'depth'"),
+        ('[["heads", 4]]', "config that is no JSON object"),
+        ('{"depth": 3}', "config with `depth`, which GHN3 does not take"),
+        ('{"self": 3}', "config with `self`, which GHN3 does not take"),
         ('{"cutoff": 300}', "config that makes no GHN3: `cutoff` must be"),
         ('{"heads": 3}', "its config has heads = 3, its tensors have 4"),
         ('{"max_shape": [8, 8, 7, 5]}', r"max_shape = \[8, 8, 7, 5\], its tensors have \(8, 8"),
         ('{"layer_norm": false}', "layer_norm = False, its tensors have True"),
-        ('{"num_classes": 1e99}', "`num_classes` is neither a number nor a shape"),
-        ('{"heads": [[[]]]}', "`heads` is neither a number nor a shape"),
+        ('{"num_classes": 1e99}', "`num_classes` is not a number"),
+        ('{"heads": [[[]]]}', "`heads` is not a number"),
+        ('{"cutoff": true}', "`cutoff` is not a number"),
+        ('{"cutoff": [50]}', "`cutoff` is not a number"),
+        ('{"weight_norm": 2}', "`weight_norm` is not true or false"),
+        ('{"weight_norm": "no"}', "`weight_norm` is not true or false"),
+        ('{"max_shape": 8}', "`max_shape` is not a shape"),
+        ('{"max_shape": [8, 8, 7]}', "`max_shape` is not a shape"),
+        ('{"max_shape": [8, 8, 7, 7.0]}', "`max_shape` is not a shape"),
+        ('{"a": "%s"}' % ("x" * (1 << 20)), "config of more than 1,048,576 bytes"),
         ('{"class": "GHN9"}', "tensors of a GHN3, but its config names another class"),
         ('{"class": "GHN2"}', "tensors of a GHN3, but its config names another class"),
     ],
@@ -147,9 +160,38 @@ def test_config_beside_the_weights(ghn, saved, equal):
     assert equal(from_pretrained(saved), ghn)
 
 
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (b"\xff\xfe\xfa", "config that is no JSON object"),
+        (b"[1]", "config that is no JSON object"),
+        (bytes(1 << 21), "config of more than 1,048,576 bytes"),
+    ],
+)
+def test_bad_config_beside_the_weights(saved, config, message):
+    save_file(load_file(saved), saved)
+    saved.with_name("config.json").write_bytes(config)
+    with pytest.raises(CheckpointError, match=message):
+        from_pretrained(saved)
+
+
 def test_without_config(ghn, saved, equal):
     save_file(load_file(saved), saved)
     assert equal(from_pretrained(saved), ghn)
+
+
+def test_more_classes_than_a_shape_has_channels(saved):
+    """Whatever the file claims, little is built before all tensors are known to fit."""
+    state = load_file(saved) | {
+        "decoder.class_kernel.weight": torch.ones(10**7, 1, dtype=torch.int8)
+    }
+    save_file(state, saved)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=r"has the key .* expected"):
+        from_pretrained(saved)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
 
 
 def test_other_tensors(saved):
@@ -167,10 +209,21 @@ def test_other_precision(ghn, tmp_path, dtype, equal):
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
-def test_file_that_may_not_be_read(saved):
+@pytest.mark.parametrize("read", [from_pretrained, read_metadata])
+def test_file_that_may_not_be_read(saved, read):
     saved.chmod(0)
     with pytest.raises(CheckpointError, match="Permission denied"):
-        from_pretrained(saved)
+        read(saved)
+
+
+@pytest.mark.parametrize("read", [from_pretrained, read_metadata])
+def test_file_on_a_broken_disk(saved, read, monkeypatch):
+    def open(*args, **kwargs):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", open)
+    with pytest.raises(CheckpointError, match=r"ghn.safetensors' .*Input/output error"):
+        read(saved)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

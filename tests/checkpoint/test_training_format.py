@@ -97,10 +97,17 @@ def test_without_weight_norm(content, write, name):
     assert from_pretrained(write(training)).config["weight_norm"] is False
 
 
-def test_ghn3_without_virtual_edges(content, write):
+@pytest.mark.parametrize("ve", [False, 0])
+def test_ghn3_without_virtual_edges(content, write, ve):
     training = content()
-    training["config"]["ve"] = False
+    training["config"]["ve"] = ve
     assert from_pretrained(write(training)).config["cutoff"] == 1
+
+
+def test_max_shape_as_the_shape_of_a_tensor(content, write, equal, tiny):
+    training = content()
+    training["config"]["max_shape"] = torch.Size(training["config"]["max_shape"])
+    assert equal(from_pretrained(write(training)), from_pretrained(tiny("ghn3_tiny")))
 
 
 @pytest.mark.parametrize("config", [{}, {"ve": False, "hypernet": "gatedgnn", "heads": 8}])
@@ -216,7 +223,7 @@ def test_unexpected_key(content, write):
         ("ghn3_tiny", {"layers": 3}, "num_layers = 3, its tensors have 2"),
         ("ghn3_tiny", {"layernorm": False}, "layer_norm = False, its tensors have True"),
         ("ghn3_tiny", {"max_shape": (16, 16, 11, 11)}, r"max_shape = \(16, 16, 11, 11\), its"),
-        ("ghn3_tiny", {"max_shape": "16"}, "`max_shape` is neither a number nor a shape"),
+        ("ghn3_tiny", {"max_shape": "16"}, "`max_shape` is not a shape"),
         ("ghn3_tiny", {"is_ghn2": True}, "`is_ghn2` is not False, as it is in every GHN3"),
         ("ghn2_tiny", {"is_ghn2": False}, "`is_ghn2` is not True, as it is in every GHN2"),
         ("ghn2_tiny", {"hypernet": "mlp"}, "`hypernet` is not 'gatedgnn'"),
