@@ -116,6 +116,34 @@ def timm_cases() -> Iterator[Case]:
         yield Case(modules[name], name, partial(_on_meta, build))
 
 
+# For families whose default configuration does not tell, or that read more than an image.
+INPUTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "depth_pro": lambda: {"input_size": (3, 1536, 1536)},
+    "imagegpt": lambda: {"example_inputs": torch.ones(2, 16, dtype=torch.long)},
+    "oneformer": lambda: {
+        "example_inputs": {
+            "pixel_values": torch.rand(2, 3, 224, 224),
+            "task_inputs": torch.ones(2, 77, dtype=torch.long),
+        }
+    },
+    "rf_detr": lambda: {"input_size": (3, 448, 448)},
+    "siglip2_vision_model": lambda: {"example_inputs": _patches()},
+    "siglip2": lambda: {
+        "example_inputs": {"input_ids": torch.ones(2, 8, dtype=torch.long), **_patches()}
+    },
+    "videomt": lambda: {"input_size": (2, 3, 640, 640)},
+    "vjepa2": lambda: {"input_size": (16, 3, 256, 256)},
+}
+
+
+def _patches() -> dict[str, Any]:
+    return {
+        "pixel_values": torch.rand(2, 256, 768),
+        "pixel_attention_mask": torch.ones(2, 256, dtype=torch.long),
+        "spatial_shapes": torch.full((2, 2), 16),
+    }
+
+
 # What tells classes of transformers that read images; of several the first comes first.
 TASKS = """
     IMAGE_CLASSIFICATION BACKBONE IMAGE SEMANTIC_SEGMENTATION DEPTH_ESTIMATION OBJECT_DETECTION
@@ -141,6 +169,7 @@ def transformers_cases() -> Iterator[Case]:
                     build = partial(_from_default_config, family, name)
                     is_zero_shot = task.startswith("ZERO_SHOT")
                     inputs = partial(_image_and_text, family) if is_zero_shot else dict
+                    inputs = INPUTS.get(family, inputs)
                     yield Case(family, name, partial(_on_meta, build), inputs)
 
 
