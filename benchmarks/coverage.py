@@ -96,7 +96,7 @@ def measure(case: coverage_models.Case, timeout: float) -> dict[str, Any]:
             milliseconds = 1e3 * (time.process_time() - start)
             stage = "check"
             trace = record(model, **inputs)
-    except Exception as error:  # whatever a library raises belongs into its row
+    except (Exception, OutOfTime) as error:  # whatever a library raises belongs into its row
         return {"error": f"{type(error).__name__}: {error}", "stage": stage}
     finally:
         gc.collect()
@@ -115,12 +115,16 @@ def measure(case: coverage_models.Case, timeout: float) -> dict[str, Any]:
     }
 
 
+class OutOfTime(BaseException):
+    r"""No :obj:`Exception`, which libraries and the tracer catch."""
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    r"""Raises :obj:`TimeoutError` in the main thread when the time is up (Unix)."""
+    r"""Raises :class:`OutOfTime` in the main thread when the time is up (Unix)."""
 
     def stop(*_: Any) -> None:
-        raise TimeoutError(f"took more than {seconds:g} s")
+        raise OutOfTime(f"took more than {seconds:g} s")
 
     previous = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

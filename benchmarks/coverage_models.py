@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded
@@ -116,6 +116,38 @@ def timm_cases() -> Iterator[Case]:
         yield Case(modules[name], name, partial(_on_meta, build))
 
 
+# For classes whose default configuration does not tell, or that read more than an image.
+INPUTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "DepthProForDepthEstimation": lambda: {"input_size": (3, 1536, 1536)},
+    "ImageGPTForImageClassification": lambda: {
+        "example_inputs": torch.ones(2, 16, dtype=torch.long)
+    },
+    "OneFormerForUniversalSegmentation": lambda: {
+        "example_inputs": {
+            "pixel_values": torch.rand(2, 3, 224, 224),
+            "task_inputs": torch.ones(2, 77, dtype=torch.long),
+        }
+    },
+    "RfDetrForObjectDetection": lambda: {"input_size": (3, 448, 448)},
+    "Siglip2ForImageClassification": lambda: {"example_inputs": _patches()},
+    "Siglip2Model": lambda: {"example_inputs": {"input_ids": _ids(), **_patches()}},
+    "VideomtForUniversalSegmentation": lambda: {"input_size": (2, 3, 640, 640)},
+    "VJEPA2ForVideoClassification": lambda: {"input_size": (16, 3, 256, 256)},
+}
+
+
+def _ids() -> Tensor:
+    return torch.ones(2, 8, dtype=torch.long)
+
+
+def _patches() -> dict[str, Any]:
+    return {
+        "pixel_values": torch.rand(2, 256, 768),
+        "pixel_attention_mask": torch.ones(2, 256, dtype=torch.long),
+        "spatial_shapes": torch.full((2, 2), 16),
+    }
+
+
 # What tells classes of transformers that read images; of several the first comes first.
 TASKS = """
     IMAGE_CLASSIFICATION BACKBONE IMAGE SEMANTIC_SEGMENTATION DEPTH_ESTIMATION OBJECT_DETECTION
@@ -141,6 +173,7 @@ def transformers_cases() -> Iterator[Case]:
                     build = partial(_from_default_config, family, name)
                     is_zero_shot = task.startswith("ZERO_SHOT")
                     inputs = partial(_image_and_text, family) if is_zero_shot else dict
+                    inputs = INPUTS.get(name, inputs)
                     yield Case(family, name, partial(_on_meta, build), inputs)
 
 
@@ -156,8 +189,8 @@ def _image_and_text(family: str) -> dict[str, Any]:
 
     config = transformers.CONFIG_MAPPING[family]()
     side = getattr(getattr(config, "vision_config", None), "image_size", 224)
-    ids = torch.ones(2, 8, dtype=torch.long)
-    return {"example_inputs": {"input_ids": ids, "pixel_values": torch.rand(2, 3, side, side)}}
+    images = torch.rand(2, 3, side, side)
+    return {"example_inputs": {"input_ids": _ids(), "pixel_values": images}}
 
 
 def torch_geometric_cases() -> Iterator[Case]:

@@ -8,8 +8,11 @@ from pyg_ghn.graph.trace import Call
 
 CONVOLUTIONS = frozenset(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))
 CHANNEL_NORMS = frozenset(("batch_norm", "instance_norm"))
-NORMS = CHANNEL_NORMS.union(("group_norm", "layer_norm", "rms_norm"))
-EMBEDDINGS = frozenset(("embedding", "embedding_bag"))
+NATIVE_NORMS = frozenset(f"native {name}" for name in CHANNEL_NORMS)
+NORMS = CHANNEL_NORMS | NATIVE_NORMS | {"group_norm", "layer_norm", "rms_norm"}
+LOOKUP_LAYERS = frozenset(("embedding", "embedding_bag"))
+NATIVE_LOOKUPS = frozenset(f"native {name}" for name in LOOKUP_LAYERS)
+EMBEDDINGS = LOOKUP_LAYERS | NATIVE_LOOKUPS
 POOLS = frozenset(
     f"{kind}_pool{n}d{ending}"
     for n in (1, 2, 3)
@@ -25,10 +28,12 @@ _SIGNATURES: dict[str, str] = {
     "linear": "input weight bias",
     "addmm": "bias input weight",
     **dict.fromkeys(CHANNEL_NORMS, "input running_mean running_var weight bias"),
+    **dict.fromkeys(NATIVE_NORMS, "input weight bias running_mean running_var"),
     "group_norm": "input num_groups weight bias",
     "layer_norm": "input normalized_shape weight bias",
     "rms_norm": "input normalized_shape weight",
-    **dict.fromkeys(EMBEDDINGS, "input weight"),
+    **dict.fromkeys(LOOKUP_LAYERS, "input weight"),
+    **dict.fromkeys(NATIVE_LOOKUPS, "weight input"),
     "scaled_dot_product_attention": "query key value attn_mask",
     "multi_head_attention_forward": (
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
-from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE
+from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments
 from pyg_ghn.graph.reasons import MAX_DIM, reasons
 from pyg_ghn.graph.rules import RULES
 from pyg_ghn.graph.simplify import simplify
@@ -85,7 +85,7 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
         result = RULES[name](builder, call)
     if result is None:
         result = builder.passed_on(operands, name)
-    elif not flows and builder.value(_first(call)).params:  # may yet turn out to be a weight
+    elif not flows and builder.value(_input(call)).params:  # may yet turn out to be a weight
         constant = builder.passed_on(operands, name)
         result = result._replace(params=constant.params, factors=constant.factors)
     for out in tensors(call.out):
@@ -97,8 +97,8 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
             builder.set_value(out._base, base._replace(sources=sources))
 
 
-def _first(call: Call) -> Any:
-    return call.args[0] if call.args else call.kwargs.get("input")
+def _input(call: Call) -> Any:
+    return arguments(call).get("input")
 
 
 def _in_topological_order(graph: dict[int, Node]) -> list[Node]:

@@ -202,6 +202,19 @@ def _product(builder: GraphBuilder, call: Call) -> Value | None:
     for data, gate in (operands, reversed(operands)):
         if 0 < builder.value(gate).gate < data.numel():
             return builder.add("cse", builder.sources(*operands), gate=builder.sources(gate))
+    return _by_own_mean(builder, call)
+
+
+def _by_own_mean(builder: GraphBuilder, call: Call) -> Value | None:
+    """A mean that centres or scales just what it was taken from is a norm and no step."""
+    sources = [v.sources for t in tensors(call.args) if (v := builder.value(t)).sources]
+    if len(sources) != 2:
+        return None
+    for data, statistic in (sources, reversed(sources)):
+        if len(statistic) == 1:
+            (node,) = (builder.nodes[index] for index in statistic)
+            if node.op == "glob_avg" and node.preds == data:
+                return Value(data)
     return None
 
 
@@ -227,6 +240,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(CONCATENATIONS, _concat),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
     **dict.fromkeys(("mul", "multiply"), _product),
+    **dict.fromkeys(("sub", "subtract", "div", "divide", "truediv"), _by_own_mean),
     "detach": _stop,
 }
 r"""Operation name to rule. What is not listed adds no node."""

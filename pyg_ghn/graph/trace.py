@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,9 @@ from pyg_ghn.graph.stand_ins import moved, preserved_rng, stand_ins
 FACTORIES = frozenset(
     "arange empty eye full linspace logspace ones rand randint randn randperm zeros".split()
 )
+
+# torch.batch_norm and torch.nn.functional.batch_norm take their arguments in different orders.
+TWOFOLD = frozenset("batch_norm instance_norm embedding embedding_bag".split())
 
 
 class Call(NamedTuple):
@@ -111,7 +115,7 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         out = self._run_on_meta(name, func, args, kwargs) if self.on_meta else func(*args, **kwargs)
-        name = _normalized(name)
+        name = _normalized(name, func)
         if name == "setitem":
             self.calls.append(Call(name, args, kwargs, args[0]))
         elif next(tensors(out), None) is not None:
@@ -133,12 +137,15 @@ class _Recorder(TorchFunctionMode):
             return func(*moved(args, device), **moved(kwargs, device))
 
 
-def _normalized(name: str) -> str:
-    """``add_``, ``__iadd__`` and ``__radd__`` are all ``add``."""
+def _normalized(name: str, func: Callable) -> str:
+    """``add_``, ``__iadd__``, ``__radd__`` and ``add.Tensor`` are all ``add``; of functions that
+    exist twice the native ones get a name of their own."""
     if name.startswith("__"):
         name = name.strip("_")
         return name[1:] if name in _PREFIXED_DUNDERS else name
-    return name.rstrip("_")
+    name = name.partition(".")[0].rstrip("_")
+    is_native = name in TWOFOLD and not isinstance(func, FunctionType)
+    return f"native {name}" if is_native else name
 
 
 _PREFIXED_DUNDERS = frozenset(

@@ -55,6 +55,6 @@ def test_rows_and_tables(run, capsys):
 def test_failures_are_listed_with_their_error(run):
     options = ("--all", "--library", "torchvision", "--models", "vgg11*", "--timeout", "0.001")
     result, table = run(*options)
-    assert [row["error"] for row in result["rows"]] == ["TimeoutError: took more than 0.001 s"] * 2
+    assert [row["error"] for row in result["rows"]] == ["OutOfTime: took more than 0.001 s"] * 2
     assert "0 of 2 models (0 families) became graphs" in table
-    assert "- vgg11_bn (build): TimeoutError: took more than 0.001 s" in table
+    assert "- vgg11_bn (build): OutOfTime: took more than 0.001 s" in table

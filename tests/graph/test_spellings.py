@@ -1,0 +1,57 @@
+"""The same computation, called in another way."""
+
+import torch
+import torchvision
+from torch import nn
+
+from pyg_ghn.graph import from_module
+
+
+def test_exported_models(nodes_of, complete):
+    model = torchvision.models.squeezenet1_1(num_classes=3).eval()
+    image = torch.rand(2, 3, 64, 64)
+    exported = torch.export.export(model, (image,)).module()
+    expected = from_module(model, (3, 64, 64))
+    data = complete(exported, input_size=(3, 64, 64))
+    assert nodes_of(data) == nodes_of(expected)
+    assert torch.equal(data.edge_index, expected.edge_index)
+
+
+def test_traced_by_fx(nodes_of):
+    model = torchvision.models.resnet18(num_classes=3)
+    traced = torch.fx.symbolic_trace(model)
+    assert nodes_of(from_module(traced)) == nodes_of(from_module(model))
+
+
+def test_arguments_in_the_order_of_the_native_operations(complete, names_of):
+    class Native(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.embedding = nn.BatchNorm2d(3), nn.Embedding(5, 4)
+
+        def forward(self, x):
+            norm, ids = self.norm, torch.zeros(2, dtype=torch.long)
+            buffers = norm.running_mean, norm.running_var
+            x = torch.batch_norm(x, norm.weight, norm.bias, *buffers, True, 0.1, 1e-5, False)
+            return x.mean((2, 3)).sum(1, keepdim=True) + torch.embedding(self.embedding.weight, ids)
+
+    labels, _ = names_of(complete(Native(), input_size=(3, 8, 8)))
+    assert labels == "input norm.weight glob_avg embedding.weight sum".split()
+
+
+def test_written_out_norms_add_no_global_pooling(names_of):
+    class Normalizes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            x = self.first(x)
+            x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)  # root mean square
+            centred = x - x.mean(-1, keepdim=True)
+            x = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
+            return self.second(x)
+
+    labels, edges = names_of(from_module(Normalizes(), (5, 8)))
+    assert labels == "input first.weight first.bias second.weight second.bias".split()
+    assert ("first.bias", "second.weight") in edges
