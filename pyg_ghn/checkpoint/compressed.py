@@ -13,7 +13,7 @@ from pyg_ghn.checkpoint.stored import UnreadableError
 
 # First bytes and what decompresses the rest.
 DECOMPRESSORS: dict[bytes, Callable[[], Any]] = {
-    b"\x78": zlib.decompressobj,
+    **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), zlib.decompressobj),
     b"\x1f\x8b": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ": lzma.LZMADecompressor,

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyg_ghn.checkpoint import save_pretrained
+from pyg_ghn.checkpoint import from_pretrained, save_pretrained
+from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN3
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "predictions"
@@ -52,3 +53,16 @@ def equal():
         return same and all(torch.equal(state[name], others[name]) for name in state)
 
     return equal
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Expects an error that names the file and tells what is wrong."""
+
+    def refused(data, message):
+        path = tmp_path / "evil.pt"
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match=rf"evil.pt' .*({message})"):
+            from_pretrained(path)
+
+    return refused
