@@ -222,8 +222,8 @@ def _train_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(TrainConfig, None, as_group=False)
     for action in parser._actions:  # the docstring is made for the documentation
         if action.help:
-            text = re.sub(r" ?\(default: [^)]*\)", "", action.help)
-            action.help = re.sub(r":\w+:`~?([^`]*)`", r"\1", text)
+            text = re.sub(r"\s*\(default: .*\)\s*$", "", action.help, flags=re.DOTALL)
+            action.help = re.sub(r":\w+:`[~\\]?([^`]*)`", r"\1", text)
 
 
 def _convert_arguments(parser: ArgumentParser) -> None:

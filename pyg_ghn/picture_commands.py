@@ -5,13 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import ArgumentParser
-
-if TYPE_CHECKING:
-    from torch import nn
-    from torch_geometric.data import Data
 
 
 def draw(
@@ -113,7 +109,7 @@ def arguments_of(function: Callable) -> Callable[[ArgumentParser], None]:
 
 def _network(
     name: str, input_size: list[int] | None, model_args: dict[str, Any] | None
-) -> tuple[nn.Module, Data]:
+) -> tuple[Any, Any]:
     """A model by name, and its graph."""
     from pyg_ghn.graph import from_module
     from pyg_ghn.models import build_model

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -184,3 +186,14 @@ def test_help(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "Meta-train a GHN-3" in capsys.readouterr().out
+
+
+def test_help_is_fast():
+    """Nothing that takes seconds to import is there before a command runs."""
+    code = (
+        "import sys\n"
+        "from pyg_ghn.cli import main\n"
+        "try:\n    main(['predict', '--help'])\n"
+        "finally:\n    assert not {'torch', 'numpy', 'torch_geometric'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
