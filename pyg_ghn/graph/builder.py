@@ -131,16 +131,21 @@ class GraphBuilder:
             return NOTHING
         sources = frozenset().union(*[v.sources for v in values])
         if all([v.params for v in values]):
-            return self._constant(values, sources, name, by_index=len(operands) > len(values))
+            return self._constant(values, sources, name, operands)
         first, *others = (v for v in values if v.sources)
         gate = first.gate if name in VIEWS else 0
         return Value(sources, gate=gate, attention=first.attention and not others)
 
-    def _constant(self, values: list[Value], sources: Any, name: str, by_index: bool) -> Value:
+    def _constant(
+        self, values: list[Value], sources: frozenset[int], name: str, operands: list[Tensor]
+    ) -> Value:
         """What is computed from parameters alone."""
         params = max(values, key=self.size).params
         if name in CONCATENATIONS:
             params = tuple(dict.fromkeys(param for v in values for param in v.params))
         origins = frozenset().union(*(v.factors.union(v.params) for v in values))
-        gathered = any(v.gathered for v in values) or (by_index and name in LOOKUPS)
+        gathered = any(v.gathered for v in values) or (
+            # One number picks a part, a kernel of several for example.
+            name in LOOKUPS and any(t.dim() and self.value(t) == NOTHING for t in operands)
+        )
         return Value(sources, params, origins.difference(params), gathered)

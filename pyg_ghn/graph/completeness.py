@@ -13,6 +13,7 @@ from pyg_ghn.graph.operations import (
     SIGNATURES,
     VIEWS,
     arguments,
+    flowing,
 )
 from pyg_ghn.graph.reasons import FACTOR, LARGE, LOOKED_UP, NO_WEIGHT
 from pyg_ghn.graph.trace import Call, Trace, tensors
@@ -108,7 +109,7 @@ def _live(trace: Trace, data: set[int]) -> set[int]:
 
 def _made(call: Call, operands: list[Tensor]) -> set[int]:
     """The ids of the tensors that a call computes, those that it writes through a view included."""
-    outs = list(tensors(call.out))
+    outs = flowing(call, operands)
     made = set(map(id, outs))
     if call.name not in VIEWS:  # which may return what they are given
         in_place = [t for t in outs if any(t is o for o in operands)]

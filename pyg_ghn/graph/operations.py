@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyg_ghn.graph.trace import Call
+from torch import Tensor
+
+from pyg_ghn.graph.trace import Call, tensors
 
 CONVOLUTIONS = frozenset(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))
 CHANNEL_NORMS = frozenset(("batch_norm", "instance_norm"))
@@ -50,6 +52,17 @@ def arguments(call: Call) -> dict[str, Any]:
     r"""The arguments of a call by name, :obj:`None` for leading ones that are not given."""
     names = SIGNATURES[call.name]
     return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
+
+
+def flowing(call: Call, operands: list[Tensor]) -> list[Tensor]:
+    r"""The results of a call that carry on what flows into it: integers and truth values that
+    continuous data is turned into are positions and masks."""
+    outs = list(tensors(call.out))
+    if all(t.dtype.is_floating_point for t in outs):
+        return outs
+    if not any(t.dtype.is_floating_point for t in operands):
+        return outs
+    return [t for t in outs if t.dtype.is_floating_point or t.dtype.is_complex]
 
 
 LAYERS = NORMS | CONVOLUTIONS | EMBEDDINGS | {"linear"}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
-from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments
+from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments, flowing
 from pyg_ghn.graph.reasons import MAX_DIM, reasons
 from pyg_ghn.graph.rules import RULES
 from pyg_ghn.graph.simplify import simplify
@@ -88,7 +88,7 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
     elif not flows and builder.value(_input(call)).params:  # may yet turn out to be a weight
         constant = builder.passed_on(operands, name)
         result = result._replace(params=constant.params, factors=constant.factors)
-    for out in tensors(call.out):
+    for out in flowing(call, operands):
         builder.set_value(out, result)
         in_place = any(out is t for t in operands)
         if in_place and out._base is not None:  # what was written through a view
