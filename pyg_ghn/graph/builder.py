@@ -96,17 +96,18 @@ class GraphBuilder:
         self.nodes.append(Node(op, set(preds), **labels))
         return Value(frozenset([len(self.nodes) - 1]))
 
-    def add_layer(self, op: str, preds: Any, weight: Any, bias: Any = None) -> Value | None:
-        """Adds a weight node and, where there is a bias, a bias node behind it.
-
-        Concatenated parameters are nodes side by side; a weight that was computed from data leads
-        to what it was computed from."""
-        weight, bias = self.value(weight), self.value(bias)
-        if not weight.params and not bias.params:
+    def add_layer(
+        self, op: str, preds: frozenset[int], weight: Any, bias: Any = None
+    ) -> Value | None:
+        """Adds a weight node and, where there is a bias, a bias node behind it."""
+        if not self.value(weight).params and not self.value(bias).params:
             return None
-        return Value(self._add_each("bias", self._add_each(op, preds, weight), bias))
+        return Value(self.add_each("bias", self.add_each(op, preds, weight), bias))
 
-    def _add_each(self, op: str, preds: frozenset[int], value: Value) -> frozenset[int]:
+    def add_each(self, op: str, preds: frozenset[int], weight: Any) -> frozenset[int]:
+        """Adds a node for each parameter that a weight stands for: concatenated ones are side by
+        side. A weight that is no parameter leads to what it was computed from."""
+        value = self.value(weight)
         if not value.params:
             return preds | value.sources
         return frozenset().union(*(self.add(op, preds, name).sources for name in value.params))

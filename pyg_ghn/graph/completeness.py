@@ -6,7 +6,6 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_ghn.graph.operations import (
-    LAYERS,
     NO_FLOW,
     PRODUCTS,
     SHAPED_LIKE,
@@ -86,12 +85,12 @@ def _operands(call: Call, data: set[int]) -> list[Tensor]:
 
 
 def _weights(call: Call, operands: list[Tensor], data: set[int]) -> list[Tensor]:
-    if call.name in PRODUCTS - SIGNATURES.keys():
-        others = [t for t in operands if id(t) not in data]
-        return [t for t in others[:1] if t.dim() > 1 and len(others) < len(operands)]
-    if call.name in LAYERS or call.name in SIGNATURES:
+    if call.name in SIGNATURES:
         given = arguments(call).items()
         return [t for key, t in given if key.endswith(("weight", "bias")) and isinstance(t, Tensor)]
+    if call.name in PRODUCTS:
+        others = [t for t in operands if id(t) not in data]
+        return [t for t in others[:1] if t.dim() > 1 and len(others) < len(operands)]
     return []
 
 
