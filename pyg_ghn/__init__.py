@@ -5,7 +5,10 @@ from pyg_ghn._version import __version__
 
 _MODULES = {
     "GHN": "pyg_ghn.nn",
+    "GHN2": "pyg_ghn.nn",
     "GHN3": "pyg_ghn.nn",
+    "Prediction": "pyg_ghn.nn",
+    "PredictionReport": "pyg_ghn.nn",
     "from_pretrained": "pyg_ghn.checkpoint",
     "initialize": "pyg_ghn.initialization",
     "save_pretrained": "pyg_ghn.checkpoint",

@@ -1,9 +1,9 @@
-r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters with it."""
+r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters, draw pictures, generate
+networks, convert checkpoints."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import json
 import re
 import sys
 import warnings
@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mode
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
+from pyg_ghn import picture_commands as pictures
 from pyg_ghn.errors import GHNError
 from pyg_ghn.training import TrainConfig
 
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the command line. What the user can mend comes as one message, without a traceback."""
     # PyG uses it on import; it is nothing that a user of this command could mend.
     warnings.filterwarnings("ignore", message=".*torch.jit.script")
+    sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
 
     parser = ArgumentParser(prog="pyg-ghn", description=__doc__)
     subcommands = parser.add_subcommands()
@@ -114,16 +116,22 @@ def predict(
     out: str | None = None,
     input_size: list[int] | None = None,
     model_args: dict[str, Any] | None = None,
+    mode: Literal["train", "eval"] = "train",
+    report: str | None = None,
     seed: int = 0,
 ) -> None:
     """Predict the parameters of a model and write its state dict.
 
     Args:
-        model: A torchvision model's name, or package.module:factory.
+        model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
+            package.module:factory.
         checkpoint: The GHN: a packaged name, a hub name or a path.
         out: The safetensors file to write, by default named after the model.
         input_size: Size of one input, [3,224,224] for example; by default what the model tells.
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
+        mode: The mode of the model in the one forward pass that shows its graph: auxiliary heads
+            run in train mode only, detection models in eval mode only.
+        report: A JSON file to write what became of every parameter to.
         seed: Seed of everything that is not predicted.
     """
     import torch
@@ -132,86 +140,82 @@ def predict(
     from pyg_ghn._files import atomic_path
     from pyg_ghn.checkpoint import from_pretrained
     from pyg_ghn.initialization import assign_parameters
+    from pyg_ghn.models import build_model
 
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
-    network = build_model(model, model_args or {})
-    params = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
-    left = assign_parameters(network, params)
-    path = Path(out or f"{model.rpartition(':')[2]}.safetensors")
+    network = build_model(model, model_args).train(mode == "train")
+    prediction = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
+    assign_parameters(network, {**prediction, **prediction.buffers})
+    path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}.safetensors")
     with _writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
-    print(_prediction_summary(network, params, left))
-    print(f"The state dict is in {path}.")
-    if any(name.endswith("running_mean") for name, _ in network.named_buffers()):
-        print("BatchNorm keeps its running statistics: train, or evaluate with batch statistics.")
+    print(f"{prediction.report}\nThe state dict is in {path}.")
+    if report:
+        with _writing(report, "--report"), atomic_path(report) as temporary:
+            temporary.write_text(json.dumps(prediction.report.to_dict(), indent=1))
+
+
+def convert(checkpoint: str, out: str) -> None:
+    """Write a checkpoint of any kind, released ones too, in the format of this package.
+
+    Args:
+        checkpoint: The GHN: a path, a hub name or the name of a released file (ghn3tm8.pt).
+        out: A .safetensors file, or a folder for model.safetensors and config.json.
+    """
+    from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
+
+    ghn = from_pretrained(checkpoint)
+    metadata = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in read_metadata(checkpoint).items()
+    }
+    with _writing(out):
+        path = save_pretrained(ghn, out, metadata)
+    print(f"{type(ghn).__name__} of {sum(p.numel() for p in ghn.parameters()):,} parameters")
+    for name, value in ghn.config.items():
+        print(f"  {name}: {value}")
+    print(f"It is in {path}.")
+
+
+def generate(
+    split: str = "train",
+    num: int | None = None,
+    out: str = "data/deepnets1m",
+    workers: int = 1,
+    seed: int | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> None:
+    """Generate networks of DeepNets-1M with their graphs.
+
+    Args:
+        split: train, val, test, wide, deep, dense, bnfree or search.
+        num: Number of networks, by default as many as the split has.
+        out: Folder of the data set. A run that was interrupted goes on from there.
+        workers: Number of processes.
+        seed: Another seed than the split's own.
+        rank: Number of this machine, of those that share the folder and the work.
+        world_size: Number of machines.
+    """
+    from pyg_ghn.datasets.generate import generate, generated_path
+
+    with _writing(out):
+        path = generated_path(out, split, num)
+        store = generate(path, split, num, seed, workers, rank, world_size)
+    if store is None:
+        print(f"Rank {rank} is done; the last one to finish writes {path}.")
+    else:
+        size = path.stat().st_size
+        print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
 
 
 @contextmanager
-def _writing(path: str | Path) -> Iterator[None]:
+def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise GHNError(f"Can't write to {path}: {error}; choose another --out.") from error
-
-
-def _prediction_summary(network: Any, params: dict[str, Any], left: list[str]) -> str:
-    sizes = {name: param.numel() for name, param in network.named_parameters()}
-    predicted = sum(sizes[name] for name in params)
-    lines = [
-        f"predicted: {len(params)} of {len(sizes)} parameters, "
-        f"{predicted:,} of {sum(sizes.values()):,} values"
-    ]
-    lines += [f"not predicted: {name} ({sizes[name]:,} values)" for name in left]
-    return "\n".join(lines)
-
-
-def build_model(name: str, arguments: dict[str, Any]) -> Any:
-    r"""Builds ``package.module:factory`` or the torchvision model of that name.
-
-    Args:
-        name (str): The name.
-        arguments (dict): Arguments of the constructor.
-
-    Raises:
-        GHNError: If there is no such model, it does not take the arguments or fails.
-    """
-    from torch import nn
-
-    if ":" in name:
-        module, _, factory = name.partition(":")
-        sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
-        try:
-            build = getattr(importlib.import_module(module), factory)
-        except Exception as error:  # the user's module can fail in any way
-            raise GHNError(f"Can't find {name}: {_described(error)}") from error
-    else:
-        from torchvision.models import get_model_builder
-
-        try:
-            build = get_model_builder(name)
-        except ValueError as error:
-            raise GHNError(
-                f"torchvision has no model {name!r}; give one of torchvision.models.list_models() "
-                "or package.module:factory."
-            ) from error
-    try:
-        inspect.signature(build).bind(**arguments)
-    except (TypeError, ValueError) as error:  # ValueError: a builtin without signature
-        raise GHNError(f"{name} does not take the arguments {arguments}: {error}") from error
-    try:
-        model = build(**arguments)
-    except Exception as error:  # the user's function can fail in any way
-        raise GHNError(
-            f"{name} failed with the arguments {arguments}: {_described(error)}"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise GHNError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module.")
-    return model
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+        raise GHNError(f"Can't write to {path}: {error}; choose another {option}.") from error
 
 
 def _train_arguments(parser: ArgumentParser) -> None:
@@ -220,6 +224,13 @@ def _train_arguments(parser: ArgumentParser) -> None:
         if action.help:
             text = re.sub(r" ?\(default: [^)]*\)", "", action.help)
             action.help = re.sub(r":\w+:`~?([^`]*)`", r"\1", text)
+
+
+def _convert_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=str, help="The GHN: a path or a name on the hub.")
+    parser.add_argument(
+        "-o", "--out", type=str, required=True, help="A .safetensors file, or a folder."
+    )
 
 
 def _arguments_of(function: Callable) -> Callable[[ArgumentParser], None]:
@@ -232,5 +243,13 @@ COMMANDS = {
     "train": (train, _train_arguments),
     "evaluate": (evaluate, _arguments_of(evaluate)),
     "predict": (predict, _arguments_of(predict)),
+    "convert": (convert, _convert_arguments),
+    "generate": (generate, _arguments_of(generate)),
+    "draw": (pictures.draw, pictures.arguments_of(pictures.draw)),
+    "draw-embeddings": (
+        pictures.draw_embeddings,
+        pictures.arguments_of(pictures.draw_embeddings),
+    ),
+    "draw-filters": (pictures.draw_filters, pictures.arguments_of(pictures.draw_filters)),
 }
 r"""Subcommand to what it runs and what declares its options."""

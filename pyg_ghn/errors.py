@@ -1,5 +1,7 @@
 """The errors that pyg_ghn raises on purpose; all derive from :class:`GHNError`."""
 
+from typing import Any
+
 
 class GHNError(Exception):
     """Base class of all errors raised by pyg_ghn."""
@@ -21,6 +23,10 @@ class DecodeError(GHNError, ValueError):
     """A parameter cannot be predicted by the decoder of this GHN."""
 
 
+class PredictionError(GHNError, ValueError):
+    """What a GHN predicts is not finite or does not fit the model."""
+
+
 class CheckpointError(GHNError, ValueError):
     """A checkpoint is missing, damaged or does not fit."""
 
@@ -29,9 +35,18 @@ class ImageDataError(GHNError, FileNotFoundError):
     """An image data set is unknown or its files are missing."""
 
 
+class DatasetError(GHNError, ValueError):
+    """A data set of networks is unknown, or its files are missing, damaged or do not fit."""
+
+
 class DivergedError(GHNError, RuntimeError):
     """Training met too many non-finite losses in a row."""
 
 
 class UnpredictedWarning(UserWarning):
-    """Some parameters of a model keep their own initialization."""
+    """Some parameters of a model keep their own initialization. The attribute :obj:`report` is a
+    :class:`~pyg_ghn.PredictionReport` on all of its parameters."""
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report

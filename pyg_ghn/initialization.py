@@ -4,45 +4,61 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
-from pyg_ghn.errors import GHNError, UnpredictedWarning
+from pyg_ghn.errors import GHNError, PredictionError, UnpredictedWarning
 from pyg_ghn.nn import GHN
+from pyg_ghn.nn.finite import non_finite
+from pyg_ghn.nn.report import shortened
 
 
-def initialize(model: nn.Module, ghn: GHN, input_size: tuple[int, ...] | None = None) -> nn.Module:
+def initialize(
+    model: nn.Module,
+    ghn: GHN,
+    input_size: tuple[int, ...] | None = None,
+    example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
+) -> nn.Module:
     r"""Initializes a model in place with the parameters that a GHN predicts for it. Each parameter
-    keeps its device and type. Either all predicted parameters are written or none.
+    keeps its device, type and memory, whether it requires a gradient or not. Either all predicted
+    parameters are written or none.
 
-    Buffers stay as they are. Running statistics of BatchNorm, which a GHN does not predict, fit
-    the new parameters only after some training; until then evaluate within
-    :func:`~pyg_ghn.evaluation.batch_statistics`.
+    Buffers stay as they are, but for those of parametrizations. Running statistics of BatchNorm,
+    which a GHN does not predict, fit the new parameters only after some training; until then
+    evaluate within :func:`~pyg_ghn.evaluation.batch_statistics`.
 
     Args:
         model (torch.nn.Module): The model.
         ghn (GHN): The graph hypernetwork.
         input_size (tuple, optional): Size of one input without the batch, see
             :func:`~pyg_ghn.graph.from_module`. (default: :obj:`None`)
+        example_inputs (Tensor, Data, tuple or dict, optional): Inputs with a batch dimension
+            instead, for models that take several. (default: :obj:`None`)
 
     Returns:
         The model.
 
     Raises:
         GHNError: If the model is on the meta device, or a predicted parameter does not fit it.
+        PredictionError: If a predicted value is not finite in the type of the parameter.
 
     Warns:
-        UnpredictedWarning: With the names of the parameters that keep their own initialization.
+        UnpredictedWarning: With the parameters that keep their own initialization and why. Its
+            attribute :obj:`report` is a :class:`~pyg_ghn.PredictionReport` on all parameters.
     """
-    left = assign_parameters(model, ghn.predict(model, input_size=input_size))
-    if left:
-        warnings.warn(
-            f"The GHN does not predict {len(left)} of the model's parameters, which keep their own "
-            f"initialization: {', '.join(left)}",
-            UnpredictedWarning,
-            stacklevel=2,
+    prediction = ghn.predict(model, input_size=input_size, example_inputs=example_inputs)
+    assign_parameters(model, {**prediction, **prediction.buffers})
+    report = prediction.report
+    if report.left:
+        message = (
+            f"The GHN does not predict {len(report.left)} of the model's {len(report)} parameters, "
+            f"which keep their own initialization: {'; '.join(report.what_is_left(5))}"
         )
+        warnings.warn(UnpredictedWarning(message, report), stacklevel=2)
     return model
 
 
@@ -52,20 +68,52 @@ def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> list[st
 
     Args:
         model (torch.nn.Module): The model.
-        params (dict): The parameters by name.
+        params (dict): The parameters, and perhaps buffers, by name.
 
     Returns:
         The names of the model's parameters that are not among them.
 
     Raises:
         GHNError: If the model is on the meta device, or a parameter does not fit it.
+        PredictionError: If a value is not finite in the type of the parameter.
     """
-    own = dict(model.named_parameters(remove_duplicate=False))
+    own = dict(model.named_buffers(remove_duplicate=False))
+    own |= dict(model.named_parameters(remove_duplicate=False))
     for name, value in params.items():
         _check_fits(name, value, own.get(name))
-    for name, value in params.items():
-        own[name].copy_(value)
+    broken = non_finite((name, value.to(own[name].dtype)) for name, value in params.items())
+    if broken:
+        raise PredictionError(
+            f"Values of {shortened(broken)} are not finite in {own[broken[0]].dtype}; nothing was "
+            "written. Where they are too large for the type, initialize the model in float32 and "
+            "convert it then."
+        )
+    _write(own, params)
     return [name for name, _ in model.named_parameters() if name not in params]
+
+
+def _write(own: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> None:
+    """If writing fails or is interrupted, all tensors get their values back."""
+    saved = {}
+    try:
+        for name, value in params.items():
+            saved[name] = own[name].clone()
+            _copy(own[name], value)
+    except BaseException as error:
+        for name, value in saved.items():
+            with suppress(RuntimeError):  # the one that can't be written
+                _copy(own[name], value)
+        if not isinstance(error, RuntimeError):
+            raise
+        raise GHNError(f"Can't write to '{name}', nothing was written: {error}") from error
+
+
+def _copy(tensor: Tensor, value: Tensor) -> None:
+    if tensor.is_inference():  # may be written in this mode only
+        with torch.inference_mode():
+            tensor.copy_(value)
+    else:
+        tensor.copy_(value)
 
 
 def _check_fits(name: str, value: Tensor, param: Tensor | None) -> None:
@@ -82,3 +130,5 @@ def _check_fits(name: str, value: Tensor, param: Tensor | None) -> None:
             f"The GHN predicts '{name}' with shape {tuple(value.shape)}, but the model's has "
             f"{tuple(param.shape)}; nothing was written."
         )
+    if value.is_floating_point() and not param.is_floating_point():
+        raise GHNError(f"'{name}' is {param.dtype} and can't hold {value.dtype}.")

@@ -1,11 +1,12 @@
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from pyg_ghn.checkpoint import save_pretrained
+from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
 from pyg_ghn.cli import main
-from pyg_ghn.nn import GHN3
+from pyg_ghn.nn import GHN2, GHN3
 
 
 @pytest.fixture
@@ -36,11 +37,16 @@ def test_predict_own_model(checkpoint, tmp_path, capsys, monkeypatch):
         "nn.Linear(width * 36, 10))\n"
     )
     out = tmp_path / "deep" / "own.safetensors"
+    report = tmp_path / "report.json"
     options = [f"--checkpoint={checkpoint}", f"--out={out}", "--input_size=[3,8,8]"]
-    main(["predict", "my_models:make", *options, '--model_args={"width": 6}'])
+    options += [f"--report={report}", '--model_args={"width": 6}']
+    main(["predict", "my_models:make", *options])
     printed = capsys.readouterr().out
     assert "predicted: 4 of 5 parameters" in printed
-    assert "not predicted: 1.weight (1 values)" in printed
+    assert "left as they are:\n  1.weight (1 value): " in printed
+    assert [p["status"] for p in json.loads(report.read_text())["parameters"]] == [
+        "predicted", "predicted", "left", "tiled", "predicted",
+    ]  # fmt: skip
     state = load_file(out)
     assert state["0.weight"].shape == (6, 3, 3, 3)
     assert state["1.weight"].item() == 0.25  # PReLU's own initialization
@@ -50,8 +56,25 @@ def test_predict_torchvision_model(checkpoint, tmp_path, capsys):
     out = tmp_path / "net.safetensors"
     arguments = ["predict", "shufflenet_v2_x0_5", f"--checkpoint={checkpoint}", f"--out={out}"]
     main([*arguments, '--model_args={"num_classes": 10}'])
-    assert "not predicted" not in capsys.readouterr().out
+    assert "left as they are" not in capsys.readouterr().out
     assert load_file(out)["fc.weight"].shape == (10, 1024)
+
+
+def test_predict_in_the_mode_that_the_model_needs(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "moody_models.py").write_text(
+        "from torch import nn\n"
+        "class Moody(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        assert not self.training, 'targets are missing'\n"
+        "        return super().forward(x)\n"
+        "def make():\n    return Moody(8, 10)\n"
+    )
+    arguments = ["predict", "moody_models:make", f"--checkpoint={checkpoint}", "--input_size=[8]"]
+    with pytest.raises(SystemExit, match="targets are missing"):
+        main(arguments)
+    main([*arguments, "--mode=eval", f"--out={tmp_path / 'net.safetensors'}"])
+    assert "predicted: 2 of 2 parameters, 90 of 90 values" in capsys.readouterr().out
 
 
 def test_train_then_evaluate(tmp_path, capsys):
@@ -75,6 +98,26 @@ def test_train_then_evaluate(tmp_path, capsys):
     assert (out / "plot.png").stat().st_size > 10_000 and (out / "table.txt").exists()
 
 
+@pytest.mark.parametrize("option", ["-o", "--out"])
+def test_convert(tmp_path, capsys, option):
+    ghn = GHN2(16, (8, 8, 7, 7), num_classes=10)
+    torch.save(ghn.state_dict(), tmp_path / "ghn.pt")
+    main(["convert", str(tmp_path / "ghn.pt"), option, str(tmp_path / "ghn")])
+    printed = capsys.readouterr().out
+    assert f"GHN2 of {sum(p.numel() for p in ghn.parameters()):,} parameters" in printed
+    assert "  max_shape: [8, 8, 7, 7]\n" in printed
+    assert f"It is in {tmp_path / 'ghn' / 'model.safetensors'}." in printed
+    converted = from_pretrained(tmp_path / "ghn").state_dict()
+    assert all(torch.equal(p, converted[name]) for name, p in ghn.state_dict().items())
+
+
+def test_convert_keeps_metadata(checkpoint, tmp_path):
+    training = {"training": json.dumps({"images": "digits"}), "note": "x"}
+    save_pretrained(from_pretrained(checkpoint), checkpoint, training)
+    main(["convert", checkpoint, "-o", str(tmp_path / "out.safetensors")])
+    assert read_metadata(tmp_path / "out.safetensors") == read_metadata(checkpoint)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -84,15 +127,21 @@ def test_train_then_evaluate(tmp_path, capsys):
             ["predict", "resnet18", '--model_args={"depth": 3}'],
             "unexpected keyword argument 'depth'",
         ),
-        (["predict", "resnet18", "--input_size=[3,8]"], "The forward pass of ResNet failed"),
+        (["predict", "resnet18", "--input_size=[3,8]"], "The forward pass of ResNet"),
         (["predict", "resnet18", "--checkpoint=nowhere.pt"], "nowhere.pt"),
         (["evaluate", '--splits=["hard"]'], "Unknown splits hard"),
         (["evaluate", "--images=pets"], "Unknown image set 'pets'"),
         (["train", "--out=x"], "how long to train"),
+        (["convert", "nowhere.pt", "-o=x"], "'nowhere.pt' is no file"),
+        (["convert", __file__, "-o=x"], "is no checkpoint"),
+        (["convert", "ghn3-digits", "-o", f"{__file__}/x"], "Can't write to"),
     ],
 )
 def test_errors_are_messages(arguments, message, checkpoint):
-    given = any(a.startswith("--checkpoint") for a in arguments) or arguments[0] == "train"
+    given = any(a.startswith("--checkpoint") for a in arguments) or arguments[0] in (
+        "train",
+        "convert",
+    )
     with pytest.raises(SystemExit) as stop:
         main(arguments if given else [*arguments, f"--checkpoint={checkpoint}"])
     assert message in str(stop.value) and str(stop.value).startswith(f"pyg-ghn {arguments[0]}: ")

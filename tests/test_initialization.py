@@ -1,13 +1,16 @@
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
+from pyg_ghn import initialization
 from pyg_ghn.checkpoint import from_pretrained
-from pyg_ghn.errors import GHNError, UnpredictedWarning
-from pyg_ghn.initialization import initialize
+from pyg_ghn.errors import GHNError, PredictionError, UnpredictedWarning
+from pyg_ghn.initialization import assign_parameters, initialize
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,13 @@ class Network(nn.Module):
 
     def forward(self, x):
         return self.head((self.norm(self.conv(x)) * self.scale).mean((2, 3)))
+
+
+@contextmanager
+def unchanged(model):
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    yield
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
 @pytest.fixture
@@ -53,9 +63,11 @@ def test_all_parameters_are_predicted(ghn, plain):
 
 def test_unpredicted_parameters_keep_their_values(ghn):
     model = Network()
-    with pytest.warns(UnpredictedWarning, match="1 of the model's parameters.*: scale$") as caught:
+    with pytest.warns(UnpredictedWarning, match=r"1 of the model's 7 para.*: scale \(") as caught:
         initialize(model, ghn, (3, 8, 8))
     assert len(caught) == 1 and caught[0].filename == __file__
+    report = caught[0].message.report
+    assert [p.name for p in report.left] == ["scale"] and len(report) == 7
     assert (model.scale == 3).all() and not (model.norm.weight == 1).any()
 
 
@@ -85,10 +97,142 @@ def test_model_on_the_meta_device(ghn):
         ("tail.bias", torch.zeros(9), "'tail.bias', which the model lacks"),
     ],
 )
-def test_all_or_nothing(ghn, plain, monkeypatch, name, value, message):
+def test_all_or_nothing(ghn, plain, name, value, message):
     params = {**ghn.predict(plain, (3, 8, 8)), name: value}
-    monkeypatch.setattr(ghn, "predict", lambda model, input_size: params)
-    before = {name: p.clone() for name, p in plain.named_parameters()}
-    with pytest.raises(GHNError, match=message + ".*nothing was written"):
+    with unchanged(plain), pytest.raises(GHNError, match=message + ".*nothing was written"):
+        assign_parameters(plain, params)
+
+
+def test_type_that_holds_no_predictions():
+    model = nn.ParameterList([nn.Parameter(torch.ones(2, dtype=torch.int8), requires_grad=False)])
+    with pytest.raises(GHNError, match=r"'0' is torch.int8 and can't hold torch.float32"):
+        assign_parameters(model, {"0": torch.zeros(2)})
+
+
+def test_too_large_for_the_type(ghn, plain):
+    params = ghn.predict(plain, (3, 8, 8))
+    params["conv.weight"] *= 1e6
+    params["head.bias"] *= 1e6
+    message = r"conv.weight, head.bias are not finite in torch.float16; nothing was written"
+    with unchanged(plain.half()), pytest.raises(PredictionError, match=message):
+        assign_parameters(plain, params)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_in_the_middle(ghn, plain, monkeypatch, error):
+    params = ghn.predict(plain, (3, 8, 8))
+    copy, calls = initialization._copy, iter(range(100))
+
+    def fails_once(tensor, value):
+        copy(tensor, value)
+        if next(calls) == 3:
+            raise error
+
+    monkeypatch.setattr(initialization, "_copy", fails_once)
+    raised = GHNError if error is RuntimeError else error
+    with unchanged(plain), pytest.raises(raised):
+        assign_parameters(plain, params)
+    assert next(calls) == 8  # four copies and as many back
+
+
+def test_parameter_that_cannot_be_written(ghn, plain):
+    plain.head.bias = nn.Parameter(torch.zeros(1).expand(10))
+    with unchanged(plain), pytest.raises(GHNError, match=r"Can't write to 'head\.bias'"):
         initialize(plain, ghn, (3, 8, 8))
-    assert all(torch.equal(p, before[name]) for name, p in plain.named_parameters())
+
+
+def test_warning_stays_short(ghn):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scales = nn.ParameterList(torch.ones(3, 1, 1) for _ in range(40))
+            self.head = nn.Linear(3, 10)
+
+        def forward(self, x):
+            for scale in self.scales:
+                x = x * scale
+            return self.head(x.mean((2, 3)))
+
+    match = r"40 of the model's 42 .*: scales\.\* \(40 parameters, 120 values\): \w+ "
+    with pytest.warns(UnpredictedWarning, match=match):
+        initialize(Scaled(), ghn, (3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.to(memory_format=torch.channels_last),
+        lambda model: model.requires_grad_(False),
+        lambda model: model.bfloat16(),
+        nn.DataParallel,
+        lambda model: torch.compile(model, backend="eager"),
+    ],
+    ids=["channels_last", "frozen", "bfloat16", "data_parallel", "compiled"],
+)
+def test_kind_of_parameters_is_kept(ghn, plain, change):
+    expected = ghn.predict(plain, (3, 8, 8))
+    model = change(plain)
+    before = {n: (p.dtype, p.stride(), p.requires_grad, p.data_ptr()) for n, p in
+              model.named_parameters()}  # fmt: skip
+    initialize(model, ghn, (3, 8, 8))
+    for name, p in model.named_parameters():
+        assert (p.dtype, p.stride(), p.requires_grad, p.data_ptr()) == before[name]
+    for name, p in plain.named_parameters():
+        assert torch.equal(p, expected[name].to(p.dtype))
+
+
+def test_inference_tensors(ghn):
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+    initialize(model, ghn, (3, 8, 8))
+    assert torch.equal(model[1].weight, ghn.predict(model, (3, 8, 8))["1.weight"])
+
+
+def test_within_inference_mode(ghn, plain):
+    expected = ghn.predict(plain, (3, 8, 8))["head.weight"]
+    with torch.inference_mode():
+        initialize(plain, ghn, (3, 8, 8))
+    assert torch.equal(plain.head.weight, expected) and plain.head.weight.requires_grad
+
+
+def test_parametrized_weights(ghn):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.Linear(192, 192))
+    expected = ghn.predict(model, (3, 8, 8))
+    parametrizations.spectral_norm(model[1])
+    parametrizations.weight_norm(model[2])
+    initialize(model.eval(), ghn, (3, 8, 8))
+    assert torch.allclose(model[2].weight, expected["2.weight"], atol=1e-6)
+    sigma = torch.linalg.matrix_norm(expected["1.weight"], ord=2)
+    assert torch.allclose(model[1].weight * sigma, expected["1.weight"], atol=1e-3)
+
+
+def test_tied_and_parametrized_weight(ghn):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.Linear(192, 192))
+    model[2].weight = model[1].weight
+    expected = ghn.predict(model, (3, 8, 8))["1.weight"]
+    parametrizations.weight_norm(model[2])  # its direction goes on sharing the memory
+    initialize(model, ghn, (3, 8, 8))
+    for layer in model[1:]:
+        assert torch.allclose(layer.weight, expected, atol=1e-6)
+
+
+def test_several_inputs(ghn):
+    model = nn.Bilinear(3, 4, 10)
+    inputs = {"input1": torch.zeros(2, 3), "input2": torch.zeros(2, 4)}
+    with pytest.warns(UnpredictedWarning) as caught:
+        initialize(model, ghn, example_inputs=inputs)
+    assert {p.name for p in caught[0].message.report} == {"weight", "bias"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("wrap", [lambda model: model, nn.DataParallel])
+def test_model_on_another_device_than_the_ghn(ghn, plain, wrap):
+    expected = ghn.predict(plain, (3, 8, 8))
+    parametrizations.spectral_norm(plain.conv)
+    initialize(wrap(plain.cuda()), ghn, (3, 8, 8))
+    assert plain.head.weight.is_cuda
+    assert torch.equal(plain.head.weight.cpu(), expected["head.weight"])
+    sigma = torch.linalg.matrix_norm(expected["conv.weight"].flatten(1), ord=2)
+    assert torch.allclose(
+        plain.eval().conv.weight.cpu() * sigma, expected["conv.weight"], atol=1e-3
+    )

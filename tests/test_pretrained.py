@@ -1,7 +1,6 @@
 """The packaged GHN was really trained, and the examples run with it."""
 
 import runpy
-import shutil
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,27 @@ def test_example(example, capsys):
     assert "held-out digits classified" in capsys.readouterr().out
 
 
-def test_python_code_of_the_readme_runs(tmp_path, monkeypatch):
-    """The blocks build on each other, as they are read."""
+def run_blocks(page, tmp_path, monkeypatch):
+    """The Python blocks of a page build on each other, as they are read."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(EXAMPLES.parent / "README.md", tmp_path)
-    text = Path("README.md").read_text()
+    text = (EXAMPLES.parent / page).read_text()
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     assert len(blocks) >= 2
     scope = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), scope)
+        exec(compile(block, page, "exec"), scope)
+    return scope
+
+
+def test_python_code_on_prediction_runs(tmp_path, monkeypatch, capsys):
+    run_blocks("docs/prediction.md", tmp_path, monkeypatch)
+    printed = capsys.readouterr().out.splitlines()
+    text = (EXAMPLES.parent / "docs" / "prediction.md").read_text()
+    assert "repeated 9 x 3 times (out x in)" in printed
+    assert printed[-6] == "predicted: 5 of 5 parameters, 3,122 of 3,122 values"
+    assert "\n".join(printed[-6:]) in text  # what the page says it prints
+
+
+def test_python_code_of_the_readme_runs(tmp_path, monkeypatch):
+    scope = run_blocks("README.md", tmp_path, monkeypatch)
     assert scope["x"].shape == (scope["batch"].num_nodes, 64)

@@ -9,9 +9,17 @@ from pyg_ghn.architectures.sampler import (
     Split,
     draw_width,
     sample_net_args,
+)
+from pyg_ghn.architectures.small_images import (
+    adapt_to_small_images,
+    torchvision_model,
+    torchvision_small,
+)
+from pyg_ghn.architectures.split_networks import (
+    architecture_key,
+    evaluation_architectures,
     split_net_args,
 )
-from pyg_ghn.architectures.small_images import adapt_to_small_images, torchvision_small
 
 __all__ = [
     "OPERATIONS",
@@ -20,10 +28,13 @@ __all__ = [
     "Network",
     "Split",
     "adapt_to_small_images",
+    "architecture_key",
     "count_parameters",
     "draw_width",
+    "evaluation_architectures",
     "network_from_args",
     "sample_net_args",
     "split_net_args",
+    "torchvision_model",
     "torchvision_small",
 ]

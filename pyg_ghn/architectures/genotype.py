@@ -81,6 +81,13 @@ class Genotype:
         return "msa" in self.operations
 
 
+def operation_names(genotype: Genotype | Mapping[str, Any]) -> list[str]:
+    r"""The names of all operations of both cells, fast: a dictionary is not checked."""
+    if isinstance(genotype, Genotype):
+        return list(genotype.operations)
+    return [name for kind in ("normal", "reduce") for name, _ in genotype[kind]]
+
+
 def _checked_ops(kind: str, ops: Iterable[Sequence]) -> Ops:
     try:
         ops = tuple((name, index(state)) for name, state in ops)

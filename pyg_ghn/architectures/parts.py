@@ -33,10 +33,20 @@ class Part(NamedTuple):
         r"""Its number of parameters. Equal parts are counted once, on the meta device."""
         return _num_parameters(self)
 
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        r"""Its parameters' shapes by name, for reading only."""
+        return _parameter_shapes(self)
+
 
 @lru_cache(maxsize=8192)
 def _num_parameters(part: Part) -> int:
     return sum(parameter.numel() for parameter in part.module("meta").parameters())
+
+
+@lru_cache(maxsize=8192)
+def _parameter_shapes(part: Part) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(param.shape) for name, param in part.module("meta").named_parameters()}
 
 
 @dataclass(frozen=True)

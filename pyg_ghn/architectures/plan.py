@@ -212,10 +212,23 @@ class NetworkPlan:
     @property
     def num_parameters(self) -> int:
         r"""The number of parameters of the network, dead ones included."""
-        parts = [*self.stem.values(), self.classifier]
-        for cell in self.cells:
-            parts += cell.inputs + cell.operations
-        return sum(part.num_parameters for part in parts)
+        return sum(part.num_parameters for _, part in self.parts)
+
+    @property
+    def parameter_names(self) -> set[str]:
+        r"""The names of the network's parameters, dead ones included."""
+        return {f"{name}.{own}" for name, part in self.parts for own in part.parameter_shapes}
+
+    @property
+    def parts(self) -> Iterator[tuple[str, Part]]:
+        r"""All modules by name."""
+        yield from self.stem.items()
+        for i, cell in enumerate(self.cells):
+            for j, part in enumerate(cell.inputs):
+                yield f"cells.{i}.preprocess{j}", part
+            for j, part in enumerate(cell.operations):
+                yield f"cells.{i}._ops.{j}", part
+        yield "classifier", self.classifier
 
 
 def reductions(n_cells: int) -> list[bool]:

@@ -1,14 +1,13 @@
 r"""The generator of DeepNets-1M, from `"Parameter Prediction for Unseen Deep Architectures"
 <https://arxiv.org/abs/2110.13100>`_ (section 3 and appendix A)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from pyg_ghn.architectures.genotype import Genotype
+from pyg_ghn.architectures.genotype import Genotype, operation_names
 from pyg_ghn.architectures.operations import OPERATIONS
 from pyg_ghn.architectures.plan import SMALL_IMAGE, count_parameters, reductions
 from pyg_ghn.architectures.reachability import live_parts
@@ -35,7 +34,7 @@ class Split:
     preproc: tuple[float, float] = (1.0, 0.2)
     r"""Probability of preprocessing in CNNs and in ViTs that can do without."""
     fixed_width: bool = True
-    r"""Whether each network has one width, instead of a new one at each access."""
+    r"""Whether each network has one width, for evaluation, instead of a new one at each access."""
     width_multiplier: tuple[int, int] = (1, 1)
     r"""Factor of :obj:`C` at evaluation, for small and for large images."""
 
@@ -71,6 +70,17 @@ _LARGE_CONVS = {"conv_5x5", "conv_7x7"}
 _IMAGE_SIZES = {"cifar10": (3, 32, 32), "imagenet": (3, 224, 224)}
 
 
+def get_split(name: str) -> Split:
+    r"""The split of that name.
+
+    Raises:
+        ArchitectureError: If there is none.
+    """
+    if name not in SPLITS:
+        raise ArchitectureError(f"Unknown split {name!r}; choose from {', '.join(SPLITS)}.")
+    return SPLITS[name]
+
+
 def sample_net_args(split: str, rng: np.random.Generator) -> dict[str, Any]:
     r"""Draws one network of a split.
 
@@ -86,34 +96,11 @@ def sample_net_args(split: str, rng: np.random.Generator) -> dict[str, Any]:
     Raises:
         ArchitectureError: If the split is unknown.
     """
-    kind = _split(split)
+    kind = get_split(split)
     net_args = None
     while net_args is None:  # a rejected draw starts over
         net_args = _draw(kind, rng)
     return net_args
-
-
-def split_net_args(
-    split: str, num_networks: int | None = None, seed: int | None = None
-) -> Iterator[dict[str, Any]]:
-    r"""Draws the networks of a split, the same ones each time.
-
-    Networks of evaluation splits also have a width (:obj:`C` and :obj:`fc_dim` of
-    :func:`draw_width`), which :meth:`Split.widened` multiplies in the wide split.
-
-    Args:
-        split (str): A key of :data:`SPLITS`.
-        num_networks (int, optional): How many. (default: as many as the split has)
-        seed (int, optional): Another seed than the split's own.
-
-    Raises:
-        ArchitectureError: If the split is unknown.
-    """
-    kind = _split(split)
-    rng = np.random.default_rng([kind.seed if seed is None else seed, kind.stream])
-    return islice(
-        _networks(split, rng), kind.num_networks if num_networks is None else num_networks
-    )
 
 
 def draw_width(
@@ -131,8 +118,7 @@ def draw_width(
     """
     num_params = net_args.get("num_params") or {"cifar10": count_parameters(net_args, C=32)}
     millions, n_cells = num_params["cifar10"] / 1e6, net_args["n_cells"]
-    genotype = Genotype.from_dict(net_args["genotype"])
-    dense = not _LARGE_CONVS.isdisjoint(genotype.operations)
+    dense = not _LARGE_CONVS.isdisjoint(operation_names(net_args["genotype"]))
     pooled = net_args["stem_pool"] and net_args["stem_type"] == 0
     small = millions <= 0.2 and n_cells <= 8
     if dense or not net_args["glob_avg"]:
@@ -153,21 +139,6 @@ _FC_DIMS = range(64, 513, 64)
 # More than so many million parameters or so many cells: one of the first so many widths.
 _LIMITS = ((0.8, 12, 1), (0.4, 10, 2), (0.2, 8, 3))
 _WIDE_LIMITS = ((2.0, 14, 1), (0.4, 10, 4), (0.2, 8, 5))
-
-
-def _split(name: str) -> Split:
-    if name not in SPLITS:
-        raise ArchitectureError(f"Unknown split {name!r}; choose from {', '.join(SPLITS)}.")
-    return SPLITS[name]
-
-
-def _networks(split: str, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    while True:
-        net_args = sample_net_args(split, rng)
-        if SPLITS[split].fixed_width:
-            width = draw_width(net_args, rng)
-            net_args |= {"C": width["C"], "fc_dim": width["fc_dim"]}
-        yield net_args
 
 
 def _draw(split: Split, rng: np.random.Generator) -> dict[str, Any] | None:
@@ -246,8 +217,8 @@ def _is_wanted(genotype: Genotype) -> bool:
 def _is_connected(genotype: Genotype, n_cells: int) -> bool:
     # No cell may be cut off. Smaller parts may: networks made by the authors' code have unused
     # preprocessing layers (`none` is all that reads an input) and unused steps (left out of the
-    # concatenation). Without this rule 1 in 200 networks of the train, val and test splits would
-    # have less than 33 nodes, but none of the 2000 with published statistics has.
+    # concatenation). Without this rule there would be more small networks than were published:
+    # none of the 2000 of train, val and test with published statistics has less than 33 nodes.
     return all(live.cell for live in live_parts(genotype, reductions(n_cells)))
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from torch import nn
 
+from pyg_ghn.architectures.small_transformers import (
+    DenseMerging,
+    fit_attention,
+    fit_tokens,
+    is_merging,
+)
 from pyg_ghn.errors import ArchitectureError
 
 FINAL_SIDE = 4
@@ -22,14 +29,33 @@ def adapt_to_small_images(model: nn.Module, input_size: tuple[int, int, int]) ->
 
     The total stride is brought down to at most :math:`\max(4, \min(H, W) / 4)`, so that 32 x 32 and
     16 x 16 pixels end in feature maps of about 4 x 4, and 8 x 8 pixels in 2 x 2. For that the
-    earliest down-sampling steps, and no more of them than needed, are taken out: convolutions get
-    stride one and a padding that keeps the size (even kernels: one pixel more), pooling layers
-    become :class:`~torch.nn.Identity`. Parameters keep their names and shapes. For images of 128 or
-    more pixels nothing is changed.
+    earliest down-sampling steps, and no more of them than needed, are taken out:
+
+    ==================  ===========================================================================
+    step                becomes
+    ==================  ===========================================================================
+    convolution         stride one, with a padding that keeps the size (even kernels: a pixel more)
+    pooling             :class:`~torch.nn.Identity`
+    Swin's patches      stride two, with overlap: the kernel stays
+    Swin's merging      a merging of each position with its neighbors, without stride
+    ==================  ===========================================================================
+
+    What depends on the size of the image or of a map is fitted to it:
+
+    ==================  ===========================================================================
+    VisionTransformer   patches overlap: the kernel stays, the stride gives 7 x 7 tokens or a few
+                        more (4 x 4 for 8 x 8 pixels); the position embedding is interpolated
+    SwinTransformer     windows as large as before or smaller, to fill the maps evenly
+    MaxVit              windows and grids as large as before or smaller, to divide the maps
+    Inception3          convolutions and pooling of the stem are padded, to make up for what the
+                        later ones, which have no padding, take away
+    ==================  ===========================================================================
+
+    Parameters keep their names and, but for the position embedding, their shapes. For images of 128
+    or more pixels convolutional networks stay as they are.
 
     Args:
-        model (torch.nn.Module): An AlexNet, ConvNeXt, DenseNet, EfficientNet, GoogLeNet, MNASNet,
-            MobileNet, RegNet, ResNet, ShuffleNet, SqueezeNet or VGG of torchvision. Changed in
+        model (torch.nn.Module): A classification model of torchvision, of any family. Changed in
             place.
         input_size (tuple): Size of an image, :math:`(3, H, W)`.
 
@@ -37,16 +63,18 @@ def adapt_to_small_images(model: nn.Module, input_size: tuple[int, int, int]) ->
         The model itself.
 
     Raises:
-        ArchitectureError: If the model is of another class.
+        ArchitectureError: If the model is of another class, or is a VisionTransformer or MaxVit and
+            the image no square.
     """
     if len(input_size) != 3 or min(input_size) < 1:
         raise ArchitectureError(f"input_size must be (3, height, width), got {input_size}.")
-    allowed = max(LEAST_STRIDE, min(input_size[1:]) // FINAL_SIDE)
-    steps = [(unit, stride) for unit in _units(model) if (stride := _stride_of(unit)) > 1]
-    for i, (unit, _) in enumerate(steps):
-        if math.prod(stride for _, stride in steps[i:]) <= allowed:
-            break
-        _keep_size(model, unit)
+    family, (_, height, width) = _family_of(model), input_size
+    if family.squares_only and height != width:
+        raise ArchitectureError(
+            f"A {type(model).__qualname__} sees squares only, got {height} x {width} pixels."
+        )
+    _reduce_stride(model, family, max(LEAST_STRIDE, min(height, width) // FINAL_SIDE))
+    family.fit(model, height, width)
     return model
 
 
@@ -64,6 +92,20 @@ def torchvision_small(
     Raises:
         ArchitectureError: If torchvision has no such model, or it cannot be adapted.
     """
+    return adapt_to_small_images(torchvision_model(name, num_classes), input_size)
+
+
+def torchvision_model(name: str, num_classes: int) -> nn.Module:
+    r"""Builds a torchvision classification model with its own random initialization and without
+    auxiliary heads.
+
+    Args:
+        name (str): The model's name in torchvision, *e.g.* :obj:`"resnet18"`.
+        num_classes (int): The number of classes.
+
+    Raises:
+        ArchitectureError: If torchvision has no such model.
+    """
     from torchvision import models
 
     if name not in models.list_models(module=models):
@@ -71,51 +113,74 @@ def torchvision_small(
             f"torchvision has no classification model {name!r}; "
             "torchvision.models.list_models(module=torchvision.models) names them."
         )
-    arguments = _BUILD_ARGUMENTS.get(name, {})
-    model = models.get_model(name, weights=None, num_classes=num_classes, **arguments)
-    return adapt_to_small_images(model, input_size)
+    arguments = {"aux_logits": False, "init_weights": True} if name in _WITH_HEADS else {}
+    return models.get_model(name, weights=None, num_classes=num_classes, **arguments)
 
 
-_BUILD_ARGUMENTS = {"googlenet": {"aux_logits": False, "init_weights": True}}
+_WITH_HEADS = ("googlenet", "inception_v3")
 
 
-def _units(model: nn.Module) -> Units:
-    for family, units in _families().items():
-        if isinstance(model, family):
-            return units(model)
+class _Family(NamedTuple):
+    """How the models of a class are adapted.
+
+    Attributes:
+        units: Parts in forward order. All strided layers of a part lie side by side in parallel
+            branches, so that the stride of the part is that of any of them.
+        fit: What is done with the model, a height and a width after the stride is right.
+        stride: The stride that convolutions get in place of a larger one.
+        squares_only: Whether images must be squares.
+    """
+
+    units: Callable[[nn.Module], Units]
+    fit: Callable[[nn.Module, int, int], None] = lambda model, height, width: None
+    stride: int = 1
+    squares_only: bool = False
+
+
+def _family_of(model: nn.Module) -> _Family:
+    for kind, family in _families().items():
+        if isinstance(model, kind):
+            return family
     raise ArchitectureError(
-        f"No rule adapts {type(model).__qualname__} to small images. Build it for them (a vision "
-        "transformer with `image_size` and a smaller `patch_size`), or set the `stride` of its "
-        "first convolutions to 1 and replace its first pooling layers by torch.nn.Identity."
+        f"No rule adapts {type(model).__qualname__} to small images. Build it for them, or set the "
+        "`stride` of its first convolutions to 1 and replace its first pooling layers by "
+        "torch.nn.Identity."
     )
 
 
-def _families() -> dict[type[nn.Module], Callable[[nn.Module], Units]]:
-    """Model class to its units, in forward order. All strided layers of a unit lie side by side in
-    parallel branches, so that a unit's stride is that of any of them."""
+def _families() -> dict[type[nn.Module], _Family]:
     from torchvision import models
 
-    def children(model: nn.Module) -> Units:
-        return model.children()
-
-    def features(model: nn.Module) -> Units:
-        return model.features
-
+    children = _Family(lambda model: model.children())
+    features = _Family(lambda model: model.features)
     return {
         models.AlexNet: features,
         models.ConvNeXt: features,
         models.DenseNet: features,
         models.EfficientNet: features,
         models.GoogLeNet: children,
-        models.MNASNet: lambda model: model.layers,
+        models.Inception3: children._replace(fit=_pad_stem),
+        models.MaxVit: _Family(
+            lambda model: [model.stem, *model.blocks], _fit_attention, squares_only=True
+        ),
+        models.MNASNet: _Family(lambda model: model.layers),
         models.MobileNetV2: features,
         models.MobileNetV3: features,
-        models.RegNet: lambda model: [model.stem, *model.trunk_output],
+        models.RegNet: _Family(lambda model: [model.stem, *model.trunk_output]),
         models.ResNet: children,
         models.ShuffleNetV2: children,
         models.SqueezeNet: features,
+        models.SwinTransformer: features._replace(fit=_fit_attention, stride=2),
         models.VGG: features,
+        models.VisionTransformer: _Family(lambda model: [], fit_tokens, squares_only=True),
     }
+
+
+def _reduce_stride(model: nn.Module, family: _Family, allowed: int) -> None:
+    for unit in list(family.units(model)):
+        if math.prod(map(_stride_of, family.units(model))) <= allowed:
+            break
+        _take_out(model, unit, family.stride)
 
 
 def _stride_of(unit: nn.Module) -> int:
@@ -123,23 +188,25 @@ def _stride_of(unit: nn.Module) -> int:
 
 
 def _stride(module: nn.Module) -> int:
-    if not isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
-        return 1
-    return module.stride if isinstance(module.stride, int) else max(module.stride)
+    if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
+        return module.stride if isinstance(module.stride, int) else max(module.stride)
+    return 2 if is_merging(module) else 1
 
 
-def _keep_size(model: nn.Module, unit: nn.Module) -> None:
+def _take_out(model: nn.Module, unit: nn.Module, stride: int) -> None:
     for module in [module for module in unit.modules() if _stride(module) > 1]:
         if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
-            module.padding = _size_keeping_padding(module)
+            module.stride = (stride, stride)
+            module.padding = _padding(module, stride)
         else:
-            _replace(model, module, nn.Identity())
+            _replace(model, module, DenseMerging(module) if is_merging(module) else nn.Identity())
 
 
-def _size_keeping_padding(conv: nn.Conv2d) -> tuple[int, ...]:
+def _padding(conv: nn.Conv2d, stride: int) -> tuple[int, ...]:
+    """With it the map is as large as the stride says; where the padding would have to be uneven,
+    it may be a pixel larger."""
     reach = (d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
-    return tuple(math.ceil(n / 2) for n in reach)  # an even kernel makes the map one pixel larger
+    return tuple(math.ceil((n - stride + 1) / 2) for n in reach)
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -147,3 +214,26 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if child is old:
                 setattr(parent, name, new)
+
+
+def _fit_attention(model: nn.Module, height: int, width: int) -> None:
+    for unit in _family_of(model).units(model):
+        stride = _stride_of(unit)
+        height, width = math.ceil(height / stride), math.ceil(width / stride)
+        for module in unit.modules():
+            fit_attention(module, height, width)
+
+
+def _pad_stem(model: nn.Module, height: int, width: int) -> None:
+    """Two steps without padding are still to come: they make 4n + 3 positions n."""
+    first, pools = model.Conv2d_1a_3x3.conv, [model.maxpool1, model.maxpool2]
+    if _stride(first) > 1:
+        return
+    stem_stride = math.prod(map(_stride, pools))
+    first.padding = tuple(n + math.ceil(3 * stem_stride / 2) for n in _padding(first, 1))
+    auxiliary = [model.AuxLogits.conv1.conv] if model.AuxLogits is not None else []
+    for conv in (model.Conv2d_2a_3x3.conv, model.Conv2d_4a_3x3.conv, *auxiliary):
+        conv.padding = _padding(conv, 1)
+    for pool in pools:
+        if _stride(pool) > 1:
+            pool.padding = pool.kernel_size // 2

@@ -1,4 +1,13 @@
-from pyg_ghn.graph.convert import from_module
-from pyg_ghn.graph.primitives import PRIMITIVES
+from pyg_ghn._lazy import lazy_getattr
 
-__all__ = ["PRIMITIVES", "from_module"]
+_MODULES = {
+    "PRIMITIVES": "pyg_ghn.graph.primitives",
+    "from_module": "pyg_ghn.graph.convert",
+}
+
+__all__ = [*_MODULES]
+__getattr__ = lazy_getattr(__name__, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

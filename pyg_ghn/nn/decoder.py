@@ -13,13 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.nn.blocks import assemble, cover
 from pyg_ghn.nn.shape_encoding import Shape
 from pyg_ghn.nn.sliced_linear import sliced_linear
 from pyg_ghn.nn.targets import VECTORS, Kind, Target
-from pyg_ghn.nn.tiling import normalization, place_positions, sizes_4d, tile
+from pyg_ghn.nn.tiling import normalization, place_positions, sizes_4d, squash, tile
 
 Window = tuple[int, int]
 Decoded = tuple["_Bucket", Sequence[Tensor]]
+
+_WINDOW_STARTS = {
+    "center": lambda length, size: size // 2 - length // 2,
+    "corner": lambda length, size: 0,
+}
 
 
 class ParameterDecoder(nn.Module):
@@ -35,11 +41,11 @@ class ParameterDecoder(nn.Module):
         \mathbf{W}_p = \textrm{MLP} \left( \textrm{ReLU} (\mathbf{A}_p \mathbf{h} + \mathbf{a}_p)
         \right) \in \mathbb{R}^{c_{out} \times c_{in}}
 
-    of which smaller parameters take the leading channels and the central positions. Larger ones
-    repeat the channels; larger kernels are interpolated. Vectors come from an MLP with two rows,
-    one for the weights of normalization layers and one for biases. The classification layer maps
-    the channels to the classes by one linear layer more. The results are scaled as in He
-    initialization, vectors are squashed to values around 1 or 0.
+    of which smaller parameters take the leading channels and the central positions (the leading
+    ones in GHN-2). Larger ones repeat the channels; larger kernels are interpolated. Vectors come
+    from an MLP with two rows, one for the weights of normalization layers and one for biases. The
+    classification layer maps the channels to the classes by one linear layer more. The results are
+    scaled as in He initialization, vectors are squashed to values around 1 or 0.
 
     All parameters of a batch are decoded together: each weight is read once, and nothing but the
     positions and channels that some parameter needs is computed.
@@ -49,6 +55,10 @@ class ParameterDecoder(nn.Module):
         max_shape (tuple): Size of the largest kernel decoded without repetition,
             :math:`(c_{out}, c_{in}, s, s)`.
         num_classes (int): Number of classes of the image data set.
+        window (str, optional): Which positions a smaller kernel takes, :obj:`"center"` or
+            :obj:`"corner"`. (default: :obj:`"center"`)
+        weight_norm (bool, optional): If set to :obj:`False`, the results are neither scaled nor
+            squashed. (default: :obj:`True`)
 
     Shapes:
         - **input:** node embeddings :math:`(N, \text{channels})`, a list of targets (see
@@ -57,14 +67,26 @@ class ParameterDecoder(nn.Module):
           share storage, but do not overlap.
 
     Raises:
-        ConfigError: If :obj:`max_shape` is not that of a square kernel.
+        ConfigError: If :obj:`max_shape` is not that of a square kernel, or :obj:`window` is
+            unknown.
     """
 
-    def __init__(self, channels: int, max_shape: Shape, num_classes: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        max_shape: Shape,
+        num_classes: int,
+        window: str = "center",
+        weight_norm: bool = True,
+    ) -> None:
         super().__init__()
         out, in_, size, width = max_shape
         if size != width:
             raise ConfigError(f"`max_shape` must end in a square kernel, got {tuple(max_shape)}.")
+        if window not in _WINDOW_STARTS:
+            raise ConfigError(f"`window` must be one of {[*_WINDOW_STARTS]}, got '{window}'.")
+        self.window = window
+        self.weight_norm = weight_norm
         self.channels = channels
         self.max_shape = tuple(max_shape)
         self.num_classes = num_classes
@@ -112,12 +134,11 @@ class ParameterDecoder(nn.Module):
             some = list(some)
             counts = [len(bucket.nodes) for bucket in some]
             part = slice(start, start := start + sum(counts))
-            if kind is Kind.SCALE:
-                values = 2 * torch.sigmoid(weights[part] / 2)
-            elif kind is Kind.BIAS:
-                values = torch.tanh(biases[part] / 5)
-            else:
-                values = torch.tanh(self.class_bias(biases[part].relu()) / 5)
+            values = weights[part] if kind is Kind.SCALE else biases[part]
+            if kind is Kind.CLASS_BIAS:
+                values = self.class_bias(values.relu())
+            if self.weight_norm:
+                values = squash(kind, values)
             for bucket, rows in zip(some, values.split(counts), strict=True):
                 rows = tile(rows, (len(rows), prod(bucket.shape))).contiguous()
                 yield bucket, rows.view(-1, *bucket.shape).unbind()
@@ -126,25 +147,32 @@ class ParameterDecoder(nn.Module):
         jobs = [_job(bucket, rows, self.max_shape) for bucket, rows in inputs]
         jobs.sort(key=lambda job: job.channels)
         positions = self._positions(jobs)
-        scales = [normalization(job.bucket.kind, job.bucket.shape) for job in jobs]
+        scales = [self._scale(job.bucket.kind, job.bucket.shape) for job in jobs]
         scales = torch.tensor(scales, dtype=positions.dtype)
         scales = scales.repeat_interleave(torch.tensor([job.num_rows for job in jobs]))
         scales = scales.to(positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
-        groups = [(key, list(some)) for key, some in groupby(jobs, lambda job: job.channels)]
+        groups = [list(some) for _, some in groupby(jobs, lambda job: job.channels)]
+        for group, maps in zip(groups, self._maps(hidden, scales, groups), strict=True):
+            parts = maps.split([job.num_rows for job in group], dim=1)
+            for job, part in zip(group, parts, strict=True):
+                yield job.bucket, self._finish(job, part)
+
+    def _maps(self, rows: Tensor, scales: Tensor, groups: list[list[_Job]]) -> list[Tensor]:
+        """The maps (out, rows, in) of each group of jobs with the same channels."""
+        sizes = [group[0].channels for group in groups]
+        counts = [sum(job.num_rows for job in group) for group in groups]
+        blocks = cover(sizes, counts, rows.size(1))
+        order = [group for block in blocks for group in block.groups]
+        rows, scales = rows.split(counts), scales.split(counts)
         maps = sliced_linear(
-            hidden,
-            scales,
+            torch.cat([rows[group] for group in order]),
+            torch.cat([scales[group] for group in order]),
             self.kernel[2].weight.view(*self.max_shape[:2], -1),
             self.kernel[2].bias.view(self.max_shape[:2]),
-            [
-                (sum(job.num_rows for job in some), (slice(out), slice(in_)))
-                for (out, in_), some in groups
-            ],
+            [(sum(counts[g] for g in block.groups), (block.out, block.in_)) for block in blocks],
         )
-        for (_, some), group in zip(groups, maps, strict=True):
-            for job, rows in zip(some, group.split([job.num_rows for job in some]), strict=True):
-                yield job.bucket, self._finish(job, rows)
+        return assemble(blocks, maps, sizes, counts)
 
     def _positions(self, jobs: list[_Job]) -> Tensor:
         """The features of every kernel position of every node, a row each, in the order of jobs."""
@@ -158,7 +186,7 @@ class ParameterDecoder(nn.Module):
         features = self._large_windows(inputs) | self._small_windows(inputs)
         ordered: list[Tensor | None] = [None] * len(jobs)
         for window, places in by_window.items():
-            rows = features[window].reshape(-1, 4 * self.channels)
+            rows = features[window].movedim(2, 0).reshape(-1, 4 * self.channels)
             parts = rows.split([jobs[place].num_rows for place in places])
             for place, part in zip(places, parts, strict=True):
                 ordered[place] = part
@@ -170,8 +198,8 @@ class ParameterDecoder(nn.Module):
         for window, rows in inputs.items():
             if _is_large(window, size):
                 maps = self.position(rows).view(len(rows), -1, size, size)
-                index = (slice(None), slice(None), *_centered(window, size))
-                features[window] = maps[index].permute(0, 2, 3, 1)
+                index = (slice(None), slice(None), *self._window(window))
+                features[window] = maps[index].permute(2, 3, 0, 1)
         return features
 
     def _small_windows(self, inputs: dict[Window, Tensor]) -> dict[Window, Tensor]:
@@ -186,22 +214,33 @@ class ParameterDecoder(nn.Module):
             rows.new_ones(len(rows)),
             self.position.weight.view(channels, size, size, -1).permute(1, 2, 0, 3),
             self.position.bias.view(channels, size, size).permute(1, 2, 0),
-            [(len(inputs[window]), _centered(window, size)) for window in small],
+            [(len(inputs[window]), self._window(window)) for window in small],
         )
         return dict(zip(small, features, strict=True))
 
-    def _finish(self, job: _Job, rows: Tensor) -> list[Tensor]:
+    def _window(self, window: Window) -> tuple[slice, ...]:
+        """The part of the largest kernel that a smaller one takes."""
+        start = _WINDOW_STARTS[self.window]
+        size = self.max_shape[-1]
+        return tuple(slice(start(n, size), start(n, size) + n) for n in window)
+
+    def _scale(self, kind: Kind, shape: Shape) -> float:
+        return normalization(kind, shape) if self.weight_norm else 1.0
+
+    def _finish(self, job: _Job, maps: Tensor) -> list[Tensor]:
         """Maps of single positions to parameters of full size."""
         bucket, (out, in_, *window) = job.bucket, job.sizes
-        maps = rows.unflatten(0, (-1, *job.window)).permute(0, 3, 4, 1, 2)
+        maps = maps.unflatten(1, (-1, *job.window)).permute(1, 0, 4, 2, 3)
         if bucket.kind is Kind.CLASS_KERNEL:
             maps = self.class_kernel(maps.flatten(2).transpose(1, 2).relu()).transpose(1, 2)
-            maps = maps[..., None, None] * normalization(Kind.KERNEL, bucket.shape)
+            maps = maps[..., None, None] * self._scale(Kind.KERNEL, bucket.shape)
         if job.window != tuple(window):
             resized = F.interpolate(maps.flatten(0, 1), window, mode="bilinear")
             maps = resized.unflatten(0, (-1, maps.size(1)))
+        if prod(window) > 1:
+            maps = maps.contiguous()  # once, not again for each tile
         # Tiled one by one: the backward pass then never stacks gradients of full size.
-        kernels = [tile(kernel, (out, in_)) for kernel in maps.contiguous().unbind()]
+        kernels = [tile(kernel, (out, in_)) for kernel in maps.unbind()]
         if bucket.kind is Kind.POSITION:
             kernels = [place_positions(kernel, bucket.shape) for kernel in kernels]
         return [kernel.contiguous().view(bucket.shape) for kernel in kernels]
@@ -265,8 +304,3 @@ def _job(bucket: _Bucket, inputs: Tensor, max_shape: Shape) -> _Job:
 
 def _is_large(window: Window, size: int) -> bool:
     return 4 * prod(window) >= size * size
-
-
-def _centered(window: Window, size: int) -> tuple[slice, ...]:
-    starts = [size // 2 - length // 2 for length in window]
-    return tuple(slice(start, start + length) for start, length in zip(starts, window, strict=True))

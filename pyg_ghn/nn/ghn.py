@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.nn.inits import reset
 from torch_geometric.transforms import BaseTransform, Compose
 
 from pyg_ghn.errors import ConfigError, GraphError
-from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
 from pyg_ghn.nn.ghn3_conv import GHN3Conv
+from pyg_ghn.nn.prediction import Prediction, predict_model
 from pyg_ghn.nn.shape_encoding import Shape, ShapeEncoding
 from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
 from pyg_ghn.nn.targets import Target, collect_targets
@@ -31,17 +32,49 @@ class GHN(nn.Module, ABC):
         channels (int): Size of the node embeddings.
         max_shape (tuple): Size of the largest kernel decoded without repetition.
         num_classes (int): Number of classes of the image data set.
+        **kwargs (optional): Further arguments of :class:`~pyg_ghn.nn.ParameterDecoder`.
     """
 
-    def __init__(self, channels: int, max_shape: Shape, num_classes: int) -> None:
+    CONFIGS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __init__(self, channels: int, max_shape: Shape, num_classes: int, **kwargs: Any) -> None:
         super().__init__()
+        self.hidden_channels = channels
         self.num_classes = num_classes
-        self.decoder = ParameterDecoder(channels, max_shape, num_classes)
+        self.decoder = ParameterDecoder(channels, max_shape, num_classes, **kwargs)
+        self.op_embedding = _OpEmbedding(len(PRIMITIVES), channels)
+        self.shape_encoding = ShapeEncoding(channels, max_shape[-1], num_classes)
+
+    @classmethod
+    def from_config(cls, name: str, num_classes: int = 1000) -> GHN:
+        r"""Makes a GHN of one of the sizes of its paper, with random parameters.
+
+        Args:
+            name (str): One of the names in :attr:`CONFIGS`.
+            num_classes (int, optional): Number of classes. (default: :obj:`1000`)
+
+        Raises:
+            ConfigError: If the name is unknown.
+        """
+        if name not in cls.CONFIGS:
+            raise ConfigError(f"Unknown configuration '{name}', choose one of {[*cls.CONFIGS]}.")
+        return cls(**cls.CONFIGS[name], num_classes=num_classes)
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        for module in self.children():
+            reset(module)
 
     @property
-    @abstractmethod
     def config(self) -> dict[str, Any]:
         r"""The arguments that make the same GHN; can be written as JSON."""
+        return {
+            "hidden_channels": self.hidden_channels,
+            "max_shape": list(self.decoder.max_shape),
+            "num_classes": self.num_classes,
+            "layer_norm": isinstance(self.norm, nn.LayerNorm),
+            "weight_norm": self.decoder.weight_norm,
+        }
 
     @property
     @abstractmethod
@@ -49,8 +82,12 @@ class GHN(nn.Module, ABC):
         r"""The encodings that this GHN needs on a :class:`~torch_geometric.data.Data`."""
 
     @abstractmethod
+    def encode(self, x: Tensor, data: Data) -> Tensor:
+        r"""Node embeddings of a graph or batch, from those of single nodes."""
+
     def embed(self, data: Data, shapes: Sequence[Shape | None]) -> Tensor:
         r"""Embeds the nodes of a graph or batch, whose parameters have the given shapes."""
+        return self.encode(self.op_embedding(data.x.view(-1)) + self.shape_encoding(shapes), data)
 
     def forward(self, data: Data) -> list[dict[str, Tensor]]:
         r"""Predicts the parameters of all networks of a batch.
@@ -74,20 +111,34 @@ class GHN(nn.Module, ABC):
         return [{target.name: next(params) for target in some} for some in targets]
 
     def predict(
-        self, model: nn.Module, input_size: tuple[int, ...] | None = None
-    ) -> dict[str, Tensor]:
+        self,
+        model: nn.Module,
+        input_size: tuple[int, ...] | None = None,
+        example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
+    ) -> Prediction:
         r"""Predicts the parameters of one model, which is only read.
+
+        Whatever is drawn at random, as the row of a class token in a position embedding, comes
+        from the global generator of the GHN's device: :func:`torch.manual_seed` makes it
+        reproducible.
 
         Args:
             model (torch.nn.Module): The model, on any device.
             input_size (tuple, optional): Size of one input without the batch, see
                 :func:`~pyg_ghn.graph.from_module`. (default: :obj:`None`)
+            example_inputs (Tensor, Data, tuple or dict, optional): Inputs with a batch dimension
+                instead, for models that take several. (default: :obj:`None`)
 
         Returns:
-            The parameters by name, on the device of the GHN. Parameters that cannot be predicted
-            are absent.
+            A dictionary of the parameters by name, on the device and in the type of the GHN, finite
+            and of the model's shapes. Parameters that cannot be predicted are absent. Its attribute
+            :obj:`report` is a :class:`~pyg_ghn.nn.PredictionReport` on every parameter.
+
+        Raises:
+            GraphError: If the model's forward pass fails.
+            PredictionError: If a predicted value is not finite.
         """
-        return self.predict_graph(from_module(model, input_size=input_size))
+        return predict_model(self, model, input_size, example_inputs)
 
     @torch.no_grad()
     def predict_graph(self, data: Data) -> dict[str, Tensor]:
@@ -101,9 +152,13 @@ class GHN(nn.Module, ABC):
         """
         return self(self.transform(data).to(next(self.parameters()).device))[0]
 
+    def targets(self, data: Data) -> list[list[Target]]:
+        r"""For each graph the parameters that are predicted, and how each is decoded."""
+        return self._read(data)[0]
+
     def _read(self, data: Data) -> tuple[list[list[Target]], list[Shape | None]]:
         """What to predict for each graph, and the shapes of all nodes."""
-        _require(data, "x", "param_name", "param_shape")
+        require(data, "x", "param_name", "param_shape")
         ops = data.x.view(-1).tolist()
         names, shapes = data.param_name, data.param_shape
         bias_names = data.bias_name if "bias_name" in data else None
@@ -143,13 +198,25 @@ class GHN3(GHN):
             (default: :obj:`1000`)
         layer_norm (bool, optional): If set to :obj:`False`, there is no normalization after the
             last layer, as in some checkpoints. (default: :obj:`True`)
+        weight_norm (bool, optional): If set to :obj:`False`, what is predicted is not scaled, as in
+            some checkpoints. (default: :obj:`True`)
+        cutoff (int, optional): Longest path that the bias tells apart from none.
+            (default: :obj:`50`)
     """
 
-    CONFIGS: ClassVar[dict[str, dict[str, int]]] = {
-        "ghn3-t": {"hidden_channels": 64, "num_layers": 3, "heads": 8},
-        "ghn3-s": {"hidden_channels": 128, "num_layers": 5, "heads": 16},
-        "ghn3-l": {"hidden_channels": 256, "num_layers": 12, "heads": 16},
-        "ghn3-xl": {"hidden_channels": 384, "num_layers": 24, "heads": 16},
+    CONFIGS: ClassVar[dict[str, dict[str, Any]]] = {
+        name: {
+            "hidden_channels": channels,
+            "num_layers": num_layers,
+            "heads": heads,
+            "max_shape": (channels, channels, 16, 16),
+        }
+        for name, channels, num_layers, heads in (
+            ("ghn3-t", 64, 3, 8),
+            ("ghn3-s", 128, 5, 16),
+            ("ghn3-l", 256, 12, 16),
+            ("ghn3-xl", 384, 24, 16),
+        )
     }
 
     def __init__(
@@ -160,42 +227,22 @@ class GHN3(GHN):
         max_shape: Shape = (64, 64, 16, 16),
         num_classes: int = 1000,
         layer_norm: bool = True,
+        weight_norm: bool = True,
+        cutoff: int = 50,
     ) -> None:
-        super().__init__(hidden_channels, max_shape, num_classes)
-        self.hidden_channels = hidden_channels
-        self.op_embedding = _OpEmbedding(len(PRIMITIVES), hidden_channels)
-        self.shape_encoding = ShapeEncoding(hidden_channels, max_shape[-1], num_classes)
+        super().__init__(hidden_channels, max_shape, num_classes, weight_norm=weight_norm)
         self.centrality_encoding = CentralityEncoding(hidden_channels)
-        self.path_bias = ShortestPathBias(heads, hidden_channels)
+        self.path_bias = ShortestPathBias(heads, hidden_channels, cutoff)
         self.convs = nn.ModuleList(GHN3Conv(hidden_channels, heads) for _ in range(num_layers))
         self.norm = nn.LayerNorm(hidden_channels) if layer_norm else nn.Identity()
-
-    @classmethod
-    def from_config(cls, name: str, num_classes: int = 1000) -> GHN3:
-        r"""Makes a GHN of one of the sizes of the paper (Table 1), with random parameters.
-
-        Args:
-            name (str): :obj:`"ghn3-t"`, :obj:`"ghn3-s"`, :obj:`"ghn3-l"` or :obj:`"ghn3-xl"`.
-            num_classes (int, optional): Number of classes. (default: :obj:`1000`)
-
-        Raises:
-            ConfigError: If the name is unknown.
-        """
-        if name not in cls.CONFIGS:
-            raise ConfigError(f"Unknown configuration '{name}', choose one of {[*cls.CONFIGS]}.")
-        channels = cls.CONFIGS[name]["hidden_channels"]
-        max_shape = (channels, channels, 16, 16)
-        return cls(**cls.CONFIGS[name], max_shape=max_shape, num_classes=num_classes)
 
     @property
     def config(self) -> dict[str, Any]:
         return {
-            "hidden_channels": self.hidden_channels,
+            **super().config,
             "num_layers": len(self.convs),
             "heads": self.path_bias.heads,
-            "max_shape": list(self.decoder.max_shape),
-            "num_classes": self.num_classes,
-            "layer_norm": isinstance(self.norm, nn.LayerNorm),
+            "cutoff": self.path_bias.cutoff,
         }
 
     @property
@@ -203,18 +250,9 @@ class GHN3(GHN):
         shortest_paths = AddShortestPathEncoding(self.path_bias.cutoff)
         return Compose([RequireAcyclic(), AddDegreeEncoding(), shortest_paths])
 
-    def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters of the module."""
-        encodings = self.op_embedding, self.shape_encoding, self.centrality_encoding
-        for module in (*encodings, self.path_bias, *self.convs, self.decoder):
-            module.reset_parameters()
-        if isinstance(self.norm, nn.LayerNorm):
-            self.norm.reset_parameters()
-
-    def embed(self, data: Data, shapes: Sequence[Shape | None]) -> Tensor:
-        r"""Embeds the nodes of a graph or batch, whose parameters have the given shapes."""
-        _require(data, "in_degree", "out_degree", "input_distance", "spd")
-        x = self.op_embedding(data.x.view(-1)) + self.shape_encoding(shapes)
+    def encode(self, x: Tensor, data: Data) -> Tensor:
+        r"""Node embeddings of a graph or batch, from those of single nodes."""
+        require(data, "in_degree", "out_degree", "input_distance", "spd")
         x = x + self.centrality_encoding(data.in_degree, data.out_degree, data.input_distance)
         batch = data.batch if isinstance(data, Batch) else None
         attn_bias = self.path_bias(data.spd, batch)
@@ -228,7 +266,12 @@ class _OpEmbedding(nn.Embedding):
         nn.init.trunc_normal_(self.weight, std=self.embedding_dim**-0.5)
 
 
-def _require(data: Data, *names: str) -> None:
+def require(data: Data, *names: str) -> None:
+    r"""Checks that a graph has the attributes.
+
+    Raises:
+        GraphError: If some are missing.
+    """
     missing = [name for name in names if name not in data]
     if missing:
         raise GraphError(

@@ -11,6 +11,8 @@ from pyg_ghn.errors import ConfigError, DecodeError
 
 Shape = tuple[int, ...]
 
+_MAX_CHANNELS = 8192  # larger sizes are taken as this one, but for the number of classes
+
 # Sizes that take another known size than the nearest.
 _CHANNEL_EXCEPTIONS = {4: 8, 5: 8, 6: 8, 7: 8}
 _KERNEL_EXCEPTIONS = {2: 3}
@@ -54,10 +56,10 @@ class ShapeEncoding(nn.Module):
         self.kernel_size = kernel_size
         self.num_classes = num_classes
         channel_sizes = {1, 3, num_classes, *range(8, 64, 8), *range(64, 4096, 16)}
-        channel_sizes = sorted({*channel_sizes, *range(4096, 8193, 32)})
+        channel_sizes = sorted({*channel_sizes, *range(4096, _MAX_CHANNELS + 1, 32)})
         kernel_sizes = sorted({*range(1, max(12, kernel_size), 2), 14, 16})
-        self._channel_rows = _nearest_rows(channel_sizes, _CHANNEL_EXCEPTIONS)
-        self._kernel_rows = _nearest_rows(kernel_sizes, _KERNEL_EXCEPTIONS)
+        self._channel_rows = _nearest_rows(channel_sizes, _MAX_CHANNELS, _CHANNEL_EXCEPTIONS)
+        self._kernel_rows = _nearest_rows(kernel_sizes, kernel_sizes[-1], _KERNEL_EXCEPTIONS)
         self._no_shape = (len(channel_sizes),) * 2 + (len(kernel_sizes),) * 2
         self.channel = nn.Embedding(len(channel_sizes) + 1, channels // 4)
         self.kernel = nn.Embedding(len(kernel_sizes) + 1, channels // 4)
@@ -81,10 +83,10 @@ class ShapeEncoding(nn.Module):
         out, in_, height, width = as_4d(shape)
         channel, kernel = self._channel_rows, self._kernel_rows
         return (
-            channel[min(out, len(channel) - 1)],
-            channel[min(in_, len(channel) - 1)],
-            kernel[min(height, len(kernel) - 1)],
-            kernel[min(width, len(kernel) - 1)],
+            channel.get(out, channel[_MAX_CHANNELS]),
+            channel.get(in_, channel[_MAX_CHANNELS]),
+            kernel.get(height, self._no_shape[-1] - 1),
+            kernel.get(width, self._no_shape[-1] - 1),
         )
 
     def __repr__(self) -> str:
@@ -111,11 +113,12 @@ def is_sequence(shape: Shape) -> bool:
     return len(shape) == 3 and shape[0] == 1 and min(shape[1:]) > 1
 
 
-def _nearest_rows(sizes: list[int], exceptions: dict[int, int]) -> list[int]:
-    """For every size up to the largest known one, the row of the nearest; ties to the smaller."""
+def _nearest_rows(sizes: list[int], largest: int, exceptions: dict[int, int]) -> dict[int, int]:
+    """The row of every known size, and for all others up to the largest that of the nearest; ties
+    to the smaller."""
     middles = (np.array(sizes[1:]) + np.array(sizes[:-1])) / 2
-    rows = np.searchsorted(middles, np.arange(sizes[-1] + 1)).tolist()
+    rows = dict(enumerate(np.searchsorted(middles, np.arange(largest + 1)).tolist()))
     for size, known in exceptions.items():
         if size not in sizes:
             rows[size] = sizes.index(known)
-    return rows
+    return rows | {size: row for row, size in enumerate(sizes)}

@@ -3,7 +3,8 @@ r"""Attention bias from shortest-path lengths."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_ghn.errors import ConfigError, GraphError
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.nn.graph_sizes import matrix_sizes
 
 # Rows of the distance table in released checkpoints; a distance s takes row s + 2.
 _ROWS, _OFFSET = 257, 2
@@ -38,7 +39,7 @@ class ShortestPathBias(nn.Module):
 
     Raises:
         ConfigError: If the cutoff exceeds the table.
-        GraphError: If the lengths do not fit the batch.
+        GraphError: If the lengths do not fit the batch, or the batch vector is not sorted.
     """
 
     def __init__(self, heads: int, channels: int, cutoff: int = 50) -> None:
@@ -65,7 +66,7 @@ class ShortestPathBias(nn.Module):
 
     def forward(self, spd: Tensor, batch: Tensor | None = None) -> list[Tensor]:
         r"""Runs the forward pass of the module."""
-        sizes = _graph_sizes(spd, batch)
+        sizes = matrix_sizes(spd, batch)
         table = self.table().t()
         # An index beyond the cutoff would silently fall into another pair's row.
         spd = spd.long().masked_fill(spd > self.cutoff, 0)
@@ -89,14 +90,3 @@ class ShortestPathBias(nn.Module):
         return (
             f"{self.__class__.__name__}({self.channels}, heads={self.heads}, cutoff={self.cutoff})"
         )
-
-
-def _graph_sizes(spd: Tensor, batch: Tensor | None) -> list[int]:
-    """Number of nodes of each graph."""
-    sizes = [round(spd.numel() ** 0.5)] if batch is None else batch.bincount().tolist()
-    if sum(n * n for n in sizes) != spd.numel():
-        raise GraphError(
-            f"{spd.numel()} path lengths do not fit graphs of {sizes} nodes; each graph must come "
-            "with all of its pairs from `AddShortestPathEncoding`."
-        )
-    return sizes

@@ -32,8 +32,8 @@ def sliced_linear(
         groups (list): For each group its number of rows, and slices of the output dimensions.
 
     Returns:
-        For each group a contiguous tensor :math:`(R_g, m_1, \ldots, m_k)`, the sizes being those
-        of its slices.
+        For each group a contiguous tensor :math:`(m_1, \ldots, m_{k-1}, R_g, m_k)`, the sizes being
+        those of its slices: a batch of small products, which runs in parallel as it is.
     """
     if torch.is_autocast_enabled(rows.device.type):
         dtype = torch.get_autocast_dtype(rows.device.type)
@@ -57,10 +57,9 @@ class _SlicedLinear(torch.autograd.Function):
         outs = []
         for x, s, (_, index) in zip(rows.split(counts), scales.split(counts), groups, strict=True):
             part = weight[index]
-            out = x.new_empty(len(x), *part.shape[:-1])
-            torch.mul(s.view(-1, *[1] * bias.dim()), bias[index], out=out)
-            sizes = [size for size in part.shape[:-1] if size > 1] or [1]
-            _add_product(out.view(-1, *sizes), x, part.view(*sizes, -1))
+            out = x.new_empty(*part.shape[:-2], len(x), part.size(-2))
+            torch.mul(bias[index].unsqueeze(-2), s[:, None], out=out)
+            _add_product(out, x, part)
             outs.append(out)
         return tuple(outs)
 
@@ -78,7 +77,7 @@ class _SlicedLinear(torch.autograd.Function):
         )  # fmt: skip
         for grad, x, s, grad_x, (count, index) in parts:
             part = weight[index]
-            grad = grad.reshape(count, -1)
+            grad = grad.movedim(-2, 0).reshape(count, -1)
             torch.mm(grad, part.reshape(-1, part.size(-1)), out=grad_x)
             grad_weight[index] += (grad.t() @ x).view(part.shape)
             grad_bias[index] += (s @ grad).view(part.shape[:-1])
@@ -86,11 +85,11 @@ class _SlicedLinear(torch.autograd.Function):
 
 
 def _add_product(out: Tensor, rows: Tensor, weight: Tensor) -> None:
-    """Adds rows (R, d) times weight (..., m, d) to out (R, ..., m), with no copy of the weight."""
+    """Adds rows (R, d) times weight (..., m, d) to out (..., R, m), with no copy of the weight."""
     if weight.dim() == 2:
         out.addmm_(rows, weight.t())
-    elif weight.dim() == 3:
-        out.transpose(0, 1).baddbmm_(rows.expand(len(weight), -1, -1), weight.transpose(1, 2))
+    elif weight.dim() == 3 and len(weight) > 1:
+        out.baddbmm_(rows.expand(len(weight), -1, -1), weight.transpose(1, 2))
     else:
-        for k, part in enumerate(weight):
-            _add_product(out[:, k], rows, part)
+        for part, slab in zip(out, weight, strict=True):
+            _add_product(part, rows, slab)

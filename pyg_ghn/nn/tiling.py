@@ -27,6 +27,11 @@ def normalization(kind: Kind, shape: Shape) -> float:
     return ((1 if depthwise or wide else 2) / prod(shape[1:])) ** 0.5
 
 
+def squash(kind: Kind, values: Tensor) -> Tensor:
+    r"""The entries of vectors: those of norms' weights around 1, those of biases around 0."""
+    return 2 * torch.sigmoid(values / 2) if kind is Kind.SCALE else torch.tanh(values / 5)
+
+
 def tile(x: Tensor, sizes: tuple[int, int]) -> Tensor:
     r"""Repeats the first two dimensions up to the given sizes, or takes the leading slice. The
     second goes first, so that the result is written, and its gradient read, once and in order."""

@@ -25,6 +25,11 @@ class TrainConfig:
             (default: :obj:`(64, 64, 11, 11)`)
         split (str): Split of DeepNets-1M that architectures are drawn from.
             (default: :obj:`"train"`)
+        dataset_root (str, optional): Folder of a :class:`~pyg_ghn.datasets.DeepNets1M` to draw
+            architectures from, instead of generating new ones all the time.
+            (default: :obj:`None`)
+        dataset_source (str): Which of its networks: :obj:`"official"` or :obj:`"generated"`.
+            (default: :obj:`"official"`)
         max_cells (int, optional): Only networks with up to so many cells. (default: :obj:`None`)
         channels (list, optional): Initial widths :math:`C` to draw from, multiples of 8; by
             default those of DeepNets-1M, which depend on the network. (default: :obj:`None`)
@@ -64,6 +69,8 @@ class TrainConfig:
     heads: int = 8
     max_shape: tuple[int, int, int, int] = (64, 64, 11, 11)
     split: str = "train"
+    dataset_root: str | None = None
+    dataset_source: str = "official"
     max_cells: int | None = None
     channels: list[int] | None = None
     pool_size: int = 256
@@ -128,6 +135,15 @@ class TrainConfig:
             f"split must be one of {', '.join(LEAST_CELLS)}, got {self.split!r}.",
         )
         yield (
+            self.dataset_root is None or self.split in ("train", "search"),
+            f"dataset_root goes with the split 'train' or 'search', not {self.split!r}: GHNs are "
+            "evaluated on the networks of the others.",
+        )
+        yield (
+            self.dataset_source in _SOURCES,
+            f"dataset_source must be one of {', '.join(_SOURCES)}, got {self.dataset_source!r}.",
+        )
+        yield (
             self.max_cells is None or self.max_cells >= LEAST_CELLS[self.split],
             f"max_cells={self.max_cells} leaves no network: those of the split {self.split!r} have "
             f"{LEAST_CELLS.get(self.split)} cells or more.",
@@ -158,6 +174,7 @@ _LEAST |= dict.fromkeys(("processes", "threads", "log_every", "save_every"), 1)
 # BatchNorm makes its statistics of two images or more.
 _LEAST |= {"batch_size": 2, "weight_decay": 0, "gamma": 0, "seed": 0}
 
+_SOURCES = ("official", "generated")
 _PRECISIONS = ("no", "fp16", "bf16", "fp8")
 
 LEAST_CELLS = dict.fromkeys(("train", "val", "test", "wide", "dense", "bnfree"), 4)

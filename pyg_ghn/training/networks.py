@@ -2,9 +2,7 @@ r"""The stream of training networks: sampled afresh, kept for reuse, reproducibl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +10,14 @@ from torch import nn
 from torch_geometric.data import Data
 
 from pyg_ghn.architectures import (
+    architecture_key,
     draw_width,
+    evaluation_architectures,
     network_from_args,
     sample_net_args,
-    split_net_args,
 )
+from pyg_ghn.datasets import DeepNets1M
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.graph import from_module
 
 
@@ -47,6 +48,8 @@ class NetworkStream:
         pool_size (int): Networks kept for reuse. (default: :obj:`256`)
         max_cells (int, optional): Only networks with up to so many cells. (default: :obj:`None`)
         channels (list, optional): Widths to draw from. (default: :obj:`None`)
+        dataset (DeepNets1M, optional): Draws architectures, with their graphs, from this data set
+            for the same images, instead of new ones. (default: :obj:`None`)
         seed (int): Seed. (default: :obj:`0`)
         rank (int): Rank of this process. (default: :obj:`0`)
     """
@@ -62,6 +65,7 @@ class NetworkStream:
         pool_size: int = 256,
         max_cells: int | None = None,
         channels: list[int] | None = None,
+        dataset: DeepNets1M | None = None,
         seed: int = 0,
         rank: int = 0,
     ):
@@ -74,6 +78,7 @@ class NetworkStream:
         self.pool_size = pool_size
         self.max_cells = max_cells
         self.channels = channels
+        self.dataset = dataset
         self.seed = (seed, rank)
         self._pool: dict[int, TrainingNetwork] = {}
 
@@ -94,29 +99,37 @@ class NetworkStream:
         return self._pool[index]
 
     def _build(self, rng: np.random.Generator) -> TrainingNetwork:
-        net_args = sample_net_args(self.split, rng)
-        while self._is_refused(net_args):
-            net_args = sample_net_args(self.split, rng)
-        net_args |= draw_width(net_args, rng)
+        number, net_args = self._draw(rng)
+        width = draw_width(net_args, rng)
         if self.channels is not None:
-            net_args |= {"C": int(rng.choice(self.channels)), "fc_dim": 64}
+            width |= {"C": int(rng.choice(self.channels)), "fc_dim": 64}
+        net_args |= width
         model = network_from_args(net_args, self.num_classes, self.input_size, device="meta")
-        data = self.transform(from_module(model, self.input_size))
-        return TrainingNetwork(model, data, net_args)
+        if number is None:
+            data = from_module(model, self.input_size)
+        else:
+            data = self.dataset.with_width(number, **width)
+        return TrainingNetwork(model, self.transform(data), net_args)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[int | None, dict[str, Any]]:
+        """An architecture, and its number in the data set if there is one."""
+        for _ in range(_MOST_DRAWS):
+            number = None if self.dataset is None else int(rng.integers(len(self.dataset)))
+            net_args = (
+                sample_net_args(self.split, rng)
+                if number is None
+                else self.dataset[number].net_args
+            )
+            if not self._is_refused(net_args):
+                return number, net_args
+        raise ConfigError(
+            f"Of {_MOST_DRAWS} networks of {self.dataset or self.split} none has at most "
+            f"{self.max_cells} cells and is none of those that GHNs are evaluated on."
+        )
 
     def _is_refused(self, net_args: dict[str, Any]) -> bool:
         too_deep = self.max_cells is not None and net_args["n_cells"] > self.max_cells
         return too_deep or architecture_key(net_args) in evaluation_architectures()
 
 
-def architecture_key(net_args: dict[str, Any]) -> str:
-    """Identifies an architecture, whatever its width."""
-    free = ("C", "fc_dim", "imagenet_stride", "num_nodes", "num_params")
-    return json.dumps({k: v for k, v in net_args.items() if k not in free}, sort_keys=True)
-
-
-@lru_cache(maxsize=1)
-def evaluation_architectures() -> frozenset[str]:
-    """All architectures of the evaluation splits: none of them is ever trained on."""
-    splits = ("val", "test", "deep", "dense", "bnfree")  # wide has the architectures of test
-    return frozenset(architecture_key(args) for split in splits for args in split_net_args(split))
+_MOST_DRAWS = 1000

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from pyg_ghn._files import atomic_path
 from pyg_ghn._version import versions
 from pyg_ghn.checkpoint import save_pretrained
+from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, DivergedError
 from pyg_ghn.images import get_image_data
 from pyg_ghn.nn import GHN3
@@ -97,11 +98,25 @@ class MetaTrainer:
             pool_size=config.pool_size,
             max_cells=config.max_cells,
             channels=config.channels,
+            dataset=self._dataset(),
             seed=config.seed,
             rank=self.accelerator.process_index,
         )
         self.log = RunLog(self.out, enabled=self.accelerator.is_main_process)
         self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
+
+    def _dataset(self) -> DeepNets1M | None:
+        config = self.config
+        if config.dataset_root is None:
+            return None
+        with self.accelerator.main_process_first():  # which converts or generates what is missing
+            return DeepNets1M(
+                config.dataset_root,
+                config.split,
+                source=config.dataset_source,
+                num_classes=self.images.num_classes,
+                input_size=self.images.input_size,
+            )
 
     @property
     def progress(self) -> float:
@@ -292,7 +307,7 @@ class MetaTrainer:
                 f"{path} is damaged ({error}): delete it to start anew."
             ) from error
         ghn = self.accelerator.unwrap_model(self.ghn)
-        if state["config"] != ghn.config:
+        if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
             raise CheckpointError(
                 f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
                 "choose another folder `out`, or delete the checkpoint to start anew."

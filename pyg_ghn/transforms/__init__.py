@@ -1,5 +1,6 @@
 from pyg_ghn.transforms.acyclic import RequireAcyclic
 from pyg_ghn.transforms.degree import AddDegreeEncoding
+from pyg_ghn.transforms.level import AddTopologicalLevel
 from pyg_ghn.transforms.shortest_path import AddShortestPathEncoding
 
-__all__ = ["AddDegreeEncoding", "AddShortestPathEncoding", "RequireAcyclic"]
+__all__ = ["AddDegreeEncoding", "AddShortestPathEncoding", "AddTopologicalLevel", "RequireAcyclic"]

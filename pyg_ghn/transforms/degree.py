@@ -10,6 +10,7 @@ from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.transforms.edges import distinct_edges, successors
+from pyg_ghn.transforms.graphs import FlatValues, Graphs, input_distances
 
 
 @functional_transform("add_degree_encoding")
@@ -49,6 +50,12 @@ class AddDegreeEncoding(BaseTransform):
         for name, value in zip(self.attr_names, values, strict=True):
             data[name] = torch.from_numpy(value).to(data.edge_index.device)
         return data
+
+    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
+        r"""The same attributes of many acyclic graphs at once."""
+        values = graphs.in_degrees, graphs.out_degrees, input_distances(graphs)
+        flat = [FlatValues(torch.from_numpy(value), graphs.num_nodes) for value in values]
+        return dict(zip(self.attr_names, flat, strict=True))
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({', '.join(self.attr_names)})"

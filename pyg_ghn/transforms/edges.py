@@ -1,4 +1,6 @@
-r"""Edges of a PyG graph as NumPy arrays: what both encodings start from."""
+r"""Edges of a PyG graph as NumPy arrays: what the encodings start from."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
@@ -42,3 +44,20 @@ def successors(source: np.ndarray, target: np.ndarray, num_nodes: int) -> list[l
     target = target.tolist()
     starts = [0, *ends][:-1]
     return [target[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def reverse_topological_order(
+    source: np.ndarray, target: np.ndarray, num_nodes: int
+) -> Sequence[int] | None:
+    r"""The nodes such that successors come first, or :obj:`None` where the graph has a cycle."""
+    if (source < target).all():
+        return range(num_nodes - 1, -1, -1)
+    ahead = successors(source, target, num_nodes)
+    waiting = np.bincount(target, minlength=num_nodes).tolist()
+    order = [node for node in range(num_nodes) if waiting[node] == 0]
+    for node in order:  # grows while it is read
+        for successor in ahead[node]:
+            waiting[successor] -= 1
+            if waiting[successor] == 0:
+                order.append(successor)
+    return order[::-1] if len(order) == num_nodes else None

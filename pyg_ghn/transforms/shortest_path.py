@@ -8,7 +8,8 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.transforms.edges import distinct_edges, successors
+from pyg_ghn.transforms.edges import distinct_edges, reverse_topological_order, successors
+from pyg_ghn.transforms.graphs import FlatValues, Graphs, path_lengths
 
 # "No path" while lengths are added up: above every cutoff, and far enough from overflow that a
 # path through all nodes of any graph whose N x N matrix fits in memory can be added to it.
@@ -48,7 +49,7 @@ class AddShortestPathEncoding(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         source, target, num_nodes = distinct_edges(data)
-        order = _reverse_topological(source, target, num_nodes)
+        order = reverse_topological_order(source, target, num_nodes)
         if order is None or num_nodes >= _FAR:
             lengths = _by_search(source, target, num_nodes)
         else:
@@ -57,23 +58,13 @@ class AddShortestPathEncoding(BaseTransform):
         data[self.attr_name] = torch.from_numpy(lengths).view(-1).to(data.edge_index.device)
         return data
 
+    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
+        r"""The same attribute of many acyclic graphs at once."""
+        lengths = torch.from_numpy(path_lengths(graphs, self.cutoff))
+        return {self.attr_name: FlatValues(lengths, graphs.num_nodes**2)}
+
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(cutoff={self.cutoff})"
-
-
-def _reverse_topological(source: np.ndarray, target: np.ndarray, num_nodes: int):
-    """Nodes such that successors come first, or None where the graph has a cycle."""
-    if (source < target).all():
-        return range(num_nodes - 1, -1, -1)
-    ahead = successors(source, target, num_nodes)
-    waiting = np.bincount(target, minlength=num_nodes).tolist()
-    order = [node for node in range(num_nodes) if waiting[node] == 0]
-    for node in order:  # grows while it is read
-        for successor in ahead[node]:
-            waiting[successor] -= 1
-            if waiting[successor] == 0:
-                order.append(successor)
-    return order[::-1] if len(order) == num_nodes else None
 
 
 def _by_dynamic_programme(successors: list[list[int]], order) -> np.ndarray:

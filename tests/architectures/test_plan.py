@@ -1,6 +1,6 @@
 import pytest
 
-from pyg_ghn.architectures import Genotype, count_parameters
+from pyg_ghn.architectures import Genotype, Network, count_parameters
 from pyg_ghn.architectures.plan import NetworkPlan, network_arguments, reductions
 from pyg_ghn.errors import ArchitectureError
 
@@ -160,3 +160,17 @@ def test_counts_of_the_official_format(golden):
         assert count_parameters(args, 1000, (3, 224, 224)) == net["num_params_imagenet"]
         assert count_parameters(meta) == meta["num_params"]["cifar10"]
         assert count_parameters(meta, input_size=(3, 224, 224)) == meta["num_params"]["imagenet"]
+
+
+def test_parameter_names_are_those_of_the_network(golden):
+    for net in golden("deepnets")[::8]:
+        args = network_arguments(net["net_args"])
+        network = Network(**args, device="meta")
+        plan = NetworkPlan(**args)
+        assert plan.parameter_names == {name for name, _ in network.named_parameters()}
+        shapes = {
+            f"{name}.{own}": shape
+            for name, part in plan.parts
+            for own, shape in part.parameter_shapes.items()
+        }
+        assert shapes == {name: tuple(p.shape) for name, p in network.named_parameters()}

@@ -1,69 +1,105 @@
-import copy
+import math
 
 import pytest
 import torch
+from accelerate import init_empty_weights
 from torch import nn
 from torchvision import models
 
 from pyg_ghn.architectures.small_images import adapt_to_small_images, torchvision_small
 from pyg_ghn.errors import ArchitectureError
+from pyg_ghn.graph.trace import trace
 
-SIDES = (8, 16, 32)
-# One network of each family, and the side of its last feature map for 8, 16 and 32 pixels. AlexNet
-# pools without padding, VGG once more after its last convolution.
-NETWORKS = {
-    "alexnet": (3, 7, 7),
-    "convnext_tiny": (2, 4, 4),
-    "densenet121": (2, 4, 4),
-    "efficientnet_b0": (2, 4, 4),
-    "googlenet": (2, 4, 4),
-    "mnasnet0_5": (2, 4, 4),
-    "mobilenet_v2": (2, 4, 4),
-    "mobilenet_v3_small": (2, 4, 4),
-    "regnet_x_400mf": (2, 4, 4),
-    "resnet18": (2, 4, 4),
-    "resnet50": (2, 4, 4),
-    "shufflenet_v2_x0_5": (2, 4, 4),
-    "squeezenet1_0": (2, 4, 4),
-    "squeezenet1_1": (2, 4, 4),
-    "vgg11_bn": (4, 8, 8),
-}
-HUGE_CLASSIFIERS = {"alexnet", "vgg11_bn"}  # run on the meta device
+SIDES = (32, 16, 8)
+# Sides of the last feature maps, (4, 4, 2) where nothing is said. AlexNet pools without padding,
+# VGG once more after its last convolution.
+LAST_SIDES = {"alexnet": (7, 7, 3), "vgg": (8, 8, 4), "vit": (8, 8, 4)}
 
 
-def build(name):
-    with torch.device("meta" if name in HUGE_CLASSIFIERS else "cpu"):
-        return torchvision_small(name, 7, (3, 224, 224))
-
-
-def last_side(model, images):
-    """Forward pass; side of the map that the last convolution of the trunk makes."""
+def last_sides(model):
+    """Hooks a model: what they append to is the side of what the last convolution of the trunk, the
+    last stage of Swin or the encoder of a VisionTransformer makes."""
     sides = []
-    hooks = [
-        module.register_forward_hook(lambda module, args, out: sides.append(out.shape[-1]))
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d)
-    ]
+    if isinstance(model, models.SwinTransformer):
+        model.norm.register_forward_hook(lambda module, args, out: sides.append(out.shape[1]))
+    elif isinstance(model, models.VisionTransformer):
+        model.encoder.register_forward_hook(
+            lambda module, args, out: sides.append(math.isqrt(out.shape[1] - 1))
+        )
+    else:
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(lambda module, args, out: sides.append(out.shape[-1]))
+    return sides
+
+
+def run(model, side):
+    """The shapes of what comes out of a forward pass on the meta device."""
+    outputs = trace(model, (torch.empty(2, 3, side, side, device="meta"),)).outputs
+    return [tuple(out.shape) for out in outputs]
+
+
+def shapes_of(model):
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    shapes.pop("encoder.pos_embedding", None)
+    return shapes
+
+
+@pytest.mark.parametrize("name", models.list_models(module=models))
+def test_every_model_sees_small_images(name):
+    # As on the meta device, where torchvision's own RegNet can't be built.
+    with init_empty_weights():
+        model = torchvision_small(name, 10, (3, 224, 224))
+    shapes, sides = shapes_of(model), last_sides(model)
+    family = next((family for family in LAST_SIDES if name.startswith(family)), None)
+    for side, expected in zip(SIDES, LAST_SIDES.get(family, (4, 4, 2)), strict=True):
+        assert adapt_to_small_images(model, (3, side, side)) is model
+        assert shapes_of(model) == shapes
+        sides.clear()
+        assert run(model.train(side != 16), side) == [(2, 10)]
+        assert next(side for side in reversed(sides) if side > 1) == expected
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_auxiliary_heads(name):
+    with torch.device("meta"):
+        model = models.get_model(name, num_classes=10, init_weights=False)
+    for side in SIDES:
+        adapt_to_small_images(model, (3, side, side))
+        assert run(model.train(), side) == [(2, 10)] * (3 if name == "googlenet" else 2)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "inception_v3", "swin_v2_t", "vit_b_32"])
+def test_one_size_after_the_other(name):
+    def sizes(model):
+        kept = (
+            "stride",
+            "padding",
+            "window_size",
+            "shift_size",
+            "p",
+            "g",
+            "image_size",
+            "patch_size",
+        )
+        return [[getattr(module, key, None) for key in kept] for module in model.modules()]
+
+    with torch.device("meta"):
+        direct, stepwise = (torchvision_small(name, 10, (3, side, side)) for side in (8, 64))
+        for side in (32, 16, 8):
+            adapt_to_small_images(stepwise, (3, side, side))
+    assert sizes(direct) == sizes(stepwise)
+    assert sizes(adapt_to_small_images(direct, (3, 8, 8))) == sizes(stepwise)
+
+
+@pytest.mark.parametrize("side", [8, 30])
+@pytest.mark.parametrize("name", ["resnet18", "inception_v3"])
+def test_real_images(name, side):
+    model = torchvision_small(name, 7, (3, side, side)).eval()
     with torch.no_grad():
-        logits = model(images)
-    for hook in hooks:
-        hook.remove()
-    return logits, next(side for side in reversed(sides) if side > 1)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_family_sees_small_images(name):
-    original = build(name)
-    shapes = {key: param.shape for key, param in original.named_parameters()}
-    for side, expected in zip(SIDES, NETWORKS[name], strict=True):
-        model = copy.deepcopy(original)
-        size = (3, side, side)
-        assert adapt_to_small_images(model, size) is model
-        assert {key: param.shape for key, param in model.named_parameters()} == shapes
-        device = next(model.parameters()).device
-        logits, last = last_side(model.train(), torch.randn(2, *size, device=device))
-        assert logits.shape == (2, 7) and last == expected
-        assert device.type == "meta" or logits.isfinite().all()
+        logits = model(torch.randn(2, 3, side, side))
+    assert logits.shape == (2, 7) and logits.isfinite().all()
+    assert not torch.allclose(logits[0], logits[1])
 
 
 def strided(model):
@@ -118,9 +154,17 @@ def test_own_model_of_a_known_class():
     assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
 
 
+@pytest.mark.parametrize("name", ["maxvit_t", "vit_b_32"])
+def test_squares_only(name):
+    with torch.device("meta"):
+        model = models.get_model(name)
+    before = str(model)
+    with pytest.raises(ArchitectureError, match="squares only, got 32 x 16 pixels"):
+        adapt_to_small_images(model, (3, 32, 16))
+    assert str(model) == before
+
+
 def test_unknown_class():
-    with pytest.raises(ArchitectureError, match=r"No rule adapts VisionTransformer .*patch_size"):
-        torchvision_small("vit_b_32", 10, (3, 32, 32))
     with pytest.raises(ArchitectureError, match=r"No rule adapts Sequential .*stride"):
         adapt_to_small_images(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2)), (3, 8, 8))
 

@@ -12,20 +12,26 @@ POOLING = {"max_pool": (1, 1, 3, 3), "avg_pool": (1, 1, 2, 2)}
 
 
 @pytest.fixture(scope="session")
-def ghn():
-    """A GHN-3 with 16 channels, 2 layers and 10 classes, with random parameters."""
+def tiny():
+    """GHNs of 16 channels for 10 classes with random parameters: ghn3_tiny and ghn2_tiny."""
     folder = Path(__file__).parents[1] / "golden" / "predictions"
-    return from_pretrained(folder / "ghn3_tiny.pt")
+    return {name: from_pretrained(folder / f"{name}.pt") for name in ("ghn3_tiny", "ghn2_tiny")}
 
 
 @pytest.fixture(scope="session")
-def golden_graph(golden, ghn):
-    """Gives a torchvision network with 10 classes, encoded, and its golden parameters."""
+def ghn(tiny):
+    """A GHN-3 with 2 layers."""
+    return tiny["ghn3_tiny"]
 
-    def read(name):
+
+@pytest.fixture(scope="session")
+def golden_graph(golden, tiny):
+    """Gives a torchvision network with 10 classes, encoded for a GHN, and its golden parameters."""
+
+    def read(name, tag="ghn3_tiny"):
         graph = golden(f"torchvision/{name}")
         graph = graph.get("eval", graph)
-        params = golden(f"predictions/pred_ghn3_tiny/{name}")["params"]
+        params = golden(f"predictions/pred_{tag}/{name}")["params"]
         names, shapes, bias_names = [], [], []
         for op, param, shape in graph["nodes"]:
             shape = params[param]["shape"] if param in params else shape
@@ -40,14 +46,15 @@ def golden_graph(golden, ghn):
             param_shape=shapes,
             bias_name=bias_names,
         )
-        return ghn.transform(data), params
+        return tiny[tag].transform(data), params
 
     return read
 
 
 @pytest.fixture
-def make_graph(ghn):
-    """Makes a chain of nodes (op, name, shape[, bias name]), encoded; the input comes first."""
+def make_graph(tiny):
+    """Makes a chain of nodes (op, name, shape[, bias name]) with the encodings of all GHNs; the
+    input comes first."""
 
     def make(*nodes):
         nodes = [("input", None, None), *nodes]
@@ -59,6 +66,8 @@ def make_graph(ghn):
             param_shape=[node[2] for node in nodes],
             bias_name=[node[3] if len(node) > 3 else None for node in nodes],
         )
-        return ghn.transform(data)
+        for ghn in tiny.values():
+            data = ghn.transform(data)
+        return data
 
     return make

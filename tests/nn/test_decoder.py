@@ -1,3 +1,4 @@
+from itertools import product
 from math import ceil, prod
 
 import pytest
@@ -52,7 +53,9 @@ def reference(decoder, h, kind, shape):
         weight, bias = decoder.vector(h).chunk(2)
         if kind is Kind.CLASS_BIAS:
             bias = decoder.class_bias(bias.relu())
-        value = 2 * torch.sigmoid(weight / 2) if kind is Kind.SCALE else torch.tanh(bias / 5)
+        value = weight if kind is Kind.SCALE else bias
+        if decoder.weight_norm:
+            value = 2 * torch.sigmoid(value / 2) if kind is Kind.SCALE else torch.tanh(value / 5)
         return value.repeat(ceil(prod(shape) / len(value)))[: prod(shape)].view(shape)
     out, in_, height, width = (*shape, *(1,) * (4 - len(shape)))
     if kind is Kind.POSITION and len(shape) == 3:
@@ -60,6 +63,8 @@ def reference(decoder, h, kind, shape):
         out, in_, height, width = 1, shape[2], side, side
     h_slice, w_slice = (
         slice(size // 2 - k // 2, size // 2 + ceil(k / 2))
+        if decoder.window == "center"
+        else slice(k)
         for k in (min(height, size), min(width, size))
     )
     features = decoder.position(h).relu().view(-1, size, size)[:, h_slice, w_slice]
@@ -70,15 +75,18 @@ def reference(decoder, h, kind, shape):
     if maps.shape[2:] != (height, width):
         maps = F.interpolate(maps, (height, width), mode="bilinear")
     maps = maps.repeat(ceil(out / maps.size(0)), ceil(in_ / maps.size(1)), 1, 1)[:out, :in_]
+    if not decoder.weight_norm and kind is not Kind.POSITION:
+        return maps.view(shape)
     if kind is Kind.POSITION:
         return maps.flatten(2)[0].t()[None] if len(shape) == 3 else maps.view(shape)
     halved = (len(shape) > 2 and shape[1] == 1) or (len(shape) == 4 and shape[2] < shape[3])
     return (maps * ((1 if halved else 2) / prod(shape[1:])) ** 0.5).view(shape)
 
 
-@pytest.fixture(params=MAX_SHAPES, ids=str)
+@pytest.fixture(params=[*product(MAX_SHAPES, ["center", "corner"], [True, False])], ids=str)
 def decoder(request):
-    return ParameterDecoder(CHANNELS, request.param, CLASSES).double()
+    max_shape, window, weight_norm = request.param
+    return ParameterDecoder(CHANNELS, max_shape, CLASSES, window, weight_norm).double()
 
 
 @pytest.fixture
@@ -150,6 +158,11 @@ def test_initialization():
 def test_max_shape_must_be_square():
     with pytest.raises(ConfigError, match="square"):
         ParameterDecoder(4, (4, 4, 7, 5), 10)
+
+
+def test_unknown_window():
+    with pytest.raises(ConfigError, match=r"one of \['center', 'corner'\], got 'left'"):
+        ParameterDecoder(4, (4, 4, 7, 7), 10, window="left")
 
 
 def test_repr():

@@ -10,7 +10,7 @@ from torch_geometric.loader import DataLoader
 
 from pyg_ghn.errors import ConfigError, DecodeError, GraphError
 from pyg_ghn.graph import from_module
-from pyg_ghn.nn import GHN3
+from pyg_ghn.nn import GHN2, GHN3, GHNMLP
 
 GOLDEN = [
     "convnext_tiny",
@@ -23,6 +23,16 @@ GOLDEN = [
     "swin_t",
     "vit_b_32",
 ]
+TINY = ["ghn3_tiny", "ghn2_tiny"]
+SMALL_GHNS = {
+    "ghn3": lambda **kwargs: GHN3(16, 2, 4, (8, 8, 7, 7), num_classes=10, **kwargs),
+    "ghn2": lambda **kwargs: GHN2(16, (8, 8, 7, 7), num_classes=10, **kwargs),
+    "ghn2 without virtual edges": lambda **kwargs: GHN2(
+        16, (8, 8, 7, 7), num_classes=10, virtual_edges=False, **kwargs
+    ),
+    "mlp": lambda **kwargs: GHNMLP(16, (8, 8, 7, 7), num_classes=10, **kwargs),
+}
+all_ghns = pytest.mark.parametrize("make", SMALL_GHNS.values(), ids=SMALL_GHNS)
 HEAD = (("conv", "h.weight", (10, 24)), ("bias", "h.bias", (10,)))
 SMALL = (
     ("conv", "a.weight", (24, 3, 3, 3)),
@@ -57,33 +67,40 @@ def equal(params, others, tolerance=1e-6):
         assert torch.allclose(param, other, atol=tolerance), name
 
 
+@pytest.mark.parametrize("tag", TINY)
 @pytest.mark.parametrize("name", GOLDEN)
-def test_golden_predictions(ghn, golden_graph, name):
-    data, expected = golden_graph(name)
+def test_golden_predictions(tiny, golden_graph, tag, name):
+    data, expected = golden_graph(name, tag)
     with torch.no_grad():
-        (params,) = ghn(data)
+        (params,) = tiny[tag](data)
     assert set(params) == {n for n, value in expected.items() if not value.get("unpredicted")}
     for param_name, param in params.items():
         check(param, expected[param_name])
 
 
-def test_batch_equals_single_graphs(ghn, golden_graph):
-    graphs = [golden_graph(name)[0] for name in ("squeezenet1_1", "resnet18", "mobilenet_v3_small")]
+@pytest.mark.parametrize("tag", TINY)
+def test_batch_equals_single_graphs(tiny, golden_graph, tag):
+    names, ghn = ("squeezenet1_1", "resnet18", "mobilenet_v3_small"), tiny[tag]
+    graphs = [golden_graph(name, tag)[0] for name in names]
     batch = next(iter(DataLoader(graphs, batch_size=3)))
     with torch.no_grad():
         for params, graph in zip(ghn(batch), graphs, strict=True):
             equal(params, ghn(graph)[0])
 
 
-def test_graphs_of_one_node(ghn, make_graph):
+@all_ghns
+def test_graphs_of_one_node(make, make_graph):
+    ghn = make()
     batch = Batch.from_data_list([make_graph(), make_graph(*SMALL, *HEAD), make_graph()])
     first, params, last = ghn(batch)
     assert first == last == {}
     equal(params, ghn(make_graph(*SMALL, *HEAD))[0])
 
 
-def test_prediction_is_independent_of_the_order_of_nodes(ghn):
+@pytest.mark.parametrize("tag", TINY)
+def test_prediction_is_independent_of_the_order_of_nodes(tiny, tag):
     """Two branches of the same network, recorded in either order."""
+    ghn = tiny[tag]
     nodes = [(9, None, None), (4, "a.weight", (8, 3, 3, 3)), (11, "n.weight", (8,))]
     nodes += [(4, "b.weight", (8, 3, 1, 1)), (7, None, None)]
     nodes += [(4, "h.weight", (10, 8)), (10, "h.bias", (10,))]
@@ -105,12 +122,34 @@ def test_prediction_is_independent_of_the_order_of_nodes(ghn):
         equal(params, {name: other[name] for name in params})
 
 
-def test_gradients_reach_all_parameters(make_graph):
-    ghn = GHN3(16, 2, 4, (8, 8, 7, 7), num_classes=10)
+@all_ghns
+def test_gradients_reach_all_parameters(make, make_graph):
+    ghn = make()
     batch = Batch.from_data_list([make_graph(*SMALL, *HEAD), make_graph(*SMALL)])
     loss = sum(p.pow(2).sum() for params in ghn(batch) for p in params.values())
     loss.backward()
     assert [name for name, p in ghn.named_parameters() if not p.grad.any()] == []
+
+
+def test_cutoff(tiny, make_graph):
+    """Without virtual edges, only direct successors are told apart from unconnected nodes."""
+    ghn, data = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, cutoff=1), make_graph(*SMALL, *HEAD)
+    direct = ghn.transform(data.clone())
+    assert direct.spd.max() == 1 and data.spd.max() > 1
+    equal(ghn(direct)[0], ghn(data)[0])
+    other = GHN3(**{**ghn.config, "cutoff": 50})
+    other.load_state_dict(ghn.state_dict())
+    assert not torch.allclose(other(data)[0]["h.weight"], ghn(data)[0]["h.weight"])
+
+
+def test_mlp_sees_single_nodes_only(make_graph):
+    ghn, data = SMALL_GHNS["mlp"](), make_graph(*SMALL, *HEAD)
+    without_edges = data.clone()
+    without_edges.edge_index = data.edge_index[:, :0]
+    equal(ghn(without_edges)[0], ghn(data)[0])
+    h = ghn.op_embedding(data.x[1]) + ghn.shape_encoding([(24, 3, 3, 3)])
+    h = ghn.norm(ghn.mlp[2](ghn.mlp[0](h).relu()).relu())
+    assert torch.allclose(ghn.embed(data, data.param_shape)[1], h[0], atol=1e-6)
 
 
 def test_training_lowers_the_loss(make_graph):
@@ -142,8 +181,9 @@ def test_names_of_biases_are_optional(ghn, make_graph):
     assert "n.bias" not in ghn(data)[0] and "n.weight" in ghn(data)[0]
 
 
-def test_autocast(make_graph):
-    ghn = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10)
+@all_ghns
+def test_autocast(make, make_graph):
+    ghn = make()
     data = make_graph(*SMALL, *HEAD)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         params = ghn(data)[0]
@@ -161,10 +201,13 @@ def test_shape_that_cannot_be_decoded(ghn, make_graph):
         ghn(graph)
 
 
-def test_graph_without_encodings(ghn, make_graph):
-    data = make_graph(*SMALL)
-    del data.spd
-    with pytest.raises(GraphError, match=r"lacks spd.*transform"):
+@pytest.mark.parametrize(
+    "tag, name", [("ghn3_tiny", "spd"), ("ghn2_tiny", "spd"), ("ghn2_tiny", "level")]
+)
+def test_graph_without_encodings(tiny, make_graph, tag, name):
+    ghn, data = tiny[tag], make_graph(*SMALL)
+    del data[name]
+    with pytest.raises(GraphError, match=rf"lacks {name}.*transform"):
         ghn(data)
     with pytest.raises(GraphError, match=r"lacks param_name, param_shape.*from_module"):
         ghn(Data(x=torch.tensor([[9]])))
@@ -181,33 +224,47 @@ def test_sizes_of_the_paper(name, num_parameters):
     assert ghn.path_bias.heads == (8 if name == "t" else 16)
 
 
+@pytest.mark.parametrize("name, num_parameters", [("ghn2", 2_319_720), ("ghn2-128", 34_731_312)])
+def test_sizes_of_ghn2(name, num_parameters):
+    with torch.device("meta"):
+        ghn = GHN2.from_config(name)
+    assert sum(p.numel() for p in ghn.parameters()) == num_parameters
+
+
 def test_unknown_size():
+    with pytest.raises(ConfigError, match=r"'ghn3-t', choose one of \['ghn2', 'ghn2-128'\]"):
+        GHN2.from_config("ghn3-t")
     with pytest.raises(ConfigError, match=r"'ghn3-m', choose one of \['ghn3-t'"):
         GHN3.from_config("ghn3-m")
 
 
-def test_config_makes_the_same_ghn(ghn):
-    config = json.loads(json.dumps(ghn.config))
-    other = GHN3(**config)
+@all_ghns
+@pytest.mark.parametrize("norm", [True, False])
+def test_config_makes_the_same_ghn(make, norm):
+    ghn = make(layer_norm=norm, weight_norm=norm)
+    other = type(ghn)(**json.loads(json.dumps(ghn.config)))
     other.load_state_dict(ghn.state_dict())
     assert other.config == ghn.config
-    assert GHN3(16, 1, 4, (8, 8, 7, 7), 10, layer_norm=False).config["layer_norm"] is False
+    assert ghn.config["layer_norm"] is ghn.config["weight_norm"] is norm
 
 
-def test_reset_and_repr():
-    ghn = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10)
+@all_ghns
+def test_reset_and_repr(make):
+    ghn = make()
     names = [name for name, p in ghn.named_parameters() if p.unique().numel() > 1]
     before = {name: p.clone() for name, p in ghn.named_parameters()}
     ghn.reset_parameters()
     assert [n for n, p in ghn.named_parameters() if not torch.equal(p, before[n])] == names
-    assert str(ghn).startswith("GHN3(hidden_channels=16, num_layers=1, heads=4, max_shape=")
+    name = type(ghn).__name__
+    assert str(ghn).startswith(f"{name}(hidden_channels=16, max_shape=[8, 8, 7, 7], num_classes=10")
 
 
 class TestPredict:
-    def test_golden_network(self, ghn, golden):
-        expected = golden("predictions/pred_ghn3_tiny/resnet18")["params"]
+    @pytest.mark.parametrize("tag", TINY)
+    def test_golden_network(self, tiny, golden, tag):
+        expected = golden(f"predictions/pred_{tag}/resnet18")["params"]
         model = torchvision.models.resnet18(num_classes=10).eval()
-        params = ghn.predict(model)
+        params = tiny[tag].predict(model)
         assert set(params) == set(expected)
         for name, param in params.items():
             check(param, expected[name])
@@ -241,8 +298,9 @@ class TestPredict:
         assert data.keys() == keys
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-    def test_on_the_device_of_the_ghn(self, make_graph):
-        ghn = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10).cuda()
+    @all_ghns
+    def test_on_the_device_of_the_ghn(self, make):
+        ghn = make().cuda()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             params = ghn.predict(nn.Conv2d(3, 8, 3), (3, 8, 8))

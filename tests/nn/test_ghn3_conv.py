@@ -1,9 +1,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch_geometric.data import Batch, Data
+from torch_geometric.nn import GINConv
+from torch_geometric.utils import erdos_renyi_graph, to_undirected
 
-from pyg_ghn.errors import ConfigError
-from pyg_ghn.nn import GHN3Conv
+from pyg_ghn.errors import ConfigError, GraphError
+from pyg_ghn.nn import GHN3Conv, ShortestPathBias
+from pyg_ghn.transforms import AddShortestPathEncoding
 
 SIZES = (7, 1, 12)
 
@@ -13,25 +17,44 @@ def conv():
     return GHN3Conv(16, heads=4)
 
 
-def make_batch():
-    x = torch.randn(sum(SIZES), 16)
-    batch = torch.arange(len(SIZES)).repeat_interleave(torch.tensor(SIZES))
-    return x, batch, [torch.randn(1, 4, n, n) for n in SIZES]
+def make_batch(dtype=None, sizes=SIZES):
+    x = torch.randn(sum(sizes), 16, dtype=dtype)
+    batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes, dtype=torch.long))
+    return x, batch, [torch.randn(1, 4, n, n, dtype=dtype) for n in sizes]
 
 
-def reference(conv, x, bias):
-    """The layer with attention written out, for one graph."""
+def dense_reference(conv, x, batch, bias):
+    """The layer with attention written out over all nodes of the batch at once: nodes of different
+    graphs are masked."""
+    logits = x.new_full((4, len(x), len(x)), float("-inf"))
+    for graph, part in enumerate(bias):
+        (nodes,) = torch.where(batch == graph)
+        logits[:, nodes[:, None], nodes] = part[0]
     q, k, v = F.linear(conv.norm1(x), conv.qkv.weight).view(-1, 3, 4, 4).permute(1, 2, 0, 3)
-    attention = (q @ k.transpose(1, 2) / 2 + bias[0]).softmax(-1)
+    attention = (q @ k.transpose(1, 2) / 2 + logits).softmax(-1)
     x = x + conv.out((attention @ v).transpose(0, 1).flatten(1))
     return x + conv.mlp[2](F.gelu(conv.mlp[0](conv.norm2(x))))
 
 
-def test_against_attention_written_out(conv):
-    x, batch, bias = make_batch()
-    parts = zip(x.split(SIZES), bias, strict=True)
-    expected = torch.cat([reference(conv, part, b) for part, b in parts])
-    assert torch.allclose(conv(x, batch, bias), expected, atol=1e-6)
+@pytest.mark.parametrize("sizes", [SIZES, (5,), (1, 1, 1), (3, 0, 4)])
+def test_outputs_and_gradients_against_a_dense_reference(sizes):
+    conv = GHN3Conv(16, heads=4).double()
+    x, batch, bias = make_batch(torch.double, sizes)
+    leaves = [x, *(b for b in bias if b.numel()), *conv.parameters()]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    out, expected = conv(x, batch, bias), dense_reference(conv, x, batch, bias)
+    assert torch.allclose(out, expected, atol=1e-12)
+    weights = torch.randn_like(out)
+    grads = [torch.autograd.grad((o * weights).sum(), leaves) for o in (out, expected)]
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*grads, strict=True))
+
+
+def test_gradcheck():
+    conv = GHN3Conv(4, heads=2).double()
+    x = torch.randn(5, 4, dtype=torch.double, requires_grad=True)
+    bias = [torch.randn(1, 2, n, n, dtype=torch.double, requires_grad=True) for n in (2, 3)]
+    assert torch.autograd.gradcheck(lambda x, *bias: conv(x, None, bias), (x, *bias))
 
 
 def test_batch_equals_single_graphs(conv):
@@ -48,7 +71,19 @@ def test_permutation_equivariance(conv):
     )
 
 
-def test_nothing_leaks_between_graphs(conv):
+@pytest.mark.parametrize("changed", range(3))
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_nothing_leaks_between_graphs(changed, with_bias, conv):
+    x, batch, bias = make_batch()
+    before = conv(x, batch, bias if with_bias else None)
+    x[batch == changed] = 100 * torch.randn(SIZES[changed], 16)
+    bias[changed] = torch.randn_like(bias[changed])
+    after = conv(x, batch, bias if with_bias else None)
+    assert torch.equal(before[batch != changed], after[batch != changed])
+    assert not torch.isclose(before[batch == changed], after[batch == changed]).all(dim=1).any()
+
+
+def test_no_gradient_flows_between_graphs(conv):
     x, batch, bias = make_batch()
     x.requires_grad_()
     conv(x, batch, bias)[batch == 0].sum().backward()
@@ -62,7 +97,14 @@ def test_without_bias(conv):
     assert torch.allclose(conv(x), conv(x, torch.zeros(len(x), dtype=torch.long)), atol=1e-6)
 
 
-def test_gradients(conv):
+def test_one_bias_for_all_heads(conv):
+    x, batch, _ = make_batch()
+    shared = [torch.randn(1, 1, n, n) for n in SIZES]
+    expected = conv(x, batch, [bias.expand(1, 4, -1, -1) for bias in shared])
+    assert torch.allclose(conv(x, batch, shared), expected, atol=1e-6)
+
+
+def test_every_parameter_gets_a_gradient(conv):
     x, batch, bias = make_batch()
     bias = [b.requires_grad_() for b in bias]
     conv(x, batch, bias).pow(2).sum().backward()
@@ -71,9 +113,55 @@ def test_gradients(conv):
     assert not bias[1].grad.any()  # one node attends to itself whatever the bias
 
 
+@pytest.mark.parametrize("sizes", [(0,), (0, 0, 4), (3, 0, 0, 4), (4, 0), ()])
+def test_graphs_without_nodes(sizes, conv):
+    x, batch, bias = make_batch(sizes=sizes)
+    kept = [b for b in bias if b.numel()]
+    for given in (bias, None):
+        out = conv(x, batch, given)
+        parts = zip(x.split([n for n in sizes if n]), kept, strict=True)
+        expected = [conv(part, None, given and [b]) for part, b in parts]
+        assert torch.allclose(out, torch.cat([x[:0], *expected]), atol=1e-6)
+    assert conv(x[:0]).shape == (0, 16)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.double, 1e-5), (torch.bfloat16, 0.1)])
+def test_dtypes(dtype, tolerance, conv):
+    x, batch, bias = make_batch()
+    expected = conv(x, batch, bias)
+    out = conv.to(dtype)(x.to(dtype), batch, [b.to(dtype) for b in bias])
+    assert out.dtype == dtype and torch.allclose(out.float(), expected, atol=tolerance)
+
+
+def test_autocast(conv):
+    x, batch, bias = make_batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = conv(x, batch, bias)
+    assert out.dtype == torch.float and torch.allclose(out, conv(x, batch, bias), atol=0.1)
+
+
+def test_int32_batch_vector(conv):
+    x, batch, _ = make_batch()
+    assert torch.equal(conv(x, batch.int()), conv(x, batch))
+
+
+@pytest.mark.parametrize("batch", [[0, 1, 0, 1], [1, 1, 0, 0], [[0, 0, 0, 0]]])
+def test_batch_vector_that_is_not_sorted(batch, conv):
+    with pytest.raises(GraphError, match=r"ascending.*argsort"):
+        conv(torch.randn(4, 16), torch.tensor(batch))
+
+
+def test_batch_vector_that_does_not_fit(conv):
+    with pytest.raises(ConfigError, match=r"batch vector is for graphs of \[2, 1\] nodes"):
+        conv(torch.randn(4, 16), torch.tensor([0, 0, 1]))
+
+
 def test_bias_that_does_not_fit(conv):
-    with pytest.raises(ConfigError, match=r"graphs of \[5\] nodes, but `x` has 9 nodes"):
+    with pytest.raises(ConfigError, match=r"bias is for graphs of \[5\] nodes, but `x` has 9"):
         conv(torch.randn(9, 16), None, [torch.zeros(1, 4, 5, 5)])
+    for shape in ((1, 3, 9, 9), (4, 9, 9), (1, 4, 8, 9)):
+        with pytest.raises(ConfigError, match=r"must have the shape \(1, 4, N, N\)"):
+            conv(torch.randn(9, 16), None, [torch.zeros(shape)])
 
 
 def test_heads_must_divide_channels():
@@ -87,3 +175,76 @@ def test_reset_and_repr(conv):
     conv.reset_parameters()
     assert not torch.equal(conv.qkv.weight, before) and (conv.norm1.weight == 1).all()
     assert str(conv) == "GHN3Conv(16, heads=4)"
+
+
+class Network(torch.nn.Module):
+    """Two layers over any PyG graphs."""
+
+    def __init__(self):
+        super().__init__()
+        self.path_bias = ShortestPathBias(heads=4, channels=8, cutoff=20)
+        self.convs = torch.nn.ModuleList(GHN3Conv(16, heads=4) for _ in range(2))
+
+    def forward(self, data):
+        batch = data.batch if isinstance(data, Batch) else None
+        x, attn_bias = data.x, self.path_bias(data.spd, batch)
+        for conv in self.convs:
+            x = conv(x, batch, attn_bias)
+        return x
+
+
+def ring(n):
+    nodes = torch.arange(n)
+    return to_undirected(torch.stack([nodes, (nodes + 1) % n]))
+
+
+KINDS = {
+    "directed and cyclic": lambda n: erdos_renyi_graph(n, 0.15, directed=True),
+    "undirected": lambda n: erdos_renyi_graph(n, 0.2),
+    "disconnected": lambda n: torch.cat([ring(5), ring(n - 5) + 5], dim=1),
+    "no edges": lambda n: torch.empty(2, 0, dtype=torch.long),
+}
+
+
+def random_graph(kind, n=12):
+    return Data(x=torch.randn(n, 16), edge_index=KINDS[kind](n), num_nodes=n)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_network_is_equivariant_to_the_order_of_nodes(kind):
+    network, encode = Network().double(), AddShortestPathEncoding(20)
+    data = random_graph(kind)
+    data.x = data.x.double()
+    order = torch.randperm(data.num_nodes)
+    renamed = Data(
+        x=data.x[order], edge_index=order.argsort()[data.edge_index], num_nodes=data.num_nodes
+    )
+    assert torch.allclose(network(encode(renamed)), network(encode(data))[order], atol=1e-12)
+
+
+def test_network_on_a_batch_of_any_graphs():
+    network, encode = Network(), AddShortestPathEncoding(20)
+    graphs = [encode(random_graph(kind, n)) for kind, n in zip(KINDS, (12, 9, 11, 6), strict=True)]
+    graphs.append(encode(random_graph("no edges", 1)))
+    out = network(Batch.from_data_list(graphs))
+    assert torch.allclose(out, torch.cat([network(graph) for graph in graphs]), atol=1e-5)
+
+
+def test_int32_edges():
+    data = random_graph("undirected")
+    encode, network = AddShortestPathEncoding(20), Network()
+    expected = network(encode(data.clone()))
+    data.edge_index = data.edge_index.int()
+    assert torch.equal(network(encode(data)), expected)
+
+
+def test_paths_tell_apart_what_message_passing_cannot():
+    """From every node, a ring of twelve with six features in turn, twice, looks like a ring of six:
+    messages can't tell it from two rings of six."""
+    network, encode = Network(), AddShortestPathEncoding(20)
+    x = torch.randn(6, 16).repeat(2, 1)
+    one, two = ring(12), torch.cat([ring(6), ring(6) + 6], dim=1)
+    messages = GINConv(torch.nn.Linear(16, 16))
+    assert torch.allclose(messages(x, one), messages(x, two), atol=1e-6)
+    one, two = (network(encode(Data(x=x, edge_index=edges))) for edges in (one, two))
+    assert not torch.allclose(one.mean(dim=0), two.mean(dim=0), atol=1e-3)

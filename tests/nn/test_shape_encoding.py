@@ -59,6 +59,16 @@ def test_nearest_channels(size, known):
     assert rows(encoding, (1, size, 1, 1))[1] == exact.index(known)
 
 
+@pytest.mark.parametrize(
+    "size, known", [(8192, 8192), (15_000, 8192), (20_000, 8192), (21_843, 21_843), (10**9, 8192)]
+)
+def test_more_classes_than_the_largest_size(size, known):
+    encoding = ShapeEncoding(4, 16, 21_843)
+    assert rows(encoding, (size, size, 1, 1))[:2] == rows(encoding, (known, known, 1, 1))[:2]
+    last = encoding.channel.num_embeddings - 1
+    assert rows(encoding, (size, size, 1, 1))[0] == last - (1 if known == 21_843 else 2)
+
+
 def test_number_of_classes_is_a_size_of_its_own():
     encoding = ShapeEncoding(4, 16, 6)
     assert rows(encoding, (6, 6, 1, 1))[:2] == [2, 2]

@@ -45,6 +45,62 @@ def test_batch_equals_single_graphs():
         assert torch.allclose(out, bias(graph.spd)[0], atol=1e-6)
 
 
+def test_graphs_without_nodes():
+    bias = ShortestPathBias(heads=2, channels=8)
+    full = random_graph(3, True)
+    batch = torch.tensor([1, 1, 1, 3])  # none in the first, third and, not counted, fifth graph
+    out = bias(torch.cat([full.spd, torch.zeros(1, dtype=torch.int16)]), batch)
+    assert [part.shape[-1] for part in out] == [0, 3, 0, 1]
+    assert torch.equal(out[1], bias(full.spd)[0])
+    assert bias(torch.empty(0, dtype=torch.int16), torch.empty(0, dtype=torch.long)) == []
+
+
+def test_gradients_do_not_depend_on_the_batch():
+    bias = ShortestPathBias(heads=2, channels=8).double()
+    graphs = [random_graph(n, False) for n in (6, 9)]
+    batch = Batch.from_data_list(graphs)
+    weights = [torch.randn(1, 2, n, n, dtype=torch.double) for n in (6, 9)]
+    together, apart = (
+        torch.autograd.grad(
+            sum((w * b).sum() for w, b in zip(weights, out, strict=True)), list(bias.parameters())
+        )
+        for out in (bias(batch.spd, batch.batch), [bias(graph.spd)[0] for graph in graphs])
+    )
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(together, apart, strict=True))
+
+
+def test_gradcheck():
+    bias = ShortestPathBias(heads=2, channels=3, cutoff=4).double()
+    spd = random_graph(4, False).spd.clamp(max=4)
+
+    def run(weight):
+        return torch.func.functional_call(bias, {"distance.weight": weight}, (spd,))[0]
+
+    weight = bias.distance.weight[:7].detach().requires_grad_()
+    assert torch.autograd.gradcheck(run, weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.double, torch.bfloat16])
+def test_dtypes(dtype):
+    bias = ShortestPathBias(heads=2, channels=8)
+    data = random_graph(6, True)
+    expected = bias(data.spd)[0]
+    (out,) = bias.to(dtype)(data.spd)
+    assert out.dtype == dtype and torch.allclose(out.float(), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_dtypes_of_lengths(dtype):
+    bias = ShortestPathBias(heads=2, channels=8)
+    data = random_graph(6, False)
+    assert torch.equal(bias(data.spd.to(dtype))[0], bias(data.spd)[0])
+
+
+def test_batch_vector_that_is_not_sorted():
+    with pytest.raises(GraphError, match="ascending"):
+        ShortestPathBias(2, 8)(torch.zeros(8, dtype=torch.short), torch.tensor([0, 1, 0, 1]))
+
+
 def test_lengths_beyond_the_cutoff_are_no_path():
     bias = ShortestPathBias(heads=2, channels=8, cutoff=3)
     out = bias(torch.tensor([0, 4, 200, 0]).short())[0]

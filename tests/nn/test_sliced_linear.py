@@ -18,7 +18,7 @@ def direct(rows, scales, weight, bias, groups):
         start += count
         product = torch.einsum("rd,...d->r...", rows[part], weight[index])
         shape = (-1,) + (1,) * bias.dim()
-        outs.append(product + scales[part].view(shape) * bias[index])
+        outs.append((product + scales[part].view(shape) * bias[index]).movedim(0, -2))
     return outs
 
 

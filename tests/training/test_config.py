@@ -40,6 +40,11 @@ from pyg_ghn.training.config import LEAST_CELLS
         ({"split": "hard"}, "split must be one of train, val, .*got 'hard'"),
         ({"max_cells": 3}, "max_cells=3 leaves no network: .*'train' have 4 cells or more"),
         ({"max_cells": 9, "split": "deep"}, "'deep' have 10 cells or more"),
+        (
+            {"dataset_root": "x", "split": "val"},
+            "the split 'train' or 'search', not 'val'",
+        ),
+        ({"dataset_source": "x"}, "dataset_source must be one of official, generated, got 'x'"),
         ({"channels": []}, "channels must be positive multiples of 8"),
         ({"channels": [16, 20]}, "channels must be positive multiples of 8"),
         ({"meta_batch_size": 8, "processes": 3}, "shared evenly by 3 processes"),

@@ -1,8 +1,10 @@
+import pytest
 import torch
 
-from pyg_ghn.architectures import split_net_args
+from pyg_ghn.architectures import architecture_key, evaluation_architectures, split_net_args
+from pyg_ghn.datasets import DeepNets1M
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.training import NetworkStream
-from pyg_ghn.training.networks import evaluation_architectures
 
 
 def make_stream(**options):
@@ -50,3 +52,34 @@ def test_evaluation_architectures_are_never_trained_on(monkeypatch):
     monkeypatch.setattr("pyg_ghn.training.networks.sample_net_args", lambda *_: next(draws))
     network = make_stream(size=1, max_cells=None).meta_batch(0)[0]
     assert network.net_args["n_cells"] == held_out["n_cells"] + 1
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return DeepNets1M(
+        tmp_path, "bnfree", source="generated", num_networks=6, input_size=(3, 8, 8), log=False
+    )
+
+
+def test_architectures_of_a_data_set(dataset, monkeypatch):
+    monkeypatch.setattr("pyg_ghn.training.networks.evaluation_architectures", frozenset)
+    known = {architecture_key(item.net_args) for item in dataset}
+    stream = make_stream(dataset=dataset, max_cells=None, channels=None, size=8, fresh=8)
+    networks = stream.meta_batch(0)
+    for network in networks:
+        assert architecture_key(network.net_args) in known
+        parameters = {n: tuple(p.shape) for n, p in network.model.named_parameters()}
+        names, shapes = network.data.param_name, network.data.param_shape
+        named = {n: shape for n, shape in zip(names, shapes, strict=True) if n}
+        assert named.items() <= parameters.items() and "classifier.0.weight" in named
+    assert len({network.net_args["C"] for network in networks}) > 1
+    again = make_stream(dataset=dataset, max_cells=None, channels=None, size=8, fresh=8)
+    assert [n.net_args for n in again.meta_batch(0)] == [n.net_args for n in networks]
+    limited = make_stream(dataset=dataset, max_cells=9, size=8, fresh=8).meta_batch(0)
+    assert {n.net_args["C"] for n in limited} == {8}
+    assert max(n.net_args["n_cells"] for n in limited) <= 9
+
+
+def test_evaluation_architectures_of_a_data_set_are_refused(dataset):
+    with pytest.raises(ConfigError, match=r"DeepNets1M.* none has at most 5 cells"):
+        make_stream(dataset=dataset).meta_batch(0)

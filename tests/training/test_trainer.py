@@ -7,6 +7,7 @@ import torch
 
 from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.cli import main
+from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, DivergedError, GHNError
 from pyg_ghn.training import MetaTrainer, TrainConfig, launch, train
 
@@ -28,6 +29,15 @@ def test_run_leaves_log_configuration_and_ghn(small_config):
     assert written["seed"] == 0 and "torch" in written["versions"]
     ghn = from_pretrained(path)
     assert ghn.config["hidden_channels"] == 16 and ghn.config["num_classes"] == 10
+
+
+def test_run_on_a_data_set(small_config, tmp_path):
+    DeepNets1M(tmp_path, "train", source="generated", num_networks=30, log=False)
+    whole = tmp_path / "processed" / "generated_train_30.ghn"
+    whole.rename(whole.with_name("generated_train_1000000.ghn"))
+    config = small_config(dataset_root=str(tmp_path), dataset_source="generated", max_cells=9)
+    train(config)
+    assert read_log(config)[-1]["skipped_networks"] == 0
 
 
 def test_training_moves_the_loss(small_config):

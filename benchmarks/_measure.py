@@ -1,0 +1,109 @@
+r"""What every benchmark needs: times, peak memory, the floors of this machine, results on disk."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyg_ghn._files import atomic_path
+from pyg_ghn._version import versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def seconds(function: Callable[[], Any], repeats: int = 5, warmup: int = 1) -> float:
+    r"""The median time of a call, in seconds, after :obj:`warmup` calls that do not count."""
+    for _ in range(warmup):
+        function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def peak_memory() -> Iterator[Callable[[], float]]:
+    r"""Gives a function that tells the MB that the process took at most within the block, above
+    what it had at the start (Linux; NaN elsewhere)."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+    def resident(field: str) -> float:
+        if not status.exists():
+            return float("nan")
+        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
+        return int(line.split()[1]) / 1024
+
+    if clear.exists():
+        ctypes.CDLL(None).malloc_trim(0)  # memory kept from earlier calls would hide what is taken
+        clear.write_text("5")  # resets the high-water mark
+    before = resident("VmRSS")
+    yield lambda: resident("VmHWM") - before
+
+
+def floors() -> dict[str, float]:
+    r"""What this machine does at best: GFLOP/s of a large product of matrices, GB/s written."""
+    n = 3072
+    a, b = torch.randn(n, n), torch.randn(n, n)
+    buffer = torch.empty(64 << 20)
+    return {
+        "matmul_gflops": 2 * n**3 / seconds(lambda: a @ b, 7, 2) / 1e9,
+        "write_gb_per_s": buffer.nbytes / seconds(lambda: buffer.fill_(1.0), 7, 2) / 1e9,
+    }
+
+
+def environment(**options: Any) -> dict[str, Any]:
+    r"""What a figure depends on besides the code."""
+    return {
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load_at_start": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "options": options,
+    }
+
+
+def save(name: str, result: dict[str, Any], text: str, folder: Path = RESULTS) -> Path:
+    r"""Writes ``<name>.json`` and ``<name>.md``."""
+    for suffix, content in (("json", json.dumps(result, indent=1)), ("md", text)):
+        with atomic_path(folder / f"{name}.{suffix}") as path:
+            path.write_text(content + "\n")
+    return folder / f"{name}.json"
+
+
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> str:
+    r"""Rows as a Markdown table, numbers to three figures."""
+    columns = list(columns or rows[0])
+    cells = [columns, *([_shown(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)) + " |" for x in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,153 @@
+r"""Which GHN a checkpoint holds, by its tensors and its config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from inspect import signature
+from math import isqrt
+from typing import Any
+
+from pyg_ghn.checkpoint.stored import UnreadableError
+from pyg_ghn.nn import GHN, GHN2, GHN3, GHNMLP
+
+CLASSES: dict[str, type[GHN]] = {cls.__name__: cls for cls in (GHN2, GHN3, GHNMLP)}
+
+# Modules that only one class has.
+_PARTS = {
+    "centrality_encoding": GHN3,
+    "convs": GHN3,
+    "path_bias": GHN3,
+    "conv": GHN2,
+    "mlp": GHNMLP,
+}
+# Keys of the authors' configs and our arguments.
+_ARGUMENTS = {
+    "max_shape": "max_shape",
+    "num_classes": "num_classes",
+    "hid": "hidden_channels",
+    "layers": "num_layers",
+    "heads": "heads",
+    "layernorm": "layer_norm",
+    "weight_norm": "weight_norm",
+    "ve": "virtual_edges",
+}
+_MAX_LAYERS = 1000  # building more takes very long, even without memory
+_KINDS = {bool: "true or false", int: "a number", tuple: "a shape"}
+_HYPERNETS = {GHN2: "gatedgnn", GHNMLP: "mlp"}
+
+
+def ghn_class(names: Collection[str], config: Mapping[str, Any]) -> type[GHN]:
+    r"""The class that has parameters of these names.
+
+    Raises:
+        UnreadableError: If there is none, or the config names another.
+    """
+    parts = {name.partition(".")[0] for name in names}
+    found = {cls.__name__: cls for part, cls in _PARTS.items() if part in parts}
+    if len(found) != 1:
+        what = f"mixes the tensors of {' and '.join(found)}" if found else "holds no GHN"
+        raise UnreadableError(f"{what}; this version reads {', '.join(CLASSES)}.")
+    ((name, cls),) = found.items()
+    if config.get("class", name) != name:
+        raise UnreadableError(f"holds the tensors of a {name}, but its config names another class.")
+    return cls
+
+
+def from_their_config(cls: type[GHN], config: Mapping[str, Any]) -> dict[str, Any]:
+    r"""Our arguments in a config of the authors' code, which may lack any of them.
+
+    Raises:
+        UnreadableError: If it is the config of another kind of GHN.
+    """
+    kind = {"decoder": "conv", "is_ghn2": cls is not GHN3, "hypernet": _HYPERNETS.get(cls)}
+    for key, expected in kind.items():
+        value = config.get(key)
+        if expected is not None and value is not None and value != expected:
+            raise UnreadableError(
+                f"has a config whose `{key}` is not {expected!r}, as it is in every {cls.__name__} "
+                "that this version reads."
+            )
+    arguments = {ours: config.get(theirs) for theirs, ours in _ARGUMENTS.items()}
+    if cls is GHN3 and arguments["virtual_edges"] == 0:
+        arguments["cutoff"] = 1  # what is left of path lengths
+    taken = signature(cls).parameters
+    return {name: value for name, value in arguments.items() if name in taken and value is not None}
+
+
+def complete(
+    cls: type[GHN],
+    arguments: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    file_name: Callable[[str], str],
+) -> dict[str, Any]:
+    r"""The arguments of a GHN with tensors of these shapes.
+
+    Args:
+        cls (type): The class of the GHN.
+        arguments (mapping): Arguments that the config gives; they must agree with the tensors.
+        shapes (mapping): The shapes of all tensors under our names.
+        file_name (callable): Gives the name in the file for one of ours.
+
+    Raises:
+        UnreadableError: If config and tensors contradict each other, or a tensor is missing.
+    """
+    sizes = _sizes(cls, shapes, file_name)
+    for name, value in arguments.items():
+        _check_kind(cls, name, value)
+        size = sizes.get(name, value)
+        if size != (tuple(value) if isinstance(value, list) else value):
+            raise UnreadableError(
+                f"contradicts itself: its config has {name} = {value}, its tensors have {size}."
+            )
+    return {**arguments, **sizes}
+
+
+def _check_kind(cls: type[GHN], name: str, value: Any) -> None:
+    """Whether a value is of the kind that the argument takes. Others can be made such that
+    comparing or printing them takes forever."""
+    taken = signature(cls).parameters
+    if name not in taken:
+        raise UnreadableError(
+            f"has a config with `{str(name)[:200]}`, which {cls.__name__} does not take."
+        )
+    kind = type(taken[name].default)
+    if kind is tuple:
+        valid = isinstance(value, (list, tuple)) and len(value) == 4
+        valid = valid and all(type(size) is int for size in value)
+    else:
+        valid = type(value) is kind  # True is an int too
+    if not valid:
+        raise UnreadableError(f"has a config whose `{name}` is not {_KINDS[kind]}.")
+
+
+def _sizes(
+    cls: type[GHN], shapes: Mapping[str, tuple[int, ...]], file_name: Callable[[str], str]
+) -> dict[str, Any]:
+    """All arguments that the tensors tell."""
+
+    def matrix(name: str) -> tuple[int, int]:
+        if name not in shapes:
+            raise UnreadableError(f"lacks the key '{file_name(name)}'.")
+        if len(shapes[name]) != 2 or not all(shapes[name]):
+            raise UnreadableError(
+                f"has the key '{file_name(name)}' of shape {shapes[name]}: no matrix."
+            )
+        return shapes[name]
+
+    _, channels = matrix("op_embedding.weight")
+    num_classes, out = matrix("decoder.class_kernel.weight")
+    side = isqrt(matrix("decoder.position.weight")[0] // (4 * channels))
+    sizes = {
+        "hidden_channels": channels,
+        "max_shape": (out, matrix("decoder.kernel.2.weight")[0] // out, side, side),
+        "num_classes": num_classes,
+        "layer_norm": "norm.weight" in shapes,
+    }
+    if cls is GHN3:
+        layers = {name.split(".")[1] for name in shapes if name.startswith("convs.")}
+        if len(layers) > _MAX_LAYERS:
+            raise UnreadableError(f"has {len(layers)} layers, of which a GHN has a few dozen.")
+        sizes |= {"num_layers": len(layers), "heads": matrix("path_bias.phi.2.weight")[0]}
+    if cls is GHN2:
+        sizes["virtual_edges"] = any(name.startswith("conv.mlps.1.") for name in shapes)
+    return sizes

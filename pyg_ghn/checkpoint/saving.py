@@ -1,0 +1,103 @@
+r"""Writing of graph hypernetworks, in the format of this package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import huggingface_hub
+from safetensors.torch import save_file
+
+from pyg_ghn._files import atomic_path
+from pyg_ghn.checkpoint.find import WEIGHTS, find
+from pyg_ghn.checkpoint.formats import CONFIG, is_safetensors, opened_safetensors
+from pyg_ghn.checkpoint.stored import UnreadableError
+from pyg_ghn.errors import CheckpointError
+from pyg_ghn.nn import GHN
+
+
+def save_pretrained(ghn: GHN, path: str | Path, metadata: dict[str, str] | None = None) -> Path:
+    r"""Writes a graph hypernetwork as a safetensors file that :func:`from_pretrained` reads. A
+    file appears under its name once it is complete, or not at all.
+
+    Args:
+        ghn (GHN): The graph hypernetwork.
+        path (str or Path): A file that ends in :obj:`.safetensors`; or a directory in which to
+            write :obj:`model.safetensors` and :obj:`config.json`, as
+            :class:`huggingface_hub.PyTorchModelHubMixin` does. Directories are made as needed.
+        metadata (dict, optional): More strings to keep in the file, see :func:`read_metadata`.
+            (default: :obj:`None`)
+
+    Returns:
+        The path of the safetensors file.
+    """
+    path = Path(path)
+    config = json.dumps({"class": ghn.__class__.__name__, **ghn.config})
+    state = {name: value.detach().contiguous() for name, value in ghn.state_dict().items()}
+    weights = path if path.suffix == ".safetensors" else path / WEIGHTS
+    with atomic_path(weights) as temporary:
+        save_file(state, temporary, {"format": "pt", **(metadata or {}), "config": config})
+    if weights != path:
+        with atomic_path(path / CONFIG) as temporary:
+            temporary.write_text(config)
+    return weights
+
+
+def push_to_hub(ghn: GHN, name: str, private: bool | None = None, token: str | None = None) -> str:
+    r"""Uploads a graph hypernetwork to the Hugging Face hub, from where :func:`from_pretrained`
+    gets it by its name.
+
+    Args:
+        ghn (GHN): The graph hypernetwork.
+        name (str): Name of the repository, :obj:`"owner/name"`; it is made as needed.
+        private (bool, optional): Whether a new repository is private. (default: :obj:`None`)
+        token (str, optional): The access token, by default that of ``hf auth login``.
+            (default: :obj:`None`)
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        CheckpointError: If the hub cannot be reached or refuses.
+    """
+    api = huggingface_hub.HfApi(token=token)
+    with TemporaryDirectory() as folder:
+        save_pretrained(ghn, folder)
+        try:
+            api.create_repo(name, private=private, exist_ok=True)
+            return api.upload_folder(repo_id=name, folder_path=folder)
+        except Exception as error:  # of one HTTP library or another, as the hub's client has it
+            raise CheckpointError(f"'{name}' could not be uploaded: {error}") from error
+
+
+def read_metadata(name_or_path: str | Path) -> dict[str, Any]:
+    r"""Reads what :func:`save_pretrained` wrote into a safetensors file besides the tensors.
+
+    Args:
+        name_or_path (str or Path): See :func:`from_pretrained`.
+
+    Returns:
+        The strings by name; those that are JSON objects as dictionaries. Empty for other kinds of
+        file.
+
+    Raises:
+        CheckpointError: If there is no such file, or it cannot be read.
+    """
+    path = find(name_or_path)
+    try:
+        if not is_safetensors(path):
+            return {}
+        with opened_safetensors(path) as weights:
+            metadata = weights.metadata() or {}
+    except (UnreadableError, OSError) as error:
+        raise CheckpointError(f"'{path}' {error}") from error
+    return {name: _decoded(value) for name, value in metadata.items()}
+
+
+def _decoded(value: str) -> Any:
+    try:
+        return json.loads(value) if value.startswith("{") else value
+    except (ValueError, RecursionError):
+        return value

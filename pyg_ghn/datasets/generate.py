@@ -1,0 +1,269 @@
+r"""The generator of DeepNets-1M as a program: as many networks as one likes, in one file.
+
+Networks are made in shards, each written by whichever process of whichever machine comes to it,
+and the shards are joined when all are there. Every network depends on its number and the seed
+alone, so nothing but the time depends on how the work is divided or interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from pyg_ghn._files import atomic_path
+from pyg_ghn.architectures import split_net_args
+from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
+from pyg_ghn.architectures.plan_graph import plan_graph
+from pyg_ghn.architectures.sampler import get_split
+from pyg_ghn.datasets.record import NetworkRecord
+from pyg_ghn.datasets.store import Store, StoreWriter
+from pyg_ghn.errors import ConfigError, DatasetError
+
+GENERATOR = 1
+r"""Counts up when the same seed no longer gives the same networks."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def record(net_args: Mapping[str, Any]) -> NetworkRecord:
+    r"""Makes the graph of a network without building the network.
+
+    Args:
+        net_args (dict): See :func:`~pyg_ghn.architectures.network_from_args`.
+
+    Raises:
+        ArchitectureError: If the arguments describe no valid network.
+    """
+    graph = plan_graph(NetworkPlan(**network_arguments(net_args)))
+    edges = np.array(graph.edges, np.uint16).T
+    return NetworkRecord(dict(net_args), np.array(graph.ops, np.uint8), edges, graph.param_names)
+
+
+def records(
+    split: str, num_networks: int | None = None, seed: int | None = None, start: int = 0
+) -> Iterator[NetworkRecord]:
+    r"""The networks of a split with their graphs; see
+    :func:`~pyg_ghn.architectures.split_net_args`."""
+    return map(record, split_net_args(split, num_networks, seed, start))
+
+
+def generated_path(root: str | os.PathLike, split: str, num_networks: int | None = None) -> Path:
+    r"""The file of the generated networks of a split within the folder of a data set.
+
+    Raises:
+        ArchitectureError: If the split is unknown.
+    """
+    size = get_split(split).num_networks if num_networks is None else num_networks
+    return Path(root) / "processed" / f"generated_{split}_{size}.ghn"
+
+
+def checksum(networks: Iterable[NetworkRecord]) -> str:
+    r"""The SHA-256 of networks and their graphs, whatever file they are kept in."""
+    digest = sha256()
+    for net_args, ops, edges, param_names in networks:
+        for text in (json.dumps(net_args, sort_keys=True), json.dumps(param_names)):
+            digest.update(text.encode())
+        digest.update(ops.astype("u1").tobytes() + edges.astype("<u2").tobytes())
+    return digest.hexdigest()
+
+
+def generate(
+    path: str | os.PathLike,
+    split: str,
+    num_networks: int | None = None,
+    seed: int | None = None,
+    workers: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+    shard_size: int = 250,
+    progress: bool = True,
+) -> Store | None:
+    r"""Generates the networks of a split and writes them to one file.
+
+    What an interrupted run has finished is in the folder :obj:`{path}.shards`; called again, it
+    goes on from there. Several machines that share a file system divide the work by their rank; the
+    one that finishes last joins the shards. The file is the same in any case.
+
+    Args:
+        path (str or Path): The file.
+        split (str): A key of :data:`~pyg_ghn.architectures.SPLITS`.
+        num_networks (int, optional): How many. (default: as many as the split has)
+        seed (int, optional): Another seed than the split's own. (default: :obj:`None`)
+        workers (int, optional): Number of processes on this machine. (default: :obj:`1`)
+        rank (int, optional): Number of this machine. (default: :obj:`0`)
+        world_size (int, optional): Number of machines. (default: :obj:`1`)
+        shard_size (int, optional): Networks in a shard, the most that a process loses when it is
+            interrupted. (default: :obj:`250`)
+        progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
+
+    Returns:
+        The file, or :obj:`None` where shards of other ranks are missing.
+
+    Raises:
+        ArchitectureError: If the split is unknown.
+        ConfigError: If an argument is out of range.
+        DatasetError: If the file or the unfinished run has other networks than those asked for, or
+            something cannot be read or written.
+    """
+    kind = get_split(split)
+    job = _Job(
+        Path(path),
+        split,
+        kind.num_networks if num_networks is None else num_networks,
+        kind.seed if seed is None else seed,
+        shard_size,
+    )
+    for name, value, least in (
+        ("num_networks", job.num_networks, 1),
+        ("seed", job.seed, 0),
+        ("workers", workers, 1),
+        ("world_size", world_size, 1),
+        ("shard_size", shard_size, 1),
+        ("rank", rank, 0),
+    ):
+        if value < least:
+            raise ConfigError(f"{name} must be {least} or more, got {value}.")
+    if rank >= world_size:
+        raise ConfigError(f"rank must be less than world_size, got {rank} of {world_size}.")
+    if job.path.exists():
+        return job.finished()
+    job.begin()
+    there = {i for i in range(job.num_shards) if job.shard(i).exists()}
+    done = sum(map(job.size, there))
+    _LOG.info("%d of %d networks of %s are there.", done, job.num_networks, split)
+    pending = [i for i in range(rank, job.num_shards, world_size) if i not in there]
+    sizes = _in_processes(job.write, pending, workers)
+    with tqdm(
+        total=job.num_networks,
+        initial=done,
+        unit="net",
+        desc=split,
+        disable=not progress,
+        mininterval=1,
+    ) as bar:
+        for size in sizes:
+            bar.update(size)
+    return job.join(progress)
+
+
+@dataclass(frozen=True)
+class _Job:
+    path: Path
+    split: str
+    num_networks: int
+    seed: int
+    shard_size: int
+
+    @property
+    def folder(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.shards")
+
+    @property
+    def num_shards(self) -> int:
+        return -(-self.num_networks // self.shard_size)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return {"source": "generated", "generator": GENERATOR, "seed": self.seed}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"split": self.split, "num_networks": self.num_networks, **self.info}
+
+    def shard(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.ghn"
+
+    def size(self, index: int) -> int:
+        return min(self.shard_size, self.num_networks - index * self.shard_size)
+
+    def begin(self) -> None:
+        r"""Makes the folder of shards, or checks that it is that of this job."""
+        config = self.config | {"shard_size": self.shard_size}
+        file = self.folder / "config.json"
+        try:
+            if file.exists():
+                self._check(json.loads(file.read_text()), config, self.folder)
+            else:
+                with atomic_path(file) as temporary:
+                    temporary.write_text(json.dumps(config, indent=1) + "\n")
+        except OSError as error:
+            raise DatasetError(f"{self.folder}: {error.strerror or error}.") from error
+
+    def write(self, index: int) -> int:
+        r"""Writes a shard and returns its number of networks."""
+        start, size = index * self.shard_size, self.size(index)
+        with StoreWriter(self.shard(index), self.split, self.info) as writer:
+            for network in records(self.split, size, self.seed, start):
+                writer.append(network)
+        return size
+
+    def join(self, progress: bool) -> Store | None:
+        r"""Makes one file of all shards, if they are there, and removes them."""
+        shards = [self.shard(i) for i in range(self.num_shards)]
+        missing = sum(not shard.exists() for shard in shards)
+        if missing and not self.path.exists():
+            _LOG.info("%d of %d shards, of other ranks, are missing.", missing, len(shards))
+            return None
+        joined = self.folder / "joined.ghn"  # what a kill leaves of it goes with the folder
+        try:
+            with StoreWriter(joined, self.split, self.info) as writer:
+                for shard in tqdm(shards, "joining", unit="shard", disable=not progress):
+                    writer.extend(Store(shard))
+            joined.replace(self.path)
+        except (DatasetError, OSError):
+            if not self.path.exists():  # else another process was faster and removed the shards
+                raise
+        return self.finished()
+
+    def finished(self) -> Store:
+        r"""Opens the file after a check that it is that of this job."""
+        store = Store(self.path)
+        found = {"split": store.split, "num_networks": len(store), **store.info}
+        self._check(found, self.config, self.path)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return store
+
+    def _check(self, found: dict[str, Any], wanted: dict[str, Any], place: Path) -> None:
+        if different := [name for name in wanted if found.get(name) != wanted[name]]:
+            differences = ", ".join(f"{n}={found.get(n)} (now {wanted[n]})" for n in different)
+            raise DatasetError(
+                f"{place} was generated with other options: {differences}. Use the same ones, "
+                "delete it or choose another place."
+            )
+
+
+def _in_processes(function: Callable, items: list, workers: int) -> Iterator:
+    if workers == 1:
+        yield from map(function, items)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent)
+    try:
+        yield from executor.map(function, items)
+    except BrokenProcessPool as error:
+        raise DatasetError("A process was killed; start again to go on from its shards.") from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    # A pool does not notice that its parent was killed.
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,117 @@
+r"""Predicted weights of layers that compute their weight from other tensors: by
+:mod:`torch.nn.utils.parametrize`, or by the hooks that came before it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+SETTLING_STEPS = 15
+r"""Number of steps in which a parametrization may adapt to its new weight; as many as
+:func:`torch.nn.utils.parametrizations.spectral_norm` takes for its first one."""
+
+TOLERANCE = 1e-3
+r"""Relative distance up to which a layer's weight is the predicted one."""
+
+HOOKS = {WeightNorm: "name", SpectralNorm: "name", prune.BasePruningMethod: "_tensor_name"}
+r"""Hooks that compute a weight before each forward pass, and where they keep its name."""
+
+
+@dataclass
+class Solution:
+    r"""What makes the weights of parametrized layers the predicted ones.
+
+    Attributes:
+        params: The tensors that the weights are computed from, by name.
+        buffers: What else the parametrizations keep, by name.
+        notes: What becomes of the layer's weight, by name of the parameter.
+    """
+
+    params: dict[str, Tensor] = field(default_factory=dict)
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def solve_parametrizations(model: nn.Module, params: Mapping[str, Tensor]) -> Solution:
+    r"""Finds the tensors from which the layers of a model compute the predicted weights.
+
+    A graph names the largest tensor that a weight is computed from, as if it were the weight. For
+    weight normalization, say, that is the direction of the weight without its length. So the
+    predicted weight goes through the parametrization's :meth:`right_inverse`, which gives all
+    tensors that it is computed from. Where there is no inverse, the prediction stays what it is.
+
+    Args:
+        model (torch.nn.Module): The model, which is only read: copies of its parametrizations do
+            the work.
+        params (dict): The predicted parameters by name.
+    """
+    solution = Solution()
+    for module_name, module in model.named_modules():
+        prefix = f"{module_name}." if module_name else ""
+        for weight in _hooked_weights(module):
+            names = [n for n in params if n.startswith(f"{prefix}{weight}_")]
+            solution.notes.update(dict.fromkeys(names, f"{prefix}{weight} is computed from it"))
+        if parametrize.is_parametrized(module):
+            for weight, parametrization in module.parametrizations.items():
+                path = f"{prefix}parametrizations.{weight}."
+                _solve(solution, f"{prefix}{weight}", path, parametrization, params)
+    return solution
+
+
+def _hooked_weights(module: nn.Module) -> Iterator[str]:
+    for hook in module._forward_pre_hooks.values():
+        for kind, attribute in HOOKS.items():
+            if isinstance(hook, kind):
+                yield getattr(hook, attribute)
+
+
+def _solve(
+    solution: Solution,
+    weight: str,
+    path: str,
+    parametrization: ParametrizationList,
+    params: Mapping[str, Tensor],
+) -> None:
+    originals = [path + name for name, _ in parametrization.named_parameters(recurse=False)]
+    found = [name for name in originals if name in params]
+    fitted = _fitted(parametrization, params[found[0]]) if len(found) == 1 else None
+    if fitted is None:
+        solution.notes.update(dict.fromkeys(found, f"{weight} is computed from it"))
+        return
+    own, value = fitted(), params[found[0]]
+    exact = (own - value).norm() <= TOLERANCE * value.norm()
+    is_what = (
+        "is the prediction" if exact else "is what its parametrization makes of the prediction"
+    )
+    solution.notes.update(dict.fromkeys(originals, f"{weight} {is_what}"))
+    solution.params.update(
+        (path + name, p.detach()) for name, p in fitted.named_parameters(recurse=False)
+    )
+    solution.buffers.update((path + name, buffer) for name, buffer in fitted.named_buffers())
+
+
+def _fitted(parametrization: ParametrizationList, weight: Tensor) -> ParametrizationList | None:
+    """A copy that computes this weight, or what comes next to it, where the weight is."""
+    memo = {
+        id(p): nn.Parameter(torch.empty_like(p, device=weight.device))
+        for p in parametrization.parameters(recurse=False)
+    }
+    try:
+        fitted = copy.deepcopy(parametrization, memo).to(weight.device, weight.dtype)
+        fitted.right_inverse(weight.clone())
+        fitted.train()
+        if next(fitted.buffers(), None) is not None:
+            for _ in range(SETTLING_STEPS):
+                fitted()
+        return fitted.eval() if fitted.eval()().shape == weight.shape else None
+    except Exception:  # has no inverse, or is on the meta device: anything its author raises
+        return None

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from pyg_ghn.architectures import SPLITS, network_from_args, sample_net_args
+from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
+from pyg_ghn.architectures.plan_graph import plan_graph
+from pyg_ghn.graph import PRIMITIVES, from_module
+
+
+def graph_of(net_args):
+    return plan_graph(NetworkPlan(**network_arguments(net_args)))
+
+
+def assert_traced(net_args):
+    """The graph is the traced one: the same nodes in the same order, names and edges."""
+    graph = graph_of(net_args)
+    traced = from_module(network_from_args(net_args, device="meta"))
+    assert graph.ops == traced.x.view(-1).tolist()
+    assert graph.param_names == [name or "" for name in traced.param_name]
+    assert graph.edges == [tuple(edge) for edge in traced.edge_index.t().tolist()]
+
+
+@pytest.mark.parametrize("split", [split for split in SPLITS if split != "wide"])
+def test_graphs_are_those_of_the_networks(split):
+    rng = np.random.default_rng(5)
+    for _ in range(8):
+        assert_traced(sample_net_args(split, rng))
+
+
+ONE = {"normal_concat": [2], "reduce_concat": [2]}
+LATEST = {"normal": [["conv_1x1", 1], ["none", 0]], "reduce": [["cse", 1], ["none", 0]], **ONE}
+SECOND_LATEST = {**LATEST, "normal": [["conv_1x1", 0], ["none", 1]]}
+SKIPS = {
+    "normal": [["skip_connect", 0], ["skip_connect", 1]],
+    "reduce": [["msa", 0], ["cse", 1]],
+    **ONE,
+}
+LEFT_OUT = {
+    "normal": [["conv_3x3", 0], ["none", 1], ["none", 0], ["none", 2], ["cse", 2], ["msa", 1]],
+    "normal_concat": [2, 3, 4],
+    "reduce": [
+        *(["skip_connect", 0], ["none", 1], ["max_pool_3x3", 2], ["skip_connect", 1]),
+        *(["sep_conv_3x3", 2], ["dil_conv_5x5", 0]),
+    ],
+    "reduce_concat": [2, 4],
+}
+CNN_LEFT_OUT = {**LEFT_OUT, "normal": [*LEFT_OUT["normal"][:5], ["conv_7x1_1x7", 1]]}
+
+
+@pytest.mark.parametrize(
+    "net_args",
+    [
+        {"genotype": LATEST, "n_cells": 4, "norm": None},
+        {"genotype": LATEST, "n_cells": 4, "stem_type": 1},
+        # every other cell is cut off, the stem's second output too
+        {"genotype": SECOND_LATEST, "n_cells": 5, "stem_type": 1},
+        {"genotype": SECOND_LATEST, "n_cells": 1, "stem_type": 1},
+        # twice the same is nothing to add
+        {"genotype": SKIPS, "n_cells": 3, "preproc": False},
+        {"genotype": LEFT_OUT, "n_cells": 3, "fc_layers": 3, "glob_avg": False},
+        {"genotype": CNN_LEFT_OUT, "n_cells": 3, "norm": "bn-track", "stem_type": 1},
+        {"genotype": CNN_LEFT_OUT, "n_cells": 3, "stem_pool": True, "glob_avg": False},
+    ],
+)
+def test_unusual_networks(net_args):
+    assert_traced(net_args)
+
+
+def test_official_format(golden):
+    for net in golden("deepnets"):
+        graph = graph_of(net["net_args"])
+        assert len(graph.ops) == net["meta"]["num_nodes"]
+        assert {name for name in graph.param_names if name} == set(net["names"])
+        assert PRIMITIVES[graph.ops[0]] == "input"

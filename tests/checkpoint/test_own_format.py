@@ -1,0 +1,232 @@
+import errno
+import json
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import load_file, save_file
+
+from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained, saving
+from pyg_ghn.errors import CheckpointError
+from pyg_ghn.nn import GHN2, GHN3, GHNMLP
+
+GHNS = {
+    "ghn3": lambda: GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10),
+    "ghn3 without norms": lambda: GHN3(16, 2, 4, (8, 4, 7, 7), 10, False, False, cutoff=1),
+    "ghn2": lambda: GHN2(16, (8, 8, 7, 7), num_classes=10),
+    "ghn2 without virtual edges": lambda: GHN2(16, (4, 8, 7, 7), 10, False, virtual_edges=False),
+    "mlp": lambda: GHNMLP(16, (8, 8, 7, 7), num_classes=10),
+}
+
+
+class HubGHN3(GHN3, PyTorchModelHubMixin):
+    """As another library would put one on the hub."""
+
+
+@pytest.mark.parametrize("make", GHNS.values(), ids=GHNS)
+def test_round_trip(make, tmp_path, equal):
+    ghn = make()
+    path = save_pretrained(ghn, tmp_path / "a" / "ghn.safetensors")
+    loaded = from_pretrained(path)
+    assert equal(loaded, ghn)
+    assert all(p.requires_grad for p in loaded.parameters())
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_directory(ghn, tmp_path, equal):
+    path = save_pretrained(ghn, tmp_path / "a" / "b")
+    assert path == tmp_path / "a" / "b" / "model.safetensors"
+    assert {file.name for file in path.parent.iterdir()} == {"config.json", "model.safetensors"}
+    assert equal(from_pretrained(tmp_path / "a" / "b"), ghn)
+
+
+def test_the_mixin_of_the_hub_reads_our_directories(ghn, tmp_path, capsys):
+    save_pretrained(ghn, tmp_path)
+    loaded = HubGHN3.from_pretrained(tmp_path)
+    assert loaded.config == ghn.config
+    assert all(
+        torch.equal(p, q) for p, q in zip(loaded.parameters(), ghn.parameters(), strict=True)
+    )
+
+
+def test_directories_of_the_mixin_of_the_hub(tmp_path, equal, ghn):
+    hub = HubGHN3(**ghn.config)
+    hub.load_state_dict(ghn.state_dict())
+    hub.save_pretrained(tmp_path)
+    assert equal(from_pretrained(tmp_path), ghn)
+
+
+def test_metadata(ghn, tmp_path):
+    metadata = {"training": json.dumps({"steps": 3}), "version": "0.1", "odd": "{"}
+    path = save_pretrained(ghn, tmp_path, metadata)
+    read = read_metadata(path)
+    assert read["training"] == {"steps": 3}
+    assert read["version"] == "0.1" and read["odd"] == "{"
+    assert read["config"] == {"class": "GHN3", **ghn.config}
+
+
+def test_other_files_have_no_metadata(tiny):
+    assert read_metadata(tiny("ghn3_tiny")) == {}
+
+
+def test_metadata_of_a_damaged_file(saved):
+    saved.write_bytes(saved.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match=r"ghn.safetensors' is damaged or incomplete"):
+        read_metadata(saved)
+
+
+def test_failed_write_leaves_the_old_file(ghn, saved, monkeypatch):
+    def fail(state, path, metadata):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    before = saved.read_bytes()
+    monkeypatch.setattr(saving, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_pretrained(ghn, saved)
+    assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("size", [20, 200, -5])
+def test_truncated(saved, size):
+    saved.write_bytes(saved.read_bytes()[:size])
+    with pytest.raises(CheckpointError, match=r"ghn.safetensors' is damaged or incomplete"):
+        from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"norm.bias": None}, r"lacks the key 'norm.bias' of shape \(16,\)"),
+        ({"op_embedding.weight": None}, "lacks the key 'op_embedding.weight'"),
+        ({"extra": torch.ones(1)}, "unexpected keys: extra"),
+        ({f"extra{i}": torch.ones(1) for i in range(9)}, "extra3, extra4 and 4 more"),
+        ({"norm.bias": torch.ones(7)}, r"'norm.bias' of shape \(7,\), expected \(16,\)"),
+        ({"norm.bias": torch.full((16,), torch.nan)}, "not finite in norm.bias"),
+        ({"norm.bias": torch.full((16,), -torch.inf)}, "not finite in norm.bias"),
+        ({"norm.bias": torch.ones(16, dtype=torch.int32)}, "not all of one type"),
+        ({"norm.bias": torch.ones(16, dtype=torch.float16)}, "not all of one type"),
+        ({"conv.gru.bias_hh": torch.ones(48)}, "mixes the tensors of GHN3 and GHN2"),
+    ],
+)
+def test_tensors_that_do_not_fit(ghn, saved, change, message):
+    state = load_file(saved) | change
+    state = {name: tensor for name, tensor in state.items() if tensor is not None}
+    save_file(state, saved, {"config": json.dumps(ghn.config)})
+    with pytest.raises(CheckpointError, match=f"ghn.safetensors' .*{message}"):
+        from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ("{", "config that is no JSON object"),
+        ("[1]", "config that is no JSON object"),
+        ("[" * 100_000, "config that is no JSON object"),
+        ('[["heads", 4]]', "config that is no JSON object"),
+        ('{"depth": 3}', "config with `depth`, which GHN3 does not take"),
+        ('{"self": 3}', "config with `self`, which GHN3 does not take"),
+        ('{"cutoff": 300}', "config that makes no GHN3: `cutoff` must be"),
+        ('{"heads": 3}', "its config has heads = 3, its tensors have 4"),
+        ('{"max_shape": [8, 8, 7, 5]}', r"max_shape = \[8, 8, 7, 5\], its tensors have \(8, 8"),
+        ('{"layer_norm": false}', "layer_norm = False, its tensors have True"),
+        ('{"num_classes": 1e99}', "`num_classes` is not a number"),
+        ('{"heads": [[[]]]}', "`heads` is not a number"),
+        ('{"cutoff": true}', "`cutoff` is not a number"),
+        ('{"cutoff": [50]}', "`cutoff` is not a number"),
+        ('{"weight_norm": 2}', "`weight_norm` is not true or false"),
+        ('{"weight_norm": "no"}', "`weight_norm` is not true or false"),
+        ('{"max_shape": 8}', "`max_shape` is not a shape"),
+        ('{"max_shape": [8, 8, 7]}', "`max_shape` is not a shape"),
+        ('{"max_shape": [8, 8, 7, 7.0]}', "`max_shape` is not a shape"),
+        ('{"a": "%s"}' % ("x" * (1 << 20)), "config of more than 1,048,576 bytes"),
+        ('{"class": "GHN9"}', "tensors of a GHN3, but its config names another class"),
+        ('{"class": "GHN2"}', "tensors of a GHN3, but its config names another class"),
+    ],
+)
+def test_bad_config(saved, config, message):
+    save_file(load_file(saved), saved, {"config": config})
+    with pytest.raises(CheckpointError, match=message):
+        from_pretrained(saved)
+
+
+def test_config_beside_the_weights(ghn, saved, equal):
+    ghn = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, weight_norm=False)
+    save_file(ghn.state_dict(), saved)
+    saved.with_name("config.json").write_text(json.dumps(ghn.config))
+    assert equal(from_pretrained(saved), ghn)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (b"\xff\xfe\xfa", "config that is no JSON object"),
+        (b"[1]", "config that is no JSON object"),
+        (bytes(1 << 21), "config of more than 1,048,576 bytes"),
+    ],
+)
+def test_bad_config_beside_the_weights(saved, config, message):
+    save_file(load_file(saved), saved)
+    saved.with_name("config.json").write_bytes(config)
+    with pytest.raises(CheckpointError, match=message):
+        from_pretrained(saved)
+
+
+def test_without_config(ghn, saved, equal):
+    save_file(load_file(saved), saved)
+    assert equal(from_pretrained(saved), ghn)
+
+
+def test_more_classes_than_a_shape_has_channels(saved):
+    """Whatever the file claims, little is built before all tensors are known to fit."""
+    state = load_file(saved) | {
+        "decoder.class_kernel.weight": torch.ones(10**7, 1, dtype=torch.int8)
+    }
+    save_file(state, saved)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=r"has the key .* expected"):
+        from_pretrained(saved)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+def test_other_tensors(saved):
+    save_file({"a": torch.ones(1)}, saved)
+    with pytest.raises(CheckpointError, match="holds no GHN; this version reads GHN2, GHN3, GHNM"):
+        from_pretrained(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_precision(ghn, tmp_path, dtype, equal):
+    ghn = ghn.to(dtype)
+    ghn.op_embedding.weight.data[:] = 5000  # the sum is beyond float16
+    loaded = from_pretrained(save_pretrained(ghn, tmp_path))
+    assert equal(loaded, ghn) and {p.dtype for p in loaded.parameters()} == {dtype}
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
+@pytest.mark.parametrize("read", [from_pretrained, read_metadata])
+def test_file_that_may_not_be_read(saved, read):
+    saved.chmod(0)
+    with pytest.raises(CheckpointError, match="Permission denied"):
+        read(saved)
+
+
+@pytest.mark.parametrize("read", [from_pretrained, read_metadata])
+def test_file_on_a_broken_disk(saved, read, monkeypatch):
+    def open(*args, **kwargs):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", open)
+    with pytest.raises(CheckpointError, match=r"ghn.safetensors' .*Input/output error"):
+        read(saved)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_device(saved, tiny):
+    for path in (saved, tiny("ghn3_tiny")):
+        assert all(p.is_cuda for p in from_pretrained(path, map_location="cuda").parameters())

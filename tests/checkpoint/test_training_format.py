@@ -1,0 +1,257 @@
+import pytest
+import torch
+
+from pyg_ghn.checkpoint import from_pretrained, names
+from pyg_ghn.errors import CheckpointError
+from pyg_ghn.nn import GHN2, GHN3, GHNMLP
+
+TABLES = ("centrality_embed_in", "centrality_embed_out", "input_dist_embed")
+DECODER_CONVS = ("decoder.conv.0", "decoder.conv.2", "decoder.class_layer_predictor.1")
+
+
+def test_ghn3(tiny):
+    ghn = from_pretrained(tiny("ghn3_tiny"))
+    assert type(ghn) is GHN3 and ghn.config == {
+        "hidden_channels": 16,
+        "max_shape": [16, 16, 16, 16],
+        "num_classes": 10,
+        "layer_norm": True,
+        "weight_norm": True,
+        "num_layers": 2,
+        "heads": 8,
+        "cutoff": 50,
+    }
+    assert sum(p.numel() for p in ghn.parameters()) == 354_184
+
+
+def test_ghn2(tiny):
+    ghn = from_pretrained(tiny("ghn2_tiny"))
+    assert type(ghn) is GHN2 and ghn.config == {
+        "hidden_channels": 16,
+        "max_shape": [16, 16, 11, 11],
+        "num_classes": 10,
+        "layer_norm": True,
+        "weight_norm": True,
+        "virtual_edges": True,
+    }
+    assert sum(p.numel() for p in ghn.parameters()) == 179_000
+
+
+def test_names_of_all_parameters(content):
+    """Ours are told from theirs and back."""
+    for name in ("ghn3_tiny", "ghn2_tiny"):
+        for theirs in content(name)["state_dict"]:
+            ours = names.our_name(theirs)
+            assert ours != theirs and theirs.endswith(names.their_name(ours))
+            assert names.our_name(ours) == ours
+
+
+def test_node_tables_at_top_level(content, tiny, write, equal):
+    training = content()
+    state = training["state_dict"]
+    for table in TABLES:
+        state[f"{table}.weight"] = state.pop(f"gnn.0.{table}.weight")
+    assert equal(from_pretrained(write(training)), from_pretrained(tiny("ghn3_tiny")))
+
+
+def test_node_tables_at_both_places(content, write):
+    training = content()
+    table = training["state_dict"]["gnn.0.input_dist_embed.weight"].clone()
+    training["state_dict"]["input_dist_embed.weight"] = table
+    with pytest.raises(CheckpointError, match=r"same tensor twice, as gnn.0.input_dist_embed"):
+        from_pretrained(write(training))
+
+
+@pytest.mark.parametrize("name", ["ghn3_tiny", "ghn2_tiny"])
+@pytest.mark.parametrize("config", [{}, None, {"num_classes": 10, "hid": None}])
+def test_sizes_are_read_off_the_tensors(content, tiny, write, equal, name, config):
+    training = content(name) | {"config": config}
+    assert equal(from_pretrained(write(training)), from_pretrained(tiny(name)))
+
+
+@pytest.mark.parametrize("name", ["ghn3_tiny", "ghn2_tiny"])
+def test_bare_state_dict(content, tiny, write, equal, name):
+    state = content(name)["state_dict"]
+    assert equal(from_pretrained(write(state)), from_pretrained(tiny(name)))
+
+
+def test_decoder_of_convolutions(content, tiny, write, equal):
+    training = content("ghn2_tiny")
+    for name in DECODER_CONVS:
+        training["state_dict"][f"{name}.weight"].unsqueeze_(-1).unsqueeze_(-1)
+    assert equal(from_pretrained(write(training)), from_pretrained(tiny("ghn2_tiny")))
+
+
+@pytest.mark.parametrize("name", ["ghn3_tiny", "ghn2_tiny"])
+def test_without_final_norm(content, write, name):
+    training = content(name)
+    del training["state_dict"]["ln.weight"], training["state_dict"]["ln.bias"]
+    training["config"]["layernorm"] = False
+    assert from_pretrained(write(training)).config["layer_norm"] is False
+
+
+@pytest.mark.parametrize("name", ["ghn3_tiny", "ghn2_tiny"])
+def test_without_weight_norm(content, write, name):
+    training = content(name)
+    training["config"]["weight_norm"] = False
+    assert from_pretrained(write(training)).config["weight_norm"] is False
+
+
+@pytest.mark.parametrize("ve", [False, 0])
+def test_ghn3_without_virtual_edges(content, write, ve):
+    training = content()
+    training["config"]["ve"] = ve
+    assert from_pretrained(write(training)).config["cutoff"] == 1
+
+
+def test_max_shape_as_the_shape_of_a_tensor(content, write, equal, tiny):
+    training = content()
+    training["config"]["max_shape"] = torch.Size(training["config"]["max_shape"])
+    assert equal(from_pretrained(write(training)), from_pretrained(tiny("ghn3_tiny")))
+
+
+@pytest.mark.parametrize("config", [{}, {"ve": False, "hypernet": "gatedgnn", "heads": 8}])
+def test_ghn2_without_virtual_edges(content, write, config):
+    state = content("ghn2_tiny")["state_dict"]
+    for name in [name for name in state if "mlp_ve" in name]:
+        del state[name]
+    state |= {"gnn.mlp.fc.0.weight": torch.ones(16, 16), "gnn.mlp.fc.0.bias": torch.ones(16)}
+    state["gnn.mlp.fc.2.weight"] = torch.ones(16, 16)
+    ghn = from_pretrained(write({"state_dict": state, "config": config}))
+    assert type(ghn) is GHN2 and ghn.config["virtual_edges"] is False
+
+
+@pytest.mark.parametrize("config", [{}, {"hypernet": "mlp", "decoder": "conv", "ve": True}])
+def test_mlp(content, write, config):
+    state = content("ghn2_tiny")["state_dict"]
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("gnn.")}
+    for layer in ("gnn.fc.0", "gnn.fc.2"):
+        state |= {f"{layer}.weight": torch.randn(16, 16), f"{layer}.bias": torch.randn(16)}
+    ghn = from_pretrained(write({"state_dict": state, "config": config}))
+    assert type(ghn) is GHNMLP and torch.equal(ghn.mlp[2].bias, state["gnn.fc.2.bias"])
+
+
+def test_more_than_9_layers(content, write):
+    training = content()
+    state = training["state_dict"]
+    layers = {k: v for k, v in state.items() if k.startswith("gnn.1.")}
+    for number in range(2, 12):
+        for name, value in layers.items():
+            state[name.replace("gnn.1.", f"gnn.{number}.")] = value + number
+    training["config"] = {}
+    loaded = from_pretrained(write(training))
+    assert len(loaded.convs) == 12
+    assert torch.equal(loaded.convs[11].qkv.weight, loaded.convs[1].qkv.weight + 11)
+
+
+def test_written_by_a_trainer(ghn, write, equal):
+    """With the state of an optimizer, a scheduler and whatever else is plain."""
+    ghn(ghn.transform(_graph()))[0]["a"].sum().backward()
+    optimizer = torch.optim.AdamW(ghn.parameters())
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [200, 250])
+    training = {
+        "state_dict": ghn.state_dict(),
+        "config": ghn.config,
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "rng": torch.get_rng_state(),
+        "steps": 7,
+        "loss": [1.5, float("nan"), None, True, -3, 2**40, "é", ()],
+        "device": torch.device("cpu"),
+        "size": torch.Size([3]),
+    }
+    assert equal(from_pretrained(write(training)), ghn)
+
+
+def _graph():
+    from torch_geometric.data import Data
+
+    names, shapes = [None, "a"], [None, (8, 8, 3, 3)]
+    return Data(
+        x=torch.tensor([[9], [4]]),
+        edge_index=torch.tensor([[0], [1]]),
+        param_name=names,
+        param_shape=shapes,
+    )
+
+
+@pytest.mark.parametrize("name", ["ghn3_tiny", "ghn2_tiny"])
+def test_old_format_of_torch_save(content, tiny, write, equal, name):
+    path = write(content(name), _use_new_zipfile_serialization=False)
+    assert equal(from_pretrained(path), from_pretrained(tiny(name)))
+
+
+def test_views_of_larger_tensors(content, tiny, write, equal):
+    state = content()["state_dict"]
+    large = torch.randn(3, 5, 16)
+    large[1, 2] = state["ln.weight"]
+    state["ln.weight"] = large[1, 2]
+    square = state["gnn.0.attn.to_out.0.weight"]
+    state["gnn.0.attn.to_out.0.weight"] = square.t().contiguous().t()
+    state["ln.bias"] = torch.nn.Parameter(state["ln.bias"])
+    assert equal(from_pretrained(write(state)), from_pretrained(tiny("ghn3_tiny")))
+
+
+@pytest.mark.parametrize("name", ["gnn.1.ff.net.3.bias", "embed.weight", "decoder.fc.0.weight"])
+def test_missing_key_has_the_name_in_the_file(content, write, name):
+    training = content()
+    del training["state_dict"][name]
+    with pytest.raises(CheckpointError, match=f"lacks the key '{name}'"):
+        from_pretrained(write(training))
+
+
+def test_key_of_other_dimensions(content, write):
+    training = content()
+    training["state_dict"]["embed.weight"] = torch.ones(3)
+    with pytest.raises(CheckpointError, match=r"'embed.weight' of shape \(3,\): no matrix"):
+        from_pretrained(write(training))
+
+
+def test_unexpected_key(content, write):
+    training = content()
+    training["state_dict"]["gnn.0.attn.extra"] = torch.ones(1)
+    with pytest.raises(CheckpointError, match=r"unexpected keys: gnn.0.attn.extra"):
+        from_pretrained(write(training))
+
+
+@pytest.mark.parametrize(
+    "name, config, message",
+    [
+        ("ghn3_tiny", {"num_classes": 1000}, "num_classes = 1000, its tensors have 10"),
+        ("ghn3_tiny", {"heads": 4}, "heads = 4, its tensors have 8"),
+        ("ghn3_tiny", {"layers": 3}, "num_layers = 3, its tensors have 2"),
+        ("ghn3_tiny", {"layernorm": False}, "layer_norm = False, its tensors have True"),
+        ("ghn3_tiny", {"max_shape": (16, 16, 11, 11)}, r"max_shape = \(16, 16, 11, 11\), its"),
+        ("ghn3_tiny", {"max_shape": "16"}, "`max_shape` is not a shape"),
+        ("ghn3_tiny", {"is_ghn2": True}, "`is_ghn2` is not False, as it is in every GHN3"),
+        ("ghn2_tiny", {"is_ghn2": False}, "`is_ghn2` is not True, as it is in every GHN2"),
+        ("ghn2_tiny", {"hypernet": "mlp"}, "`hypernet` is not 'gatedgnn'"),
+        ("ghn2_tiny", {"decoder": "mlp"}, "`decoder` is not 'conv'"),
+        ("ghn2_tiny", {"ve": False}, "virtual_edges = False, its tensors have True"),
+        ("ghn2_tiny", {"hid": 32}, "hidden_channels = 32, its tensors have 16"),
+    ],
+)
+def test_config_that_contradicts_the_tensors(content, write, name, config, message):
+    training = content(name)
+    training["config"] |= config
+    with pytest.raises(CheckpointError, match=f"ghn.pt' .*{message}"):
+        from_pretrained(write(training))
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ([1], "no `state_dict` of tensors"),
+        ({}, "no `state_dict` of tensors"),
+        ({"config": {}}, "no `state_dict` of tensors"),
+        ({"state_dict": {"a": 1}}, "no `state_dict` of tensors"),
+        ({"state_dict": {}, "config": [1]}, "a `config` that is no dictionary"),
+        ({"state_dict": {}}, "holds no GHN"),
+        ({"state_dict": {"fc.weight": torch.ones(1)}}, "holds no GHN"),
+        (torch.ones(3), "no `state_dict` of tensors"),
+    ],
+)
+def test_other_contents(content, write, message):
+    with pytest.raises(CheckpointError, match=message):
+        from_pretrained(write(content))
