@@ -55,10 +55,10 @@ def arguments(call: Call) -> dict[str, Any]:
 
 
 def flowing(call: Call, operands: list[Tensor]) -> list[Tensor]:
-    r"""The results of a call that carry on what flows into it: integers and truth values that
-    continuous data is turned into are positions and masks."""
+    r"""The results of a call that carry on what flows into it: integers and truth values that are
+    computed from continuous data are positions and masks, unless it was only rounded."""
     outs = list(tensors(call.out))
-    if all(t.dtype.is_floating_point for t in outs):
+    if call.name in CASTS or all(t.dtype.is_floating_point for t in outs):
         return outs
     if not any(t.dtype.is_floating_point for t in operands):
         return outs
@@ -70,6 +70,8 @@ r"""Operations that become nodes even where no data flows in: the input stands i
 
 PRODUCTS = frozenset("matmul mm bmm einsum tensordot addmm".split())
 r"""Operations that are a layer when one operand is a parameter."""
+
+CASTS = frozenset("to type type_as byte char short int long".split())
 
 SHAPED_LIKE = frozenset("view_as reshape_as expand_as type_as to".split())
 r"""Operations that take the shape or type of another tensor: only the first one flows."""

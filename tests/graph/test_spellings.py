@@ -76,3 +76,11 @@ def test_positions_that_data_is_turned_into_carry_no_flow(names_of, complete):
     _, edges = names_of(data)
     assert ("input", "kernels") in edges
     assert data.unsupported_reason == ["does not reach the output"] * 2
+
+
+def test_rounded_data_is_data(names_of):
+    class Rounds(nn.Linear):
+        def forward(self, x):
+            return super().forward((x * 255).to(torch.uint8).float())
+
+    assert ("input", "weight") in names_of(from_module(Rounds(4, 2), (4,)))[1]
