@@ -24,6 +24,7 @@ from typing import Any
 import coverage_models
 import coverage_table
 import torch
+from torch_geometric.data import Data
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn._version import versions
@@ -57,10 +58,10 @@ def main() -> None:
     result = {
         "versions": versions() | {name: version(name) for name in options.library},
         "all": options.all,
-        "rows": rows,
     }
-    _write(options.json, json.dumps(result, indent=1))
-    _write(options.table, coverage_table.document(result))
+    lines = ",\n".join(map(json.dumps, rows))  # one model a line
+    _write(options.json, f'{json.dumps(result)[:-1]}, "rows": [\n{lines}\n]}}')
+    _write(options.table, coverage_table.document(result, rows))
     print(f"\n{coverage_table.summary(rows)}\n{options.json}\n{options.table}")
 
 
@@ -96,12 +97,12 @@ def measure(case: coverage_models.Case, timeout: float) -> dict[str, Any]:
             milliseconds = 1e3 * (time.process_time() - start)
             stage = "check"
             trace = record(model, **inputs)
+            missing = missing_parameters(trace, data)
     except (Exception, OutOfTime) as error:  # whatever a library raises belongs into its row
         return {"error": f"{type(error).__name__}: {error}", "stage": stage}
     finally:
         gc.collect()
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    left = dict(zip(data.unsupported, data.unsupported_reason, strict=True))
     return {
         "mode": "train" if model.training else "eval",
         "pass": "meta" if all(t.is_meta for t in trace.inputs) else "real",
@@ -109,10 +110,21 @@ def measure(case: coverage_models.Case, timeout: float) -> dict[str, Any]:
         "edges": data.num_edges,
         "parameters": len(sizes),
         "values": sum(sizes.values()),
-        "left": {name: {"values": sizes[name], "reason": reason} for name, reason in left.items()},
-        "missing": missing_parameters(trace, data),
+        "left": _left(data, sizes),
+        "missing": missing,
         "milliseconds": round(milliseconds, 1),
     }
+
+
+def _left(data: Data, sizes: dict[str, int]) -> list[dict[str, Any]]:
+    """What keeps its own initialization, by the last part of its name and the reason."""
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for name, reason in zip(data.unsupported, data.unsupported_reason, strict=True):
+        kinds.setdefault((name.rpartition(".")[2], reason), []).append(sizes[name])
+    return [
+        {"name": name, "reason": reason, "parameters": len(values), "values": sum(values)}
+        for (name, reason), values in kinds.items()
+    ]
 
 
 class OutOfTime(BaseException):

@@ -50,17 +50,17 @@ def summary(rows: Sequence[Row]) -> str:
     )
 
 
-def document(result: dict[str, Any]) -> str:
+def document(result: dict[str, Any], rows: Sequence[Row]) -> str:
     r"""The tables of all libraries as Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     parts = [HEAD.format(options=" --all" if result["all"] else "", versions=versions)]
     by_library = defaultdict(list)
-    for row in result["rows"]:
+    for row in rows:
         by_library[row["library"]].append(row)
-    for library, rows in by_library.items():
-        parts += [f"## {library}", "", summary(rows), ""]
-        done = [row for row in rows if "error" not in row]
-        failed = [row for row in rows if "error" in row]
+    for library, of_library in by_library.items():
+        parts += [f"## {library}", "", summary(of_library), ""]
+        done = [row for row in of_library if "error" not in row]
+        failed = [row for row in of_library if "error" in row]
         parts += [*_table(done), ""] if done else []
         parts += [*_failures(failed), ""] if failed else []
     return "\n".join(parts)
@@ -91,12 +91,12 @@ def _models(rows: Sequence[Row]) -> str:
 def _predicted(rows: Sequence[Row]) -> str:
     """Of the variant of which the least is predicted."""
     row = min(rows, key=_share)
-    predicted = row["parameters"] - len(row["left"])
+    predicted = row["parameters"] - sum(kind["parameters"] for kind in row["left"])
     return f"{predicted}/{row['parameters']}, {100 * _share(row):.2f} %"
 
 
 def _share(row: Row) -> float:
-    left = sum(parameter["values"] for parameter in row["left"].values())
+    left = sum(kind["values"] for kind in row["left"])
     return 1 - left / row["values"] if row["values"] else 1.0
 
 
@@ -104,11 +104,7 @@ def _left(rows: Sequence[Row]) -> str:
     """Kinds of parameters by reason; how many of them the variant that has most of them has."""
     most: Counter = Counter()
     for row in rows:
-        kinds = Counter(
-            (name.rsplit(".", 1)[-1], parameter["reason"])
-            for name, parameter in row["left"].items()
-        )
-        most |= kinds
+        most |= Counter({(k["name"], k["reason"]): k["parameters"] for k in row["left"]})
     of_reason = defaultdict(list)
     for (name, reason), count in most.items():
         of_reason[reason].append(f"{count} `{name}`")

@@ -96,17 +96,18 @@ class GraphBuilder:
         self.nodes.append(Node(op, set(preds), **labels))
         return Value(frozenset([len(self.nodes) - 1]))
 
-    def add_layer(self, op: str, preds: Any, weight: Any, bias: Any = None) -> Value | None:
-        """Adds a weight node and, where there is a bias, a bias node behind it.
-
-        Concatenated parameters are nodes side by side; a weight that was computed from data leads
-        to what it was computed from."""
-        weight, bias = self.value(weight), self.value(bias)
-        if not weight.params and not bias.params:
+    def add_layer(
+        self, op: str, preds: frozenset[int], weight: Any, bias: Any = None
+    ) -> Value | None:
+        """Adds a weight node and, where there is a bias, a bias node behind it."""
+        if not self.value(weight).params and not self.value(bias).params:
             return None
-        return Value(self._add_each("bias", self._add_each(op, preds, weight), bias))
+        return Value(self.add_each("bias", self.add_each(op, preds, weight), bias))
 
-    def _add_each(self, op: str, preds: frozenset[int], value: Value) -> frozenset[int]:
+    def add_each(self, op: str, preds: frozenset[int], weight: Any) -> frozenset[int]:
+        """Adds a node for each parameter that a weight stands for: concatenated ones are side by
+        side. A weight that is no parameter leads to what it was computed from."""
+        value = self.value(weight)
         if not value.params:
             return preds | value.sources
         return frozenset().union(*(self.add(op, preds, name).sources for name in value.params))
@@ -131,16 +132,21 @@ class GraphBuilder:
             return NOTHING
         sources = frozenset().union(*[v.sources for v in values])
         if all([v.params for v in values]):
-            return self._constant(values, sources, name, by_index=len(operands) > len(values))
+            return self._constant(values, sources, name, operands)
         first, *others = (v for v in values if v.sources)
         gate = first.gate if name in VIEWS else 0
         return Value(sources, gate=gate, attention=first.attention and not others)
 
-    def _constant(self, values: list[Value], sources: Any, name: str, by_index: bool) -> Value:
+    def _constant(
+        self, values: list[Value], sources: frozenset[int], name: str, operands: list[Tensor]
+    ) -> Value:
         """What is computed from parameters alone."""
         params = max(values, key=self.size).params
         if name in CONCATENATIONS:
             params = tuple(dict.fromkeys(param for v in values for param in v.params))
         origins = frozenset().union(*(v.factors.union(v.params) for v in values))
-        gathered = any(v.gathered for v in values) or (by_index and name in LOOKUPS)
+        gathered = any(v.gathered for v in values) or (
+            # One number picks a part, a kernel of several for example.
+            name in LOOKUPS and any(t.dim() and self.value(t) == NOTHING for t in operands)
+        )
         return Value(sources, params, origins.difference(params), gathered)

@@ -6,13 +6,13 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_ghn.graph.operations import (
-    LAYERS,
     NO_FLOW,
     PRODUCTS,
     SHAPED_LIKE,
     SIGNATURES,
     VIEWS,
     arguments,
+    flowing,
 )
 from pyg_ghn.graph.reasons import FACTOR, LARGE, LOOKED_UP, NO_WEIGHT
 from pyg_ghn.graph.trace import Call, Trace, tensors
@@ -85,12 +85,12 @@ def _operands(call: Call, data: set[int]) -> list[Tensor]:
 
 
 def _weights(call: Call, operands: list[Tensor], data: set[int]) -> list[Tensor]:
-    if call.name in PRODUCTS - SIGNATURES.keys():
-        others = [t for t in operands if id(t) not in data]
-        return [t for t in others[:1] if t.dim() > 1 and len(others) < len(operands)]
-    if call.name in LAYERS or call.name in SIGNATURES:
+    if call.name in SIGNATURES:
         given = arguments(call).items()
         return [t for key, t in given if key.endswith(("weight", "bias")) and isinstance(t, Tensor)]
+    if call.name in PRODUCTS:
+        others = [t for t in operands if id(t) not in data]
+        return [t for t in others[:1] if t.dim() > 1 and len(others) < len(operands)]
     return []
 
 
@@ -108,7 +108,7 @@ def _live(trace: Trace, data: set[int]) -> set[int]:
 
 def _made(call: Call, operands: list[Tensor]) -> set[int]:
     """The ids of the tensors that a call computes, those that it writes through a view included."""
-    outs = list(tensors(call.out))
+    outs = flowing(call, operands)
     made = set(map(id, outs))
     if call.name not in VIEWS:  # which may return what they are given
         in_place = [t for t in outs if any(t is o for o in operands)]

@@ -22,7 +22,7 @@ def explain(model: nn.Module, args: tuple, kwargs: dict[str, Any], error: Except
         if isinstance(owner, nn.Module) and id(owner) in names:
             culprit = owner
             where = f" in module '{names[id(owner)] or 'model'}' ({type(owner).__name__})"
-    given = ", ".join(map(_described, (*args, *kwargs.values())))
+    given = ", ".join(map(_described, (*args, *kwargs.values()))) or "no input"
     return GraphError(
         f"The forward pass of {type(model).__name__} on {given} failed{where}: "
         f"{type(error).__name__}: {error}. {_advice(model, culprit, len(args) + len(kwargs))}"
@@ -42,10 +42,8 @@ def _advice(model: nn.Module, culprit: nn.Module, given: int) -> str:
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     if len(required) > given:
-        return (
-            f"Its forward takes {len(required)} inputs: pass example_inputs=({', '.join(required)})"
-            " with a batch dimension."
-        )
+        names = ", ".join(f"'{name}'" for name in required)
+        return f"Its forward needs {names}: pass them as example_inputs, with a batch dimension."
     if isinstance(culprit, (nn.Embedding, nn.EmbeddingBag)):
         return "It looks up integers, token ids for example: pass them as example_inputs."
     return "Check input_size (or pass example_inputs) and that the model runs on a batch of two."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyg_ghn.graph.trace import Call
+from torch import Tensor
+
+from pyg_ghn.graph.trace import Call, tensors
 
 CONVOLUTIONS = frozenset(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))
 CHANNEL_NORMS = frozenset(("batch_norm", "instance_norm"))
@@ -52,11 +54,24 @@ def arguments(call: Call) -> dict[str, Any]:
     return {**dict.fromkeys(names), **call.kwargs, **dict(zip(names, call.args, strict=False))}
 
 
+def flowing(call: Call, operands: list[Tensor]) -> list[Tensor]:
+    r"""The results of a call that carry on what flows into it: integers and truth values that are
+    computed from continuous data are positions and masks, unless it was only rounded."""
+    outs = list(tensors(call.out))
+    if call.name in CASTS or all(t.dtype.is_floating_point for t in outs):
+        return outs
+    if not any(t.dtype.is_floating_point for t in operands):
+        return outs
+    return [t for t in outs if t.dtype.is_floating_point or t.dtype.is_complex]
+
+
 LAYERS = NORMS | CONVOLUTIONS | EMBEDDINGS | {"linear"}
 r"""Operations that become nodes even where no data flows in: the input stands in for it."""
 
 PRODUCTS = frozenset("matmul mm bmm einsum tensordot addmm".split())
 r"""Operations that are a layer when one operand is a parameter."""
+
+CASTS = frozenset("to type type_as byte char short int long".split())
 
 SHAPED_LIKE = frozenset("view_as reshape_as expand_as type_as to".split())
 r"""Operations that take the shape or type of another tensor: only the first one flows."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 import heapq
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
-from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments
+from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node, Value
+from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments, flowing
 from pyg_ghn.graph.reasons import MAX_DIM, reasons
 from pyg_ghn.graph.rules import RULES
 from pyg_ghn.graph.simplify import simplify
@@ -88,13 +90,18 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
     elif not flows and builder.value(_input(call)).params:  # may yet turn out to be a weight
         constant = builder.passed_on(operands, name)
         result = result._replace(params=constant.params, factors=constant.factors)
-    for out in tensors(call.out):
+    for out in flowing(call, operands):
         builder.set_value(out, result)
-        in_place = any(out is t for t in operands)
-        if in_place and out._base is not None:  # what was written through a view
-            base = builder.value(out._base)
-            sources = base.sources | result.sources
-            builder.set_value(out._base, base._replace(sources=sources))
+        if out._base is not None and any(out is t for t in operands):
+            _write_through(builder, out._base, result)
+
+
+def _write_through(builder: GraphBuilder, base: Tensor, written: Value) -> None:
+    """What is written in place into a view is also in what it is a view of."""
+    before = builder.value(base)
+    sources = before.sources | written.sources
+    is_data = written.sources and not written.params
+    builder.set_value(base, Value(sources) if is_data else before._replace(sources=sources))
 
 
 def _input(call: Call) -> Any:

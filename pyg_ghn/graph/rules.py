@@ -84,20 +84,20 @@ def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
     """In-projection, attention and out-projection of :class:`torch.nn.MultiheadAttention`."""
     given = arguments(call)
     inputs = [given["query"], given["key"], given["value"]]
-    weight, bias = given["in_proj_weight"], given["in_proj_bias"]
-    if builder.value(weight).params:
-        projected = builder.add_layer("conv", builder.sources(*inputs), weight, bias).sources
+    if builder.value(given["in_proj_weight"]).params:
+        projected = builder.add_each("conv", builder.sources(*inputs), given["in_proj_weight"])
     else:  # key and value of another width than the query
-        weights = [given[f"{name}_proj_weight"] for name in "qkv"]
-        layers = [
-            builder.add_layer("conv", builder.sources(data), weight)
-            for data, weight in zip(inputs, weights, strict=True)
-        ]
-        projected = frozenset().union(*(layer.sources for layer in layers))
-        if builder.value(bias).params:
-            projected = builder.add_layer("bias", projected, bias).sources
-    attention = builder.add("msa", projected).sources
-    return builder.add_layer("conv", attention, given["out_proj_weight"], given["out_proj_bias"])
+        weights = [given.get(f"{name}_proj_weight") for name in "qkv"]
+        projected = frozenset().union(
+            *(
+                builder.add_each("conv", builder.sources(data), weight)
+                for data, weight in zip(inputs, weights, strict=True)
+            )
+        )
+    projected = builder.add_each("bias", projected, given["in_proj_bias"])
+    attended = builder.add("msa", projected).sources
+    out = builder.add_each("conv", attended, given["out_proj_weight"])
+    return Value(builder.add_each("bias", out, given["out_proj_bias"]))
 
 
 def _norm(op: str) -> Rule:
@@ -132,7 +132,7 @@ def _mean(builder: GraphBuilder, call: Call) -> Value | None:
     """A mean over everything but the batch and one more dimension, the channels."""
     given = arguments(call)
     input, dims = given["input"], given.get("axis", given["dim"])
-    if dims is None:
+    if dims is None or not input.dim():
         return None
     dims = {d % input.dim() for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
     over_positions = 0 not in dims and 0 < len(dims) == input.dim() - 2

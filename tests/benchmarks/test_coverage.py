@@ -40,7 +40,7 @@ def test_rows_and_tables(run, capsys):
         "edges": 28,
         "parameters": 22,
         "values": 132863336,
-        "left": {},
+        "left": [],
         "missing": {},
         "milliseconds": 0,
     }

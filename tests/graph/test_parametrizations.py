@@ -206,3 +206,34 @@ def test_talking_heads(complete, names_of):
     labels, edges = names_of(complete(model, input_size=(5, 8)))
     assert labels.count("msa") == 1
     assert {("mix.bias", "msa"), ("qkv.bias", "msa"), ("msa", "out.weight")} < edges
+
+
+def test_attention_with_weights_that_are_no_parameters(complete):
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+    weight = attention.in_proj_weight.detach()
+    del attention.in_proj_weight
+    attention.register_buffer("in_proj_weight", weight)
+    model = Applied(lambda self, x: self.attention(x, x, x)[0], attention=attention)
+    data = complete(model, input_size=(5, 8))
+    assert data.param_name[1:] == [
+        "attention.in_proj_bias",
+        None,
+        "attention.out_proj.weight",
+        "attention.out_proj.bias",
+    ]
+
+
+def test_a_parameter_that_data_is_written_into_is_data(complete, names_of):
+    def forward(self, x):
+        canvas = self.blank.expand(len(x), -1, -1).clone()
+        canvas[:, 1:].copy_(x)
+        return F.linear(x, self.weight).mean(1) + self.head(canvas).mean(1)
+
+    model = Applied(forward, blank=parameter(1, 6, 4), weight=parameter(2, 4), head=nn.Linear(4, 2))
+    data = complete(model, input_size=(5, 4))
+    assert data.unsupported == ["blank"] and ("input", "head.weight") in names_of(data)[1]
+
+
+def test_mean_of_a_single_number(complete):
+    model = Applied(lambda self, x: self.head(x) * x.sum().mean(0), head=nn.Linear(4, 2))
+    assert not complete(model, input_size=(4,)).unsupported

@@ -55,3 +55,32 @@ def test_written_out_norms_add_no_global_pooling(names_of):
     labels, edges = names_of(from_module(Normalizes(), (5, 8)))
     assert labels == "input first.weight first.bias second.weight second.bias".split()
     assert ("first.bias", "second.weight") in edges
+
+
+def test_positions_that_data_is_turned_into_carry_no_flow(names_of, complete):
+    class Experts(nn.Module):
+        """Each sample has a kernel of its own; which one depends on data."""
+
+        def __init__(self):
+            super().__init__()
+            self.router = nn.Linear(4, 3)
+            self.kernels = nn.Parameter(torch.ones(3, 4, 2))
+
+        def forward(self, x):
+            chosen = self.router(x).topk(1).indices
+            return torch.stack(
+                [row @ self.kernels[index[0]] for row, index in zip(x, chosen, strict=True)]
+            )
+
+    data = complete(Experts(), input_size=(4,))
+    _, edges = names_of(data)
+    assert ("input", "kernels") in edges
+    assert data.unsupported_reason == ["does not reach the output"] * 2
+
+
+def test_rounded_data_is_data(names_of):
+    class Rounds(nn.Linear):
+        def forward(self, x):
+            return super().forward((x * 255).to(torch.uint8).float())
+
+    assert ("input", "weight") in names_of(from_module(Rounds(4, 2), (4,)))[1]
