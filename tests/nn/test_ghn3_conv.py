@@ -104,6 +104,14 @@ def test_one_bias_for_all_heads(conv):
     assert torch.allclose(conv(x, batch, shared), expected, atol=1e-6)
 
 
+def test_boolean_mask_instead_of_bias(conv):
+    x, batch, _ = make_batch()
+    masks = [torch.rand(1, 1, n, n) < 0.5 for n in SIZES]
+    masks = [mask | torch.eye(mask.size(-1), dtype=torch.bool) for mask in masks]
+    bias = [torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) for mask in masks]
+    assert torch.allclose(conv(x, batch, masks), conv(x, batch, bias), atol=1e-6)
+
+
 def test_every_parameter_gets_a_gradient(conv):
     x, batch, bias = make_batch()
     bias = [b.requires_grad_() for b in bias]
