@@ -1,4 +1,4 @@
-r"""Files that appear whole or not at all."""
+r"""Files that appear whole or not at all, made by one process at a time."""
 
 from __future__ import annotations
 
@@ -27,3 +27,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_process(path: str | os.PathLike) -> Iterator[None]:
+    """Lets one process at a time into the block: all processes of a training run want :obj:`path`
+    at the same time. The others have to look again whether it is there. Folders are made as
+    needed."""
+    from filelock import FileLock
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

@@ -59,7 +59,6 @@ SPLITS: dict[str, Split] = {
         layers=(6, 20),
         deep_thresholds=(10,),
         steps=(1, 3, 6),
-        no_norm=(0.0, 0.0),
         preproc=(0.8, 0.2),
         fixed_width=False,
     ),

@@ -2,7 +2,6 @@ r"""What all data sets of networks have in common."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -59,7 +58,7 @@ class NetworkDataset(Dataset):
 
     def __init__(
         self,
-        root: str | os.PathLike | None,
+        root: str | None,
         transform: Callable[[Data], Data] | None,
         pre_filter: Callable[[Data], bool] | None,
         num_classes: int | None,
@@ -70,11 +69,14 @@ class NetworkDataset(Dataset):
         size = tuple(input_size)
         if len(size) != 3 or min(size) < 1:
             raise DatasetError(f"input_size must be (channels, height, width), got {size}.")
+        if num_classes is None:
+            num_classes = 1000 if is_large(size) else 10
+        if num_classes < 1:
+            raise DatasetError(f"num_classes must be 1 or more, got {num_classes}.")
         self.input_size = size
-        self._num_classes = num_classes or (1000 if is_large(size) else 10)
+        self._num_classes = num_classes
         # Shared memory: workers that live on see the new epoch, too.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
-        root = None if root is None else os.fspath(root)
         super().__init__(root, transform, pre_filter=pre_filter, log=log, force_reload=force_reload)
 
     @property

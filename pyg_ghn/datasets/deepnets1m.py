@@ -3,6 +3,7 @@ r"""DeepNets-1M as a PyG data set."""
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from torch_geometric.data import Data
 
-from pyg_ghn._files import atomic_path
+from pyg_ghn._files import atomic_path, one_process
 from pyg_ghn.architectures import SPLITS, Network, torchvision_small
 from pyg_ghn.datasets.dataset import InputSize, NetworkDataset, NetworkSource
 from pyg_ghn.datasets.modules import ModuleNetworks
@@ -50,8 +51,9 @@ class DeepNets1M(NetworkDataset):
         transform (callable, optional): Applied to an item at every access.
             (default: :obj:`None`)
         pre_filter (callable, optional): Which items are to be in the data set. It is asked once,
-            with items as they are in epoch 0, and known by its name afterwards: after a change of
-            it, use :obj:`force_reload`. (default: :obj:`None`)
+            with items as they are in epoch 0, and known by its name, code and the variables that it
+            reads afterwards: after a change of what it calls, use :obj:`force_reload`.
+            (default: :obj:`None`)
         source (str, optional): :obj:`"official"` files, or networks :obj:`"generated"` in the same
             way. (default: :obj:`"official"`)
         num_networks (int, optional): Only so many networks, the first ones. (default: all)
@@ -86,26 +88,43 @@ class DeepNets1M(NetworkDataset):
         _check("source", source, SOURCES)
         if num_networks is not None and num_networks < 1:
             raise DatasetError(f"num_networks must be 1 or more, got {num_networks}.")
+        if seed < 0:
+            raise DatasetError(f"seed must be 0 or more, got {seed}.")
         self.split = split
         self.source = source
         self.num_networks = num_networks
         self.seed = seed
-        super().__init__(root, transform, pre_filter, num_classes, input_size, log, force_reload)
+        super().__init__(
+            os.fspath(root), transform, pre_filter, num_classes, input_size, log, force_reload
+        )
         self._source = self._open()
         self._numbers = self._kept()
 
-    def with_width(self, i: int, **width: int) -> Data:
+    def with_width(
+        self,
+        i: int,
+        C: int | None = None,
+        fc_dim: int | None = None,
+        imagenet_stride: int | None = None,
+    ) -> Data:
         r"""Item :obj:`i` with another width than its own.
 
         Args:
             i (int): The item.
-            **width: Any of :obj:`C`, :obj:`fc_dim` and :obj:`imagenet_stride`.
+            C (int, optional): Number of first channels. (default: the item's own)
+            fc_dim (int, optional): Size of hidden layers of the classifier. (default: the item's
+                own)
+            imagenet_stride (int, optional): Stride of the stem of large images. (default: the
+                item's own)
 
         Raises:
+            ArchitectureError: If there is no such network.
             DatasetError: If the split is :obj:`"predefined"`.
         """
         if self.split == PREDEFINED:
             raise DatasetError("The predefined networks have a width of their own.")
+        given = {"C": C, "fc_dim": fc_dim, "imagenet_stride": imagenet_stride}
+        width = {name: value for name, value in given.items() if value is not None}
         return self._source.read(self._positions([i]), self.epoch, width).items(self.transform)[0]
 
     @property
@@ -144,11 +163,14 @@ class DeepNets1M(NetworkDataset):
     # `pre_filter` where another split was made with one.
     def _download(self) -> None:
         if self.raw_file_names and (self.force_reload or not self._is_processed):
-            super()._download()
+            with naming(Path(self.root)):
+                super()._download()
 
     def _process(self) -> None:
         if self.force_reload or not self._is_processed:
-            self.process()
+            with naming(Path(self.root)), one_process(self.processed_paths[0]):
+                if self.force_reload or not self._is_processed:  # another may have been faster
+                    self.process()
 
     @property
     def _is_processed(self) -> bool:
@@ -244,5 +266,12 @@ def _check(name: str, value: str, known: Sequence[str]) -> None:
 
 
 def _digest(function: Callable) -> str:
-    name = getattr(function, "__qualname__", None) or re.sub(r" at 0x\w+", "", repr(function))
-    return hashlib.sha256(name.encode()).hexdigest()[:8]
+    parts = [getattr(function, "__qualname__", function)]
+    if code := getattr(function, "__code__", None):
+        read = inspect.getclosurevars(function)
+        values = [*code.co_consts, *read.nonlocals.values(), *read.globals.values()]
+        # The order of sets changes from process to process.
+        values = [sorted(map(repr, v)) if isinstance(v, set | frozenset) else v for v in values]
+        parts += [code.co_code, code.co_names, function.__defaults__, values]
+    text = re.sub(r" at 0x\w+", "", repr(parts))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -10,15 +10,13 @@ import shutil
 import ssl
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.error import HTTPError, URLError
 
-from filelock import FileLock
 from tqdm import tqdm
 
+from pyg_ghn._files import one_process
 from pyg_ghn.errors import DatasetError
 
 BLOCK = 1 << 20
@@ -65,24 +63,13 @@ def download_file(
         return target
     url, part = f"{url_prefix.rstrip('/')}/{file.name}", target.with_name(f"{file.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _one_process(target.with_name(f".{file.name}.lock")):
+        with one_process(target):
             if not target.exists():  # another process may have been faster
                 _download(file, url, part, progress)
                 part.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise DatasetError(_explained(error, url, part)) from error
     return target
-
-
-@contextmanager
-def _one_process(path: Path) -> Iterator[None]:
-    # All processes of a training run want the same files at the same time.
-    with FileLock(path):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _download(file: RemoteFile, url: str, path: Path, progress: bool) -> None:
@@ -187,7 +174,10 @@ def _explained(error: Exception, url: str, path: Path) -> str:
         return f"{url} can't be had: HTTP status {error.code} ({error.reason}).{resume}"
     if isinstance(error, _INTERRUPTIONS):
         reason = getattr(error, "reason", error)
-        return f"{url} can't be reached, or the connection broke: {reason}.{resume}"
+        return (
+            f"{url} can't be reached, or the connection broke: {reason}.{resume} A copy from "
+            f"elsewhere belongs into {path.parent}."
+        )
     if error.errno == errno.ENOSPC:
         return f"The disk of {path.parent} is full: {error.strerror}.{resume}"
     return f"Downloading {url} to {path.parent} failed: {error}.{resume}"

@@ -141,23 +141,14 @@ def generate(
         raise ConfigError(f"rank must be less than world_size, got {rank} of {world_size}.")
     if job.path.exists():
         return job.finished()
-    job.begin()
-    there = {i for i in range(job.num_shards) if job.shard(i).exists()}
-    done = sum(map(job.size, there))
-    _LOG.info("%d of %d networks of %s are there.", done, job.num_networks, split)
-    pending = [i for i in range(rank, job.num_shards, world_size) if i not in there]
-    sizes = _in_processes(job.write, pending, workers)
-    with tqdm(
-        total=job.num_networks,
-        initial=done,
-        unit="net",
-        desc=split,
-        disable=not progress,
-        mininterval=1,
-    ) as bar:
-        for size in sizes:
-            bar.update(size)
-    return job.join(progress)
+    try:
+        job.begin()
+        job.write_shards(range(rank, job.num_shards, world_size), workers, progress)
+        return job.join(progress)
+    except (DatasetError, OSError):
+        if not job.path.exists():  # else another process was faster and removed the shards
+            raise
+        return job.finished()
 
 
 @dataclass(frozen=True)
@@ -203,6 +194,23 @@ class _Job:
         except OSError as error:
             raise DatasetError(f"{self.folder}: {error.strerror or error}.") from error
 
+    def write_shards(self, indices: Iterable[int], workers: int, progress: bool) -> None:
+        r"""Writes some of the shards, unless they are there."""
+        there = {i for i in range(self.num_shards) if self.shard(i).exists()}
+        done = sum(map(self.size, there))
+        _LOG.info("%d of %d networks of %s are there.", done, self.num_networks, self.split)
+        with tqdm(
+            total=self.num_networks,
+            initial=done,
+            unit="net",
+            desc=self.split,
+            disable=not progress,
+            mininterval=1,
+        ) as bar:
+            pending = [i for i in indices if i not in there]
+            for size in _in_processes(self.write, pending, workers):
+                bar.update(size)
+
     def write(self, index: int) -> int:
         r"""Writes a shard and returns its number of networks."""
         start, size = index * self.shard_size, self.size(index)
@@ -219,14 +227,10 @@ class _Job:
             _LOG.info("%d of %d shards, of other ranks, are missing.", missing, len(shards))
             return None
         joined = self.folder / "joined.ghn"  # what a kill leaves of it goes with the folder
-        try:
-            with StoreWriter(joined, self.split, self.info) as writer:
-                for shard in tqdm(shards, "joining", unit="shard", disable=not progress):
-                    writer.extend(Store(shard))
-            joined.replace(self.path)
-        except (DatasetError, OSError):
-            if not self.path.exists():  # else another process was faster and removed the shards
-                raise
+        with StoreWriter(joined, self.split, self.info) as writer:
+            for shard in tqdm(shards, "joining", unit="shard", disable=not progress):
+                writer.extend(Store(shard))
+        joined.replace(self.path)
         return self.finished()
 
     def finished(self) -> Store:

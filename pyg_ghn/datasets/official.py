@@ -142,6 +142,9 @@ def _checked_plan(net_args: Any, nodes: np.ndarray) -> NetworkPlan:
         raise DatasetError(
             f"it has {len(nodes)} nodes, but its arguments say {net_args['num_nodes']}."
         )
+    counts = net_args.get("num_params")
+    if not isinstance(counts, Mapping) or not {"cifar10", "imagenet"} <= set(counts):
+        raise DatasetError(f"'num_params' must be those for cifar10 and imagenet, got {counts!r}.")
     return NetworkPlan(**network_arguments(net_args))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pyg_ghn.architectures import SPLITS, draw_width, network_from_args
-from pyg_ghn.architectures.plan import NetworkPlan
+from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
 from pyg_ghn.datasets.columns import Columns
 from pyg_ghn.datasets.items import ItemMaker
 from pyg_ghn.datasets.shapes import is_large, unit_values
@@ -56,12 +56,20 @@ class StoredNetworks:
     def read(
         self, numbers: Sequence[int], epoch: int, width: Mapping[str, int] | None = None
     ) -> Columns:
-        r"""The graphs of some networks, as they are in an epoch or with a given width."""
+        r"""The graphs of some networks, as they are in an epoch or with a given width.
+
+        Raises:
+            ArchitectureError: If one of them cannot have that width.
+        """
         networks = self.store.read(numbers)
         net_args = [
-            self._with_width(text, number, epoch, self.input_size) | (width or {})
+            self._with_width(text, number, epoch, self.input_size)
             for number, text in zip(numbers, networks.net_args, strict=True)
         ]
+        if width:
+            net_args = [args | width for args in net_args]
+            for args in net_args:
+                NetworkPlan(**network_arguments(args, input_size=self.input_size))
         units = [unit_values(args, self.num_classes, self.input_size) for args in net_args]
         others = {
             "net_args": net_args,

@@ -84,8 +84,12 @@ def test_rules_of_the_split(split):
 
 def test_probabilities():
     nets = sample("train", 2000)
-    shallow = [n for n in nets if n["n_cells"] <= 5 and len(n["genotype"]["normal"]) <= 4]
-    assert share(shallow, lambda n: n["norm"] is None) == pytest.approx(0.5, abs=0.1)
+    search = sample("search", 1500)
+    for drawn, layers, steps in ((nets, 5, 2), (search, 7, 3)):
+        shallow = [
+            n for n in drawn if n["n_cells"] <= layers and len(n["genotype"]["normal"]) <= 2 * steps
+        ]
+        assert share(shallow, lambda n: n["norm"] is None) == pytest.approx(0.5, abs=0.1)
     assert share(nets, lambda n: n["stem_type"]) == pytest.approx(0.5, abs=0.05)
     assert share(nets, lambda n: n["stem_pool"]) == pytest.approx(0.25, abs=0.05)
     flat = [n for n in nets if n["n_cells"] <= 7 and not genotype(n).is_vit]
@@ -96,7 +100,7 @@ def test_probabilities():
     assert all(n["preproc"] for n in free if n not in vit)
     free = [
         n
-        for n in sample("search", 1500)
+        for n in search
         if len(n["genotype"]["normal"]) == 2 and n["C_mult"] == 1 and not genotype(n).is_vit
     ]
     assert share(free, lambda n: n["preproc"]) == pytest.approx(0.8, abs=0.1)

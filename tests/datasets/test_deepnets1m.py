@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -13,6 +14,7 @@ from torch_geometric.transforms import Compose, ToUndirected
 from pyg_ghn.architectures import SPLITS, architecture_key, network_from_args, split_net_args
 from pyg_ghn.datasets import DeepNets1M, StoreWriter, official_files
 from pyg_ghn.datasets import generate as generate_module
+from pyg_ghn.datasets.deepnets1m import _digest
 from pyg_ghn.errors import ArchitectureError, DatasetError
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN3
@@ -107,6 +109,12 @@ def test_another_width(generated):
     item = open_generated(generated).with_width(5, C=16, fc_dim=40)
     assert (item.net_args["C"], item.net_args["fc_dim"], item.net_id) == (16, 40, 5)
     assert_equal(item, from_module(network_from_args(item.net_args, device="meta")))
+
+
+@pytest.mark.parametrize("width", [{"C": 33}, {"C": -2}, {"fc_dim": 0}])
+def test_widths_that_no_network_has(generated, width):
+    with pytest.raises(ArchitectureError, match=f"{next(iter(width))} must be"):
+        open_generated(generated).with_width(5, **width)
 
 
 def widths(dataset, epoch=None):
@@ -230,6 +238,10 @@ def is_shallow(data):
     return data.net_args["n_cells"] < 9
 
 
+def has_cells(least):
+    return lambda data: data.net_args["n_cells"] >= least
+
+
 def test_pre_filter(official):
     dataset = DeepNets1M(official, "train", pre_filter=is_shallow)
     every = DeepNets1M(official, "train")
@@ -241,10 +253,23 @@ def test_pre_filter(official):
     assert [item.net_id for item in asked_once] == expected
     some = DeepNets1M(official, "train", pre_filter=is_shallow, num_networks=20)
     assert [item.net_id for item in some] == [number for number in expected if number < 20]
+    for least in (5, 12):  # the same name, other variables
+        deep = DeepNets1M(official, "train", pre_filter=has_cells(least))
+        expected = [item.net_id for item in every if item.net_args["n_cells"] >= least]
+        assert [item.net_id for item in deep] == expected
     (path,) = Path(official).glob("processed/*first_20*.npy")
     os.truncate(path, 10)
     with pytest.raises(DatasetError, match=rf"{path.name} is damaged"):
         DeepNets1M(official, "train", pre_filter=is_shallow, num_networks=20)
+
+
+def test_filters_are_known_again():
+    def of(least, names):
+        return lambda data: data.num_nodes >= least and data.name in names
+
+    same = [_digest(of(3, set(names))) for names in ("ab", "ba", "ab")]
+    assert len(set(same)) == 1
+    assert len({_digest(f) for f in (of(3, "a"), of(4, "a"), of(3, "b"), is_shallow, len)}) == 5
 
 
 def test_generates_what_is_missing(tmp_path, monkeypatch):
@@ -312,12 +337,38 @@ def test_predefined_networks_have_the_published_statistics(tmp_path):
         ({"source": "here"}, "Unknown source 'here'; choose from official, generated"),
         ({"num_networks": 0}, "num_networks must be 1 or more"),
         ({"input_size": (32, 32)}, r"input_size must be \(channels, height, width\)"),
+        ({"num_classes": 0}, "num_classes must be 1 or more, got 0"),
+        ({"seed": -1}, "seed must be 0 or more, got -1"),
     ],
 )
 def test_invalid_arguments(tmp_path, arguments, message):
     with pytest.raises(DatasetError, match=message):
         DeepNets1M(tmp_path, **{"split": "train"} | arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("source", ["official", "generated"])
+def test_root_that_cannot_be_written(tmp_path, source):
+    root = tmp_path / "file"
+    root.touch()
+    with pytest.raises(DatasetError, match=f"{root}.*: Not a directory"):
+        DeepNets1M(root, "val", source=source, num_networks=2)
+
+
+def open_it(root):
+    DeepNets1M(root, "val", source="generated", num_networks=20, log=False)
+
+
+def test_processes_make_the_files_once(tmp_path):
+    # Each of them would finish the others' work and remove their unfinished files.
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=open_it, args=(tmp_path,)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["generated_val_20.ghn"]
 
 
 def test_files_of_other_splits(generated, tmp_path):

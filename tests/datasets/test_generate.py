@@ -135,23 +135,22 @@ def test_ranks_share_the_work(tmp_path, whole):
     assert_whole(path, whole)
 
 
-def test_another_process_joined_the_shards(tmp_path, whole, monkeypatch):
-    path = tmp_path / "train.ghn"
+@pytest.mark.parametrize("name", ["Store", "records"])
+def test_another_process_was_faster(tmp_path, whole, monkeypatch, name):
+    """It joined and removed the shards while this one read or wrote them."""
+    path, function, calls = tmp_path / "train.ghn", getattr(module, name), []
 
-    def slow(store):  # meanwhile ...
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "Store", Store)
-            generate(path, **JOB)
-        return Store(store)
+    def slow(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            with monkeypatch.context() as patch:
+                patch.setattr(module, name, function)
+                generate(path, **JOB)
+        return function(*args)
 
-    monkeypatch.setattr(module, "Store", slow)
-    job = module._Job(path, *list(JOB.values())[:4])
-    job.begin()
-    for i in range(job.num_shards):
-        job.write(i)
-    monkeypatch.setattr(module._Job, "finished", lambda self: Store(self.path))
-    assert len(job.join(progress=False)) == 70
-    assert path.read_bytes() == whole
+    monkeypatch.setattr(module, name, slow)
+    assert len(generate(path, **JOB)) == 70
+    assert_whole(path, whole)
 
 
 @pytest.mark.parametrize(

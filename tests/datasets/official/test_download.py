@@ -111,7 +111,9 @@ def test_refused(site, tmp_path, status):
 
 def test_no_network(site, tmp_path):
     site.server_close()
-    with pytest.raises(DatasetError, match=f"{FILE.name} can't be reached.*refused"):
+    with pytest.raises(
+        DatasetError, match=f"{FILE.name} can't be reached.*refused.*into {tmp_path}"
+    ):
         download_file(FILE, tmp_path, site.url, progress=False)
     assert names(tmp_path) == []
 

@@ -184,6 +184,8 @@ BAD_NETS = {
     "unknown argument": set_net(droppath=0.1),
     "unknown operation": set_net(genotype={"normal": [["conv_9x9", 0]]}),
     "wrong type": set_net(n_cells="many"),
+    "no numbers of parameters": lambda meta: meta["nets"][1].pop("num_params"),
+    "other numbers of parameters": set_net(num_params={"cifar10": 9}),
     "no output": cut_off,
     "other network": swap_nets,
     "unknown primitive": lambda meta: meta["meta"]["primitives_ext"].update(
@@ -196,6 +198,8 @@ MESSAGES = {
     "unknown argument": "'droppath'",
     "unknown operation": "keys|conv_9x9",
     "wrong type": "str",
+    "no numbers of parameters": "'num_params' must be .* got None",
+    "other numbers of parameters": "'num_params' must be .* got {'cifar10': 9}",
     "no output": "'none' cuts every path",
     "other network": "no parameter '.*do not belong together",
     "unknown primitive": "primitive 'conv_transpose' is unknown; known are max_pool",
