@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
@@ -93,7 +92,7 @@ def draw_filters(
     network, graph = _network(model, input_size, model_args)
     name = pictures.first_convolution(graph)
     weights = {
-        Path(checkpoint).stem: from_pretrained(checkpoint).predict_graph(graph)[name]
+        checkpoint: from_pretrained(checkpoint).predict_graph(graph)[name]
         for checkpoint in checkpoints or ["ghn3-digits"]
     }
     weights["the model's own initialization"] = network.get_parameter(name)
