@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -84,7 +83,7 @@ def draw_filters(
     network, graph = _network(model, input_size, model_args)
     name = pictures.first_convolution(graph)
     weights = {
-        Path(checkpoint).stem: from_pretrained(checkpoint).predict_graph(graph)[name]
+        checkpoint: from_pretrained(checkpoint).predict_graph(graph)[name]
         for checkpoint in checkpoints or ["ghn3-digits"]
     }
     weights["the model's own initialization"] = network.get_parameter(name)

@@ -186,11 +186,9 @@ def _marker(op: int) -> dict[str, Any]:
 
 
 def _add_legend(figure: Figure, ops: set[int]) -> None:
-    from matplotlib.collections import PathCollection  # what `scatter` makes
-
     names = sorted(map(PRIMITIVES.__getitem__, ops), key=list(STYLES).index)
     axes = figure.axes[0]
-    handles: list[PathCollection] = [
+    handles = [
         axes.scatter([], [], s=MARKER_SIZE, label=name, **_marker(PRIMITIVES.index(name)))
         for name in names
     ]

@@ -60,10 +60,7 @@ class _Programme:
 
 
 def horizontal_positions(
-    column: Column,
-    widths: Mapping[Point, float],
-    blocks: Mapping[int, int],
-    least: Mapping[int, float],
+    column: Column, widths: Mapping[Point, float], blocks: list[int], least: list[float]
 ) -> tuple[dict[Point, float], dict[int, tuple[float, float]], float]:
     r"""Places the points of a column such that links are upright, neighbours apart and the column
     is narrow: a linear programme in the positions.
@@ -87,25 +84,34 @@ def horizontal_positions(
     # More of them take minutes; the order and the distances alone make a picture, too.
     for a, b in column.links if len(at) <= MAX_POINTS else ():
         ends = sum(point in widths or point[1] not in column.rows for point in (a, b))
-        weight = (LANE, BRANCH, NODES)[ends]
-        programme.pull_together(at[a], at[b], weight)
-
-    ends = {}
+        programme.pull_together(at[a], at[b], (LANE, BRANCH, NODES)[ends])
+    ends_of = {}
     for block in sorted({blocks[row] for row in column.rows}):
         points = [p for row in column.rows if blocks[row] == block for p in column.order[row]]
-        inside = [p for p in points if p not in column.passing]
-        ends[block] = programme.interval(
-            BLOCK, [(at[p], widths.get(p, 0) / 2 + FRAME_PADDING) for p in inside]
-        )
-        programme.keep_apart(*ends[block], least[block])
-        for point in column.passing.intersection(points):
-            programme.keep_apart(at[point], ends[block][0], LANE_GAP)
-    members = [*at.values(), *(end for pair in ends.values() for end in pair)]
+        ends_of[block] = _enclose(programme, column, points, at, widths)
+        programme.keep_apart(*ends_of[block], least[block])
+    members = [*at.values(), *(end for ends in ends_of.values() for end in ends)]
     start, stop = programme.interval(COLUMN, [(member, 0.0) for member in members])
     solution = programme.solve()
     x = [value - solution[start] for value in solution]
     return (
         {point: x[variable] for point, variable in at.items()},
-        {block: (x[left], x[right]) for block, (left, right) in ends.items()},
+        {block: (x[left], x[right]) for block, (left, right) in ends_of.items()},
         x[stop],
     )
+
+
+def _enclose(
+    programme: _Programme,
+    column: Column,
+    points: list[Point],
+    at: Mapping[Point, int],
+    widths: Mapping[Point, float],
+) -> tuple[int, int]:
+    """The left and right end of a block, given its points and the lanes that pass left of it."""
+    inside = [point for point in points if point not in column.passing]
+    margins = [(at[point], widths.get(point, 0) / 2 + FRAME_PADDING) for point in inside]
+    left, right = programme.interval(BLOCK, margins)
+    for point in column.passing.intersection(points):
+        programme.keep_apart(at[point], left, LANE_GAP)
+    return left, right

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pyg_ghn.errors import GHNError
-from pyg_ghn.graph.draw.labels import FONT_SIZE, LINE_HEIGHT, text_width
+from pyg_ghn.graph.draw.labels import FONT_SIZE, LETTER, LINE_HEIGHT
 from pyg_ghn.graph.draw.layout import MARGIN, Layout
 from pyg_ghn.graph.draw.pen import XY
 from pyg_ghn.graph.draw.placement import ARROW, Box
@@ -82,7 +82,7 @@ def _statements(layout: Layout) -> Iterator[str]:
         way = f"e,{points((x, y + ARROW))} {points(*curve.points)}"
         yield f'n{curve.source} -> n{curve.target} [pos="{way}"]'
     for index, (text, left, y, color, ground, size) in enumerate(layout.texts):
-        width = text_width(text) * size / FONT_SIZE
+        width = len(text) * LETTER * size / FONT_SIZE
         box = Box(left + width / 2, y, width, LINE_HEIGHT * size / FONT_SIZE)
         look = f'shape=plaintext, fontsize={size}, fontcolor="{color}", fillcolor="{ground}"'
         yield node(f"text{index}", _quoted(text)[:-1] + '\\l"', box, look)  # \l: to the left
