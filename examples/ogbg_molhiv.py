@@ -15,11 +15,10 @@ from ogb.graphproppred.mol_encoder import AtomEncoder, BondEncoder
 from torch import nn
 from torch_geometric import seed_everything
 from torch_geometric.data import Data
-from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
-from torch_geometric.data.storage import GlobalStorage
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import GINEConv, global_mean_pool
 
+from pyg_ghn.datasets.ogb import ogb_globals
 from pyg_ghn.nn import GHN3Conv, ShortestPathBias
 from pyg_ghn.transforms import AddShortestPathEncoding
 
@@ -55,7 +54,7 @@ def mlp(channels: int) -> nn.Module:
 def load(root: str) -> dict[str, list[Data]]:
     """The molecules of each split, with path lengths."""
     # ogb calls torch.load without arguments, which reads tensors only since torch 2.6.
-    with torch.serialization.safe_globals([DataEdgeAttr, DataTensorAttr, GlobalStorage]):
+    with torch.serialization.safe_globals(ogb_globals()):
         dataset = PygGraphPropPredDataset(NAME, root=root)
         splits = dataset.get_idx_split()
     encode = AddShortestPathEncoding(CUTOFF)

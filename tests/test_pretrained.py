@@ -1,9 +1,6 @@
 """The packaged GHN was really trained, and the examples run with it."""
 
-import runpy
 from pathlib import Path
-
-import pytest
 
 from pyg_ghn import from_pretrained
 from pyg_ghn.checkpoint import PRETRAINED, read_metadata
@@ -28,12 +25,6 @@ def test_packaged_ghn_tells_how_it_was_trained():
     assert {"README.md", "log.jsonl", "model.safetensors"} <= {
         file.name for file in (PRETRAINED / "ghn3-digits").iterdir()
     }
-
-
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
-def test_example(example, capsys):
-    runpy.run_path(str(example), run_name="__main__")
-    assert "held-out digits classified" in capsys.readouterr().out
 
 
 def run_blocks(page, tmp_path, monkeypatch):

@@ -122,13 +122,16 @@ def load_ogb(folder: str | os.PathLike) -> OgbTask:
 def ogb_globals() -> list[Any]:
     r"""What OGB's files consist of besides tensors. OGB reads them with :func:`torch.load`, which
     since version 2.6 refuses anything else unless it is within
-    :obj:`torch.serialization.safe_globals(ogb_globals())`."""
+    :obj:`torch.serialization.safe_globals(ogb_globals())`. What PyG has admitted for good is not
+    among them: that context takes back all that it was given."""
     numpy_values = (np.empty(0), np.int64(0))
-    return [
+    needed = (
         *(Data, DataEdgeAttr, DataTensorAttr, GlobalStorage),
         *(np.ndarray, np.dtype, type(np.dtype(np.int64))),
         *(value.__reduce__()[0] for value in numpy_values),
-    ]
+    )
+    admitted = torch.serialization.get_safe_globals()
+    return [kind for kind in needed if kind not in admitted]
 
 
 def _describe(graph: Data) -> dict[str, Any]:

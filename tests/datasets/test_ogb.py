@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from pyg_ghn.architectures import count_parameters, network_from_args, split_net_args
@@ -43,6 +44,11 @@ def test_exported_networks_are_loaded(networks, folder):
         assert data.y.shape == (1, 1) and data.y.item() == pytest.approx(target)
     assert [len(split[part]) for part in ("train", "valid", "test")] == [10, 1, 1]
     assert sorted(i for part in split.values() for i in part.tolist()) == list(range(12))
+
+
+def test_what_pyg_has_admitted_stays_admitted(folder):
+    load_ogb(folder)
+    assert Data in torch.serialization.get_safe_globals()
 
 
 def test_predictions_are_scored(folder):
