@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.nn.blocks import assemble, cover
+from pyg_ghn.nn.memory import empties
 from pyg_ghn.nn.shape_encoding import Shape
 from pyg_ghn.nn.sliced_linear import sliced_linear
 from pyg_ghn.nn.targets import VECTORS, Kind, Target
@@ -153,10 +154,14 @@ class ParameterDecoder(nn.Module):
         scales = scales.to(positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
         groups = [list(some) for _, some in groupby(jobs, lambda job: job.channels)]
+        places: list[Tensor | None] = [None] * sum(len(job.inputs) for job in jobs)
+        if not hidden.requires_grad:  # else autograd allocates what it can follow
+            places = empties([job.sizes for job in jobs for _ in job.inputs], hidden)
         for group, maps in zip(groups, self._maps(hidden, scales, groups), strict=True):
             parts = maps.split([job.num_rows for job in group], dim=1)
             for job, part in zip(group, parts, strict=True):
-                yield job.bucket, self._finish(job, part)
+                own, places = places[: len(job.inputs)], places[len(job.inputs) :]
+                yield job.bucket, self._finish(job, part, own)
 
     def _maps(self, rows: Tensor, scales: Tensor, groups: list[list[_Job]]) -> list[Tensor]:
         """The maps (out, rows, in) of each group of jobs with the same channels."""
@@ -227,8 +232,8 @@ class ParameterDecoder(nn.Module):
     def _scale(self, kind: Kind, shape: Shape) -> float:
         return normalization(kind, shape) if self.weight_norm else 1.0
 
-    def _finish(self, job: _Job, maps: Tensor) -> list[Tensor]:
-        """Maps of single positions to parameters of full size."""
+    def _finish(self, job: _Job, maps: Tensor, places: Sequence[Tensor | None]) -> list[Tensor]:
+        """Maps of single positions to parameters of full size, in their places if they have any."""
         bucket, (out, in_, *window) = job.bucket, job.sizes
         maps = maps.unflatten(1, (-1, *job.window)).permute(1, 0, 4, 2, 3)
         if bucket.kind is Kind.CLASS_KERNEL:
@@ -240,7 +245,7 @@ class ParameterDecoder(nn.Module):
         if prod(window) > 1:
             maps = maps.contiguous()  # once, not again for each tile
         # Tiled one by one: the backward pass then never stacks gradients of full size.
-        kernels = [tile(kernel, (out, in_)) for kernel in maps.unbind()]
+        kernels = [tile(x, (out, in_), place) for x, place in zip(maps, places, strict=True)]
         if bucket.kind is Kind.POSITION:
             kernels = [place_positions(kernel, bucket.shape) for kernel in kernels]
         return [kernel.contiguous().view(bucket.shape) for kernel in kernels]
