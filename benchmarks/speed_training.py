@@ -16,7 +16,6 @@ from _measure import peak_memory, synchronize
 
 from pyg_ghn.architectures import network_from_args
 from pyg_ghn.training import TrainConfig, trainer
-from pyg_ghn.training.networks import TrainingNetwork
 
 IMAGE, CLASSES, BATCH = (3, 32, 32), 10, 32
 TARGET_SHARE = 0.20
@@ -35,15 +34,17 @@ def measure(meta_batch: int = 8, steps: int = 10, seed: int = 0, **options: Any)
             **{"pool_size": 64, **options},
         )
         runner = _random_images(trainer.MetaTrainer(config))
+        for index in range(config.pool_size):
+            runner.stream._network(index)  # as after many steps
         for _ in range(3):
             _step(runner)
-        _own_seconds(runner.stream.meta_batch(runner.steps_done - 1))
+        _own_seconds(runner)
         spent, own, total = Counter(), 0.0, 0.0
         with peak_memory() as peak:
             for _ in range(steps):
                 with _stopwatch(runner, spent):
                     total += _step(runner)
-                own += _own_seconds(runner.stream.meta_batch(runner.steps_done - 1))
+                own += _own_seconds(runner)
             memory = peak()
     parts = {name: value / steps for name, value in spent.items()}
     total, own = total / steps, own / steps
@@ -80,13 +81,15 @@ def _step(runner: trainer.MetaTrainer) -> float:
     return taken
 
 
-def _own_seconds(networks: list[TrainingNetwork]) -> float:
-    """Forward and backward of the same networks with parameters of their own."""
+def _own_seconds(runner: trainer.MetaTrainer) -> float:
+    """Forward and backward of the networks of the last step with parameters of their own."""
+    layout = torch.channels_last if runner.config.channels_last else torch.contiguous_format
     total = 0.0
-    for network in networks:
+    for network in runner.stream.meta_batch(runner.steps_done - 1):
         model = network_from_args(network.net_args, CLASSES, IMAGE, device=trainer_device())
         params = list(model.parameters())
         images = torch.randn(BATCH, *IMAGE, device=trainer_device())
+        images = images.contiguous(memory_format=layout)
         labels = torch.randint(CLASSES, (BATCH,), device=trainer_device())
         synchronize()
         start = time.perf_counter()

@@ -128,7 +128,7 @@ def first_convolution(graph: Data) -> str:
 
 @torch.no_grad()
 def _embed(ghn: GHN, graph: Data) -> np.ndarray:
-    data = ghn.transform(graph).to(next(ghn.parameters()).device)
+    data = ghn.transform(graph)
     shapes = [shape and tuple(shape) for shape in data.param_shape]
     return ghn.embed(data, shapes).float().numpy(force=True)
 

@@ -3,8 +3,8 @@ r"""From node embeddings to parameters."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from math import prod
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.nn.blocks import assemble, cover
-from pyg_ghn.nn.memory import empties
+from pyg_ghn.nn.memory import empties, send
 from pyg_ghn.nn.shape_encoding import Shape
 from pyg_ghn.nn.sliced_linear import sliced_linear
 from pyg_ghn.nn.targets import VECTORS, Kind, Target
@@ -117,7 +117,7 @@ class ParameterDecoder(nn.Module):
         nodes = torch.tensor(
             [node for bucket in buckets for node in bucket.nodes], dtype=torch.long
         )
-        rows = x.index_select(0, nodes.to(x.device)).split([len(b.nodes) for b in buckets])
+        rows = x.index_select(0, send(nodes, x.device)).split([len(b.nodes) for b in buckets])
         inputs = list(zip(buckets, rows, strict=True))
         vectors = [pair for pair in inputs if pair[0].kind in VECTORS]
         kernels = [pair for pair in inputs if pair[0].kind not in VECTORS]
@@ -151,17 +151,17 @@ class ParameterDecoder(nn.Module):
         scales = [self._scale(job.bucket.kind, job.bucket.shape) for job in jobs]
         scales = torch.tensor(scales, dtype=positions.dtype)
         scales = scales.repeat_interleave(torch.tensor([job.num_rows for job in jobs]))
-        scales = scales.to(positions.device)
+        scales = send(scales, positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
         groups = [list(some) for _, some in groupby(jobs, lambda job: job.channels)]
-        places: list[Tensor | None] = [None] * sum(len(job.inputs) for job in jobs)
-        if not hidden.requires_grad:  # else autograd allocates what it can follow
-            places = empties([job.sizes for job in jobs for _ in job.inputs], hidden)
-        for group, maps in zip(groups, self._maps(hidden, scales, groups), strict=True):
-            parts = maps.split([job.num_rows for job in group], dim=1)
+        maps = self._maps(hidden, scales, groups)
+        sizes = [job.sizes for job in jobs for _ in job.inputs]
+        # With gradients autograd allocates what it can follow.
+        places = iter([None] * len(sizes) if maps[0].requires_grad else empties(sizes, maps[0]))
+        for group, some in zip(groups, maps, strict=True):
+            parts = some.split([job.num_rows for job in group], dim=1)
             for job, part in zip(group, parts, strict=True):
-                own, places = places[: len(job.inputs)], places[len(job.inputs) :]
-                yield job.bucket, self._finish(job, part, own)
+                yield job.bucket, self._finish(job, part, islice(places, len(job.inputs)))
 
     def _maps(self, rows: Tensor, scales: Tensor, groups: list[list[_Job]]) -> list[Tensor]:
         """The maps (out, rows, in) of each group of jobs with the same channels."""
@@ -232,7 +232,7 @@ class ParameterDecoder(nn.Module):
     def _scale(self, kind: Kind, shape: Shape) -> float:
         return normalization(kind, shape) if self.weight_norm else 1.0
 
-    def _finish(self, job: _Job, maps: Tensor, places: Sequence[Tensor | None]) -> list[Tensor]:
+    def _finish(self, job: _Job, maps: Tensor, places: Iterable[Tensor | None]) -> list[Tensor]:
         """Maps of single positions to parameters of full size, in their places if they have any."""
         bucket, (out, in_, *window) = job.bucket, job.sizes
         maps = maps.unflatten(1, (-1, *job.window)).permute(1, 0, 4, 2, 3)

@@ -13,6 +13,7 @@ from torch_geometric.utils import coalesce, remove_self_loops, scatter
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.nn.graph_sizes import matrix_sizes
+from pyg_ghn.nn.memory import send
 
 
 class GatedDAGConv(nn.Module):
@@ -32,8 +33,8 @@ class GatedDAGConv(nn.Module):
 
     A node needs nodes of lower level only (see :class:`~pyg_ghn.transforms.AddTopologicalLevel`),
     so the nodes of one level, over all graphs of the batch, are updated in one step. All steps are
-    laid out before the first one, and none of them waits for the device. Duplicated edges count
-    once, self loops not at all.
+    laid out before the first one, and none of them waits for the device: nothing at all does where
+    all inputs but the features lie on the CPU. Duplicated edges count once, self loops not at all.
 
     Args:
         channels (int): Size of each node's features.
@@ -90,10 +91,10 @@ class GatedDAGConv(nn.Module):
         place[order] = torch.arange(len(order), device=order.device)
         ahead = links._replace(source=place[links.source], target=place[links.target])
         back = ahead._replace(source=ahead.target, target=ahead.source)
-        states = x[order].split(level.bincount().tolist())
+        states = x[send(order, x.device)].split(level.bincount().tolist())
         states = self._visit(states, self._steps(ahead, level))
         states = self._visit(states[::-1], self._steps(back, level)[::-1])
-        return torch.cat(states[::-1])[place]
+        return torch.cat(states[::-1])[send(place, x.device)]
 
     def _steps(self, links: _Links, level: Tensor) -> list[_Step]:
         """What happens at each level, given the ascending levels of all nodes."""
@@ -103,10 +104,12 @@ class GatedDAGConv(nn.Module):
         counts = of.bincount(minlength=len(sizes)).tolist()
         kinds = len(self.mlps)
         parts = (
-            (links.source * kinds + links.kind)[order].split(counts),
-            (target - (sizes.cumsum(0) - sizes)[of]).split(counts),
-            links.weight[order, None].split(counts),
+            (links.source * kinds + links.kind)[order],
+            target - (sizes.cumsum(0) - sizes)[of],
+            links.weight[order, None],
         )
+        device = self.gru.weight_ih.device
+        parts = [send(part, device).split(counts) for part in parts]
         ends = pairwise([0, *accumulate(kinds * size for size in sizes.tolist())])
         return [_Step(slice(*rows), *part) for rows, *part in zip(ends, *parts, strict=True)]
 
@@ -154,7 +157,8 @@ def _mlp(channels: int, hidden: int) -> nn.Sequential:
 
 def _edges(edge_index: Tensor, x: Tensor) -> _Links:
     source, target = coalesce(remove_self_loops(edge_index)[0], num_nodes=len(x))
-    return _Links(source, target, torch.zeros_like(source), x.new_ones(len(source)))
+    weight = torch.ones_like(source, dtype=x.dtype)
+    return _Links(source, target, torch.zeros_like(source), weight)
 
 
 def _virtual_edges(spd: Tensor | None, batch: Tensor | None, x: Tensor) -> _Links:
@@ -166,7 +170,7 @@ def _virtual_edges(spd: Tensor | None, batch: Tensor | None, x: Tensor) -> _Link
         raise GraphError(
             f"The path lengths are of graphs of {sizes} nodes, `x` has {len(x)} nodes."
         )
-    sizes = torch.tensor(sizes, device=x.device)
+    sizes = torch.tensor(sizes, device=spd.device)
     pairs = spd.nonzero().view(-1)
     ends = (sizes * sizes).cumsum(0)
     graph = torch.searchsorted(ends, pairs, right=True)

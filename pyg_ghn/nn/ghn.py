@@ -17,6 +17,7 @@ from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
 from pyg_ghn.nn.ghn3_conv import GHN3Conv
+from pyg_ghn.nn.memory import send
 from pyg_ghn.nn.prediction import Prediction, predict_model
 from pyg_ghn.nn.shape_encoding import Shape, ShapeEncoding
 from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
@@ -87,13 +88,16 @@ class GHN(nn.Module, ABC):
 
     def embed(self, data: Data, shapes: Sequence[Shape | None]) -> Tensor:
         r"""Embeds the nodes of a graph or batch, whose parameters have the given shapes."""
-        return self.encode(self.op_embedding(data.x.view(-1)) + self.shape_encoding(shapes), data)
+        ops = send(data.x.view(-1), self.op_embedding.weight.device)
+        return self.encode(self.op_embedding(ops) + self.shape_encoding(shapes), data)
 
     def forward(self, data: Data) -> list[dict[str, Tensor]]:
         r"""Predicts the parameters of all networks of a batch.
 
         Args:
-            data (Data or Batch): Computational graphs with the encodings of :attr:`transform`.
+            data (Data or Batch): Computational graphs with the encodings of :attr:`transform`, best
+                on the CPU wherever the GHN is: it reads what it needs to know there and sends the
+                rest to its device. From a GPU the host would have to wait for them.
 
         Returns:
             For each graph the parameters by name, differentiable. Parameters that no node stands
@@ -150,7 +154,7 @@ class GHN(nn.Module, ABC):
         Returns:
             The parameters by name, as those of :meth:`predict`.
         """
-        return self(self.transform(data).to(next(self.parameters()).device))[0]
+        return self(self.transform(data))[0]
 
     def targets(self, data: Data) -> list[list[Target]]:
         r"""For each graph the parameters that are predicted, and how each is decoded."""
@@ -253,9 +257,10 @@ class GHN3(GHN):
     def encode(self, x: Tensor, data: Data) -> Tensor:
         r"""Node embeddings of a graph or batch, from those of single nodes."""
         require(data, "in_degree", "out_degree", "input_distance", "spd")
-        x = x + self.centrality_encoding(data.in_degree, data.out_degree, data.input_distance)
+        centralities = (data.in_degree, data.out_degree, data.input_distance)
+        x = x + self.centrality_encoding(*(send(values, x.device) for values in centralities))
         batch = data.batch if isinstance(data, Batch) else None
-        attn_bias = self.path_bias(data.spd, batch)
+        attn_bias = self.path_bias(send(data.spd, x.device), batch)
         for conv in self.convs:
             x = conv(x, batch, attn_bias)
         return self.norm(x)

@@ -1,9 +1,10 @@
-r"""Memory for large tensors that are about to be written."""
+r"""Where tensors are written, and how they get to the device."""
 
 import ctypes
 import mmap
 from collections.abc import Sequence
 
+import torch
 from torch import Size, Tensor
 
 _HUGE_PAGE = 1 << 21
@@ -25,6 +26,14 @@ def empties(shapes: Sequence[Sequence[int] | Size], like: Tensor) -> list[Tensor
             if end - start >= 2 * _HUGE_PAGE:
                 _madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _ADVICE)
     return tensors
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    r"""The tensor on the device. On the way from the CPU to a GPU nobody waits for the work that
+    the GPU has still to do."""
+    if tensor.device.type == "cpu" and device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _spans(tensors: list[Tensor]) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError, DecodeError
+from pyg_ghn.nn.memory import send
 
 Shape = tuple[int, ...]
 
@@ -73,7 +74,7 @@ class ShapeEncoding(nn.Module):
     def forward(self, shapes: Sequence[Shape | None]) -> Tensor:
         r"""Runs the forward pass of the module."""
         rows = torch.tensor([self._rows(s) for s in shapes], dtype=torch.long).view(-1, 4)
-        rows = rows.to(self.channel.weight.device)
+        rows = send(rows, self.channel.weight.device)
         halves = self.channel(rows[:, :2]).flatten(1), self.kernel(rows[:, 2:]).flatten(1)
         return torch.cat(halves, dim=1)
 

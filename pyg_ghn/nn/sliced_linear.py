@@ -37,8 +37,9 @@ def sliced_linear(
         For each group a contiguous tensor :math:`(m_1, \ldots, m_{k-1}, R_g, m_k)`, the sizes being
         those of its slices: a batch of small products, which runs in parallel as it is.
     """
-    if torch.is_autocast_enabled(rows.device.type):
-        dtype = torch.get_autocast_dtype(rows.device.type)
+    device = rows.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
         rows, scales, weight, bias = (t.to(dtype) for t in (rows, scales, weight, bias))
     return _SlicedLinear.apply(rows, scales, weight, bias, groups)
 

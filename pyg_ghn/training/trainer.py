@@ -165,8 +165,10 @@ class MetaTrainer:
         networks = self.stream.meta_batch(self.steps_done)
         self._seed_step()
         images, labels = self.images.train.sample(self.config.batch_size, device=device)
+        if self.config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
         with self.accelerator.autocast():
-            predictions = self.ghn(Batch.from_data_list([n.data for n in networks]).to(device))
+            predictions = self.ghn(Batch.from_data_list([n.data for n in networks]))
         losses, accuracies, gradients = [], [], []
         for network, params in zip(networks, predictions, strict=True):
             loss, accuracy, gradient = self._loss_and_gradient(network, params, images, labels)
@@ -249,8 +251,10 @@ class MetaTrainer:
 
     def _advance(self, seconds: float) -> None:
         """Counts the step; all processes agree on the time, so that all stop together."""
-        seconds = torch.tensor(seconds, device=self.accelerator.device)
-        self.seconds_done += float(self.accelerator.reduce(seconds, reduction="mean"))
+        if self.accelerator.num_processes > 1:
+            seconds = torch.tensor(seconds, device=self.accelerator.device)
+            seconds = float(self.accelerator.reduce(seconds, reduction="mean"))
+        self.seconds_done += seconds
         self.steps_done += 1
 
     def _lr(self) -> float:

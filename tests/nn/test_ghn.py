@@ -131,6 +131,17 @@ def test_gradients_reach_all_parameters(make, make_graph):
     assert [name for name, p in ghn.named_parameters() if not p.grad.any()] == []
 
 
+@all_ghns
+def test_graphs_on_the_cpu_make_nobody_wait(make, make_graph):
+    """On the meta device there are no values: whatever asks for one fails."""
+    ghn = make().to("meta")
+    predictions = ghn(Batch.from_data_list([make_graph(*SMALL, *HEAD), make_graph(*SMALL)]))
+    params = [p for some in predictions for p in some.values()]
+    assert all(p.is_meta for p in params)
+    sum(p.sum() for p in params).backward()
+    assert all(p.grad.is_meta for p in ghn.decoder.kernel.parameters())
+
+
 def test_cutoff(tiny, make_graph):
     """Without virtual edges, only direct successors are told apart from unconnected nodes."""
     ghn, data = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, cutoff=1), make_graph(*SMALL, *HEAD)

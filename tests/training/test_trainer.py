@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,6 +49,19 @@ def test_training_moves_the_loss(small_config):
     trainer.fit()
     log = read_log(config)
     assert log[-1]["loss"] < log[0]["loss"] - 0.2
+
+
+def test_step_never_waits_for_the_device_before_its_end(small_config, monkeypatch):
+    """On the meta device there are no values: whatever asks for one fails."""
+    trainer = MetaTrainer(small_config())
+    trainer.ghn.to("meta")
+    images = torch.empty(4, *trainer.images.input_size, device="meta")
+    labels = torch.empty(4, dtype=torch.long, device="meta")
+    sample = SimpleNamespace(sample=lambda count, device: (images, labels))
+    trainer.images = SimpleNamespace(train=sample)
+    monkeypatch.setattr(trainer, "_update", lambda finite, networks: finite.sum())
+    assert trainer.step()["loss"].is_meta
+    assert all(p.grad.is_meta for p in trainer.ghn.decoder.parameters())
 
 
 def test_resumed_run_equals_an_uninterrupted_one(small_config, tmp_path):
