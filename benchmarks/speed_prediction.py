@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from _measure import peak_memory, seconds
-from speed_graphs import build
+from speed_graphs import build, image_size
 from torch_geometric.data import Data
 
 from pyg_ghn.graph import from_module
@@ -23,7 +23,7 @@ def measure(
     floors: dict[str, float], sizes=SIZES, models=MODELS, repeats: int = 5
 ) -> list[dict[str, Any]]:
     r"""A row for each GHN and model."""
-    graphs = {name: from_module(build(name), (3, 224, 224)) for name in models}
+    graphs = {name: from_module(build(name), image_size(name)) for name in models}
     rows = []
     for size in sizes:
         ghn = GHN3.from_config(size).eval()

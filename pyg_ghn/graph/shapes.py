@@ -27,6 +27,21 @@ def _same(input: Tensor, *args, inplace: bool = False, dtype: Any = None, **kwar
     return to_meta(input)
 
 
+def _float(input: Tensor, *args, **kwargs) -> Tensor:
+    return _same(input, *args, **kwargs) if input.is_floating_point() else NotImplemented
+
+
+def _clamp(input: Tensor, min: Any = None, max: Any = None, **kwargs) -> Tensor:
+    numbers = not kwargs and all(isinstance(n, (int, float, type(None))) for n in (min, max))
+    return _float(input) if numbers else NotImplemented
+
+
+def _normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None):
+    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+    fits = out is None and all(-input.dim() <= d < input.dim() for d in dims)
+    return torch.empty_like(input) if fits and input.is_floating_point() else NotImplemented
+
+
 def _channel_norm(input: Tensor, *vectors: Any, **kwargs) -> Tensor:
     vectors = [v for v in (*vectors, *kwargs.values()) if isinstance(v, Tensor)]
     fits = input.dim() > 1 and all(v.shape == input.shape[1:2] for v in vectors)
@@ -49,6 +64,8 @@ def _roll(input: Tensor, *args, **kwargs) -> Tensor:
 
 def _elementwise(input: Any, other: Any, **kwargs) -> Tensor:
     operands = (input, other)
+    if isinstance(input, Tensor) and isinstance(other, (int, float)) and not kwargs:
+        return _float(input)
     if kwargs or not all(isinstance(t, Tensor) and t.is_meta for t in operands):
         return NotImplemented
     if input.dtype != other.dtype or not all(t.is_contiguous() for t in operands):
@@ -155,6 +172,9 @@ _UNCHANGED = """
 
 SHAPE_ONLY: dict[str, Callable] = {
     **dict.fromkeys(_UNCHANGED, _same),
+    **dict.fromkeys(("exp", "tanh"), _float),
+    "clamp": _clamp,
+    "normalize": _normalize,
     **dict.fromkeys(("batch_norm", "instance_norm"), _channel_norm),
     "group_norm": _group_norm,
     **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),

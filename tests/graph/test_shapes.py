@@ -21,7 +21,13 @@ CASES = [
     (F.batch_norm, (x, x[0, :, 0, 0], x[0, :, 0, 0]), {"training": True}),
     (F.group_norm, (x, 2, x[0, :, 0, 0]), {}),
     (F.dropout, (x, 0.5), {}),
+    (F.normalize, (x,), {"dim": -1}),
+    (F.normalize, (x.unflatten(1, (2, 2)).permute(1, 0, 3, 2, 4)[0], 1.0, (0, 1)), {}),
+    (torch.exp, (x,), {}),
+    (torch.clamp, (x, 0.0), {}),
+    (torch.clamp, (half,), {"max": 1}),
     (torch.add, (x, x), {}),
+    (torch.mul, (half, 2.5), {}),
     (torch.mul, (x, torch.empty(4, 1, 1, device="meta")), {}),
     (torch.sub, (torch.empty(8, device="meta"), x), {}),
     (torch.cat, ([x, x[:, :1]],), {"dim": 1}),
@@ -46,14 +52,22 @@ def test_same_shape_and_type(function, args, kwargs):
     found = SHAPE_ONLY[function.__name__](*args, **kwargs)
     assert found.shape == expected.shape and found.dtype == expected.dtype
     assert found.is_meta and found is not args[0]
+    if function is F.normalize:
+        assert found.stride() == expected.stride()
 
 
 @pytest.mark.parametrize(
     "name, args, kwargs",
     [
-        ("add", (x, 1.0), {}),
+        ("add", (1.0, x), {}),
+        ("add", (x.long(), 1.0), {}),
+        ("mul", (x.transpose(1, 2), 2), {}),
         ("add", (x, x), {"alpha": 2}),
         ("mul", (x, half), {}),  # type promotion
+        ("exp", (x.long(),), {}),
+        ("clamp", (x, x), {}),
+        ("clamp", (x, 0.0), {"out": x}),
+        ("normalize", (x, 2.0, 4), {}),
         ("mean", (x,), {}),
         ("adaptive_avg_pool2d", (x, (None, 2)), {}),
         ("cat", ([x, half],), {}),
