@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import _measure as measuring
+import speed_datasets
 import speed_graphs
 import speed_growth
 import speed_levels
 import speed_prediction
 import speed_startup
+import speed_targets
 import speed_training
 import torch
 from torchvision import models
@@ -34,7 +36,9 @@ def main() -> None:
     }
     for name in options.parts:
         result[name] = PARTS[name](result["floors"], options.quick)
-        print(f"\n## {name}\n\n{_shown(name, result)}", flush=True)
+        print(f"\n## {name}\n\n{measuring.table(result[name])}", flush=True)
+    result["targets"] = speed_targets.rows(result)
+    print(f"\n## targets\n\n{measuring.table(result['targets'])}")
     if result.keys() >= {"graphs", "growth", "training", "levels"}:
         result["exponents"] = speed_growth.rows(result)
         print(f"\n## exponents\n\n{measuring.table(result['exponents'])}")
@@ -65,6 +69,10 @@ def _levels(floors: dict, quick: bool) -> list[dict[str, Any]]:
     return speed_levels.measure(quick)
 
 
+def _datasets(floors: dict, quick: bool) -> list[dict[str, Any]]:
+    return speed_datasets.measure(1000 if quick else 6000)
+
+
 def _startup(floors: dict, quick: bool) -> list[dict[str, Any]]:
     return speed_startup.measure(1 if quick else 5)
 
@@ -75,24 +83,17 @@ PARTS: dict[str, Callable[[dict, bool], list[dict[str, Any]]]] = {
     "growth": _growth,
     "training": _training,
     "levels": _levels,
+    "datasets": _datasets,
     "startup": _startup,
 }
 r"""What is measured, in this order."""
 
-COMMENTS: dict[str, Callable[[list[dict[str, Any]]], str]] = {"graphs": speed_graphs.summary}
-
-
-def _shown(name: str, result: dict[str, Any]) -> str:
-    rows = result[name]
-    comment = COMMENTS.get(name, lambda rows: "")(rows)
-    return "\n\n".join(part for part in (comment, measuring.table(rows)) if part)
-
 
 def _report(result: dict[str, Any]) -> str:
     lines = ["# Speed", "", f"`{result['environment']}`", "", f"Floors: `{result['floors']}`"]
-    for name in (*PARTS, "exponents"):
+    for name in ("targets", *PARTS, "exponents"):
         if name in result:
-            lines += ["", f"## {name}", "", _shown(name, result)]
+            lines += ["", f"## {name}", "", measuring.table(result[name])]
     return "\n".join(lines)
 
 

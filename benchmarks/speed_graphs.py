@@ -14,8 +14,6 @@ from pyg_ghn.graph.reduce import reduce
 from pyg_ghn.graph.trace import trace
 from pyg_ghn.nn import GHN3
 
-TARGET_RESNET50_MS, TARGET_MS_PER_100_NODES = 15.0, 25.0
-
 
 def build(name: str) -> nn.Module:
     r"""A classification model without values: on the meta device where it can be built there."""
@@ -51,15 +49,3 @@ def _row(name: str, ghn: GHN3, repeats: int) -> dict[str, Any]:
     }
     total = row["graph_ms"] + row["encode_ms"]
     return {**row, "total_ms": total, "ms_per_100_nodes": 100 * total / row["nodes"]}
-
-
-def summary(rows: list[dict[str, Any]]) -> str:
-    worst = max(rows, key=lambda row: row["ms_per_100_nodes"])
-    lines = [
-        f"{len(rows)} models; the slowest per node is {worst['model']} with "
-        f"{worst['ms_per_100_nodes']:.1f} ms per 100 nodes (target {TARGET_MS_PER_100_NODES:.0f})."
-    ]
-    for row in rows:
-        if row["model"] == "resnet50":
-            lines.append(f"resnet50: {row['total_ms']:.1f} ms (target {TARGET_RESNET50_MS:.0f}).")
-    return " ".join(lines)

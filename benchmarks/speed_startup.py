@@ -9,19 +9,18 @@ from typing import Any
 
 from _measure import seconds
 
-TARGET_IMPORT_S, TARGET_HELP_S = 1.0, 1.5
 DEPENDENCIES = "import torch, torch_geometric"
+EVERYTHING = "from pyg_ghn import GHN3, from_pretrained, initialize"
 
 
 def measure(repeats: int = 5) -> list[dict[str, Any]]:
     r"""Seconds of whole processes."""
     command = Path(sys.executable).parent / "pyg-ghn"
-    everything = "from pyg_ghn import GHN3, from_pretrained, initialize"
     calls = {
         "python": [sys.executable, "-c", "pass"],
         DEPENDENCIES: [sys.executable, "-c", DEPENDENCIES],
         f"{DEPENDENCIES}, pyg_ghn": [sys.executable, "-c", f"{DEPENDENCIES}, pyg_ghn"],
-        f"{DEPENDENCIES}; {everything}": [sys.executable, "-c", f"{DEPENDENCIES}; {everything}"],
+        f"{DEPENDENCIES}; {EVERYTHING}": [sys.executable, "-c", f"{DEPENDENCIES}; {EVERYTHING}"],
         "pyg-ghn --help": [str(command), "--help"],
     }
     return [

@@ -18,7 +18,6 @@ from pyg_ghn.architectures import network_from_args
 from pyg_ghn.training import TrainConfig, trainer
 
 IMAGE, CLASSES, BATCH = (3, 32, 32), 10, 32
-TARGET_SHARE = 0.20
 
 
 def measure(meta_batch: int = 8, steps: int = 10, seed: int = 0, **options: Any) -> dict[str, Any]:
