@@ -58,6 +58,25 @@ def peak_memory() -> Iterator[Callable[[], float]]:
     yield lambda: resident("VmHWM") - before
 
 
+@contextmanager
+def memory(kept: bool) -> Iterator[None]:
+    r"""Large tensors in memory that the process has kept from earlier ones, or each in memory fresh
+    from the system, which clears it first; by itself it is now one, now the other (glibc)."""
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4
+
+    def allow(value: int, count: int) -> None:
+        libc.mallopt(trim_threshold, value)
+        libc.mallopt(mmap_threshold, 1 << 17)
+        libc.mallopt(mmap_max, count)
+
+    allow(*((1 << 30, 0) if kept else (1 << 17, 1 << 16)))
+    try:
+        yield
+    finally:
+        allow(1 << 17, 1 << 16)
+
+
 def floors() -> dict[str, float]:
     r"""What this machine does at best: GFLOP/s of a large product of matrices, GB/s written."""
     n = 3072

@@ -3,8 +3,8 @@ r"""From node embeddings to parameters."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from math import prod
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.nn.blocks import assemble, cover
-from pyg_ghn.nn.memory import empties, send
+from pyg_ghn.nn.send import send
 from pyg_ghn.nn.shape_encoding import Shape
 from pyg_ghn.nn.sliced_linear import sliced_linear
 from pyg_ghn.nn.targets import VECTORS, Kind, Target
@@ -154,14 +154,10 @@ class ParameterDecoder(nn.Module):
         scales = send(scales, positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
         groups = [list(some) for _, some in groupby(jobs, lambda job: job.channels)]
-        maps = self._maps(hidden, scales, groups)
-        sizes = [job.sizes for job in jobs for _ in job.inputs]
-        # With gradients autograd allocates what it can follow.
-        places = iter([None] * len(sizes) if maps[0].requires_grad else empties(sizes, maps[0]))
-        for group, some in zip(groups, maps, strict=True):
-            parts = some.split([job.num_rows for job in group], dim=1)
+        for group, maps in zip(groups, self._maps(hidden, scales, groups), strict=True):
+            parts = maps.split([job.num_rows for job in group], dim=1)
             for job, part in zip(group, parts, strict=True):
-                yield job.bucket, self._finish(job, part, islice(places, len(job.inputs)))
+                yield job.bucket, self._finish(job, part)
 
     def _maps(self, rows: Tensor, scales: Tensor, groups: list[list[_Job]]) -> list[Tensor]:
         """The maps (out, rows, in) of each group of jobs with the same channels."""
@@ -232,8 +228,8 @@ class ParameterDecoder(nn.Module):
     def _scale(self, kind: Kind, shape: Shape) -> float:
         return normalization(kind, shape) if self.weight_norm else 1.0
 
-    def _finish(self, job: _Job, maps: Tensor, places: Iterable[Tensor | None]) -> list[Tensor]:
-        """Maps of single positions to parameters of full size, in their places if they have any."""
+    def _finish(self, job: _Job, maps: Tensor) -> list[Tensor]:
+        """Maps of single positions to parameters of full size."""
         bucket, (out, in_, *window) = job.bucket, job.sizes
         maps = maps.unflatten(1, (-1, *job.window)).permute(1, 0, 4, 2, 3)
         if bucket.kind is Kind.CLASS_KERNEL:
@@ -245,7 +241,7 @@ class ParameterDecoder(nn.Module):
         if prod(window) > 1:
             maps = maps.contiguous()  # once, not again for each tile
         # Tiled one by one: the backward pass then never stacks gradients of full size.
-        kernels = [tile(x, (out, in_), place) for x, place in zip(maps, places, strict=True)]
+        kernels = [tile(kernel, (out, in_)) for kernel in maps.unbind()]
         if bucket.kind is Kind.POSITION:
             kernels = [place_positions(kernel, bucket.shape) for kernel in kernels]
         return [kernel.contiguous().view(bucket.shape) for kernel in kernels]

@@ -13,7 +13,7 @@ from torch_geometric.utils import coalesce, remove_self_loops, scatter
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.nn.graph_sizes import matrix_sizes
-from pyg_ghn.nn.memory import send
+from pyg_ghn.nn.send import send
 
 
 class GatedDAGConv(nn.Module):

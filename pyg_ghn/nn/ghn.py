@@ -17,8 +17,8 @@ from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
 from pyg_ghn.nn.ghn3_conv import GHN3Conv
-from pyg_ghn.nn.memory import send
 from pyg_ghn.nn.prediction import Prediction, predict_model
+from pyg_ghn.nn.send import send
 from pyg_ghn.nn.shape_encoding import Shape, ShapeEncoding
 from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
 from pyg_ghn.nn.targets import Target, collect_targets

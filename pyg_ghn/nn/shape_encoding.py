@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError, DecodeError
-from pyg_ghn.nn.memory import send
+from pyg_ghn.nn.send import send
 
 Shape = tuple[int, ...]
 

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pyg_ghn.nn.memory import empties
-
 Group = tuple[int, tuple[slice, ...]]
 
 
@@ -57,16 +55,13 @@ class _SlicedLinear(torch.autograd.Function):
         ctx.save_for_backward(rows, scales, weight)
         ctx.groups = groups
         counts = [count for count, _ in groups]
-        parts = [weight[index] for _, index in groups]
-        shapes = [
-            (*part.shape[:-2], count, part.size(-2))
-            for count, part in zip(counts, parts, strict=True)
-        ]
-        outs = empties(shapes, rows)
-        inputs = zip(rows.split(counts), scales.split(counts), groups, strict=True)
-        for (x, s, (_, index)), part, out in zip(inputs, parts, outs, strict=True):
+        outs = []
+        for x, s, (_, index) in zip(rows.split(counts), scales.split(counts), groups, strict=True):
+            part = weight[index]
+            out = x.new_empty(*part.shape[:-2], len(x), part.size(-2))
             torch.mul(bias[index].unsqueeze(-2), s[:, None], out=out)
             _add_product(out, x, part)
+            outs.append(out)
         return tuple(outs)
 
     @staticmethod

@@ -32,25 +32,19 @@ def squash(kind: Kind, values: Tensor) -> Tensor:
     return 2 * torch.sigmoid(values / 2) if kind is Kind.SCALE else torch.tanh(values / 5)
 
 
-def tile(x: Tensor, sizes: tuple[int, int], out: Tensor | None = None) -> Tensor:
-    r"""Repeats the first two dimensions up to the given sizes, or takes the leading slice; writes
-    to :obj:`out` if it is given. The second dimension goes first, so that the result is written,
-    and its gradient read, once and in order."""
-    return _repeat(_repeat(x, 1, sizes[1]), 0, sizes[0], out)
-
-
-def _repeat(x: Tensor, dim: int, size: int, out: Tensor | None = None) -> Tensor:
-    times, rest = divmod(size, x.size(dim))
-    if times and rest:
-        return torch.cat([x] * times + [x.narrow(dim, 0, rest)], dim, out=out)
-    if times > 1:
-        repeated = x.unsqueeze(dim).expand(*x.shape[:dim], times, *x.shape[dim:])
-        if out is None:
-            return repeated.flatten(dim, dim + 1)
-        out.view(repeated.shape).copy_(repeated)
-        return out
-    x = x.narrow(dim, 0, size)
-    return x if out is None else out.copy_(x)
+def tile(x: Tensor, sizes: tuple[int, int]) -> Tensor:
+    r"""Repeats the first two dimensions up to the given sizes, or takes the leading slice. The
+    second goes first, so that the result is written, and its gradient read, once and in order."""
+    for dim in (1, 0):
+        times, rest = divmod(sizes[dim], x.size(dim))
+        if not times:
+            x = x.narrow(dim, 0, rest)
+        elif rest:
+            x = torch.cat([x] * times + [x.narrow(dim, 0, rest)], dim)
+        elif times > 1:
+            repeats = [times if d == dim else -1 for d in range(x.dim() + 1)]
+            x = x.unsqueeze(dim).expand(repeats).flatten(dim, dim + 1)
+    return x
 
 
 def place_positions(kernel: Tensor, shape: Shape) -> Tensor:

@@ -94,10 +94,8 @@ def x():
     return torch.randn(7, CHANNELS, dtype=torch.float64, requires_grad=True)
 
 
-@pytest.mark.parametrize("grad", [True, False])
-def test_against_one_parameter_at_a_time(decoder, x, grad):
-    with torch.set_grad_enabled(grad):
-        params = decoder(x, TARGETS)
+def test_against_one_parameter_at_a_time(decoder, x):
+    params = decoder(x, TARGETS)
     expected = [reference(decoder, x[t.node], t.kind, t.shape) for t in TARGETS]
     for target, param, value in zip(TARGETS, params, expected, strict=True):
         assert param.shape == target.shape, target
