@@ -21,6 +21,10 @@ class Block(NamedTuple):
     in_: slice
     groups: list[int]
 
+    @property
+    def index(self) -> tuple[slice, slice]:
+        return self.out, self.in_
+
 
 def cover(
     sizes: Sequence[tuple[int, int]], num_rows: Sequence[int], num_features: int

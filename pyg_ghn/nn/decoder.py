@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.nn.blocks import assemble, cover
+from pyg_ghn.nn.block_linear import Part, block_linear
 from pyg_ghn.nn.send import send
 from pyg_ghn.nn.shape_encoding import Shape
 from pyg_ghn.nn.sliced_linear import sliced_linear
@@ -153,27 +153,15 @@ class ParameterDecoder(nn.Module):
         scales = scales.repeat_interleave(torch.tensor([job.num_rows for job in jobs]))
         scales = send(scales, positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
-        groups = [list(some) for _, some in groupby(jobs, lambda job: job.channels)]
-        for group, maps in zip(groups, self._maps(hidden, scales, groups), strict=True):
-            parts = maps.split([job.num_rows for job in group], dim=1)
-            for job, part in zip(group, parts, strict=True):
-                yield job.bucket, self._finish(job, part)
-
-    def _maps(self, rows: Tensor, scales: Tensor, groups: list[list[_Job]]) -> list[Tensor]:
-        """The maps (out, rows, in) of each group of jobs with the same channels."""
-        sizes = [group[0].channels for group in groups]
-        counts = [sum(job.num_rows for job in group) for group in groups]
-        blocks = cover(sizes, counts, rows.size(1))
-        order = [group for block in blocks for group in block.groups]
-        rows, scales = rows.split(counts), scales.split(counts)
-        maps = sliced_linear(
-            torch.cat([rows[group] for group in order]),
-            torch.cat([scales[group] for group in order]),
+        kernels = block_linear(
+            hidden,
+            scales,
             self.kernel[2].weight.view(*self.max_shape[:2], -1),
             self.kernel[2].bias.view(self.max_shape[:2]),
-            [(sum(counts[g] for g in block.groups), (block.out, block.in_)) for block in blocks],
+            [Part(job.channels, (len(job.inputs), *job.window)) for job in jobs],
         )
-        return assemble(blocks, maps, sizes, counts)
+        for job, maps in zip(jobs, kernels, strict=True):
+            yield job.bucket, self._finish(job, maps)
 
     def _positions(self, jobs: list[_Job]) -> Tensor:
         """The features of every kernel position of every node, a row each, in the order of jobs."""
@@ -231,7 +219,6 @@ class ParameterDecoder(nn.Module):
     def _finish(self, job: _Job, maps: Tensor) -> list[Tensor]:
         """Maps of single positions to parameters of full size."""
         bucket, (out, in_, *window) = job.bucket, job.sizes
-        maps = maps.unflatten(1, (-1, *job.window)).permute(1, 0, 4, 2, 3)
         if bucket.kind is Kind.CLASS_KERNEL:
             maps = self.class_kernel(maps.flatten(2).transpose(1, 2).relu()).transpose(1, 2)
             maps = maps[..., None, None] * self._scale(Kind.KERNEL, bucket.shape)

@@ -35,11 +35,34 @@ def sliced_linear(
         For each group a contiguous tensor :math:`(m_1, \ldots, m_{k-1}, R_g, m_k)`, the sizes being
         those of its slices: a batch of small products, which runs in parallel as it is.
     """
-    device = rows.device.type
+    return _SlicedLinear.apply(*autocast(rows, scales, weight, bias), groups)
+
+
+def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    r"""The tensors in the type that autocast has for products, if it is enabled."""
+    device = tensors[0].device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        rows, scales, weight, bias = (t.to(dtype) for t in (rows, scales, weight, bias))
-    return _SlicedLinear.apply(rows, scales, weight, bias, groups)
+        return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
+    return tensors
+
+
+def scaled_product(rows: Tensor, scales: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    r"""Rows (R, d) times a weight (..., m, d) plus a bias (..., m) times the scales of the rows, as
+    (..., R, m). The weight may be a slice, it is not copied."""
+    out = rows.new_empty(*bias.shape[:-1], len(rows), bias.size(-1))
+    torch.mul(bias.unsqueeze(-2), scales[:, None], out=out)
+    _add_product(out, rows, weight)
+    return out
+
+
+def backward_product(
+    grad: Tensor, rows: Tensor, scales: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""The gradients of rows, weight and bias, given that of the product as (R, ..., m)."""
+    grad = grad.flatten(1)
+    grad_rows = grad @ weight.reshape(-1, weight.size(-1))
+    grad_weight = (grad.t() @ rows).view(weight.shape)
+    return grad_rows, grad_weight, (scales @ grad).view(weight.shape[:-1])
 
 
 class _SlicedLinear(torch.autograd.Function):
@@ -57,32 +80,24 @@ class _SlicedLinear(torch.autograd.Function):
         counts = [count for count, _ in groups]
         outs = []
         for x, s, (_, index) in zip(rows.split(counts), scales.split(counts), groups, strict=True):
-            part = weight[index]
-            out = x.new_empty(*part.shape[:-2], len(x), part.size(-2))
-            torch.mul(bias[index].unsqueeze(-2), s[:, None], out=out)
-            _add_product(out, x, part)
-            outs.append(out)
+            outs.append(scaled_product(x, s, weight[index], bias[index]))
         return tuple(outs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rows, scales, weight = ctx.saved_tensors
-        grad_rows = torch.empty_like(rows)
+        grad_rows = []
         grad_weight = torch.zeros_like(weight)
         grad_bias = torch.zeros_like(weight[..., 0])
         counts = [count for count, _ in ctx.groups]
-        parts = zip(
-            grads, rows.split(counts), scales.split(counts), grad_rows.split(counts), ctx.groups,
-            strict=True,
-        )  # fmt: skip
-        for grad, x, s, grad_x, (count, index) in parts:
-            part = weight[index]
-            grad = grad.movedim(-2, 0).reshape(count, -1)
-            torch.mm(grad, part.reshape(-1, part.size(-1)), out=grad_x)
-            grad_weight[index] += (grad.t() @ x).view(part.shape)
-            grad_bias[index] += (s @ grad).view(part.shape[:-1])
-        return grad_rows, None, grad_weight, grad_bias, None
+        inputs = zip(grads, rows.split(counts), scales.split(counts), ctx.groups, strict=True)
+        for grad, x, s, (_, index) in inputs:
+            parts = backward_product(grad.movedim(-2, 0), x, s, weight[index])
+            grad_rows.append(parts[0])
+            grad_weight[index] += parts[1]
+            grad_bias[index] += parts[2]
+        return torch.cat(grad_rows), None, grad_weight, grad_bias, None
 
 
 def _add_product(out: Tensor, rows: Tensor, weight: Tensor) -> None:
