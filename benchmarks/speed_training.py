@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from _measure import peak_memory, synchronize
 
 from pyg_ghn.architectures import network_from_args
 from pyg_ghn.training import TrainConfig, trainer
+from pyg_ghn.training.networks import TrainingNetwork
 
 IMAGE, CLASSES, BATCH = (3, 32, 32), 10, 32
 
@@ -37,13 +39,17 @@ def measure(meta_batch: int = 8, steps: int = 10, seed: int = 0, **options: Any)
             runner.stream._network(index)  # as after many steps
         for _ in range(3):
             _step(runner)
-        _own_seconds(runner)
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        _own_seconds(_next_networks(runner), layout)
         spent, own, total = Counter(), 0.0, 0.0
         with peak_memory() as peak:
-            for _ in range(steps):
+            for i in range(steps):
+                networks = _next_networks(runner)
+                # Who comes first has to prepare the convolutions of the step: they take turns.
+                own += _own_seconds(networks, layout) if i % 2 else 0
                 with _stopwatch(runner, spent):
                     total += _step(runner)
-                own += _own_seconds(runner)
+                own += 0 if i % 2 else _own_seconds(networks, layout)
             memory = peak()
     parts = {name: value / steps for name, value in spent.items()}
     total, own = total / steps, own / steps
@@ -80,11 +86,17 @@ def _step(runner: trainer.MetaTrainer) -> float:
     return taken
 
 
-def _own_seconds(runner: trainer.MetaTrainer) -> float:
-    """Forward and backward of the networks of the last step with parameters of their own."""
-    layout = torch.channels_last if runner.config.channels_last else torch.contiguous_format
+def _next_networks(runner: trainer.MetaTrainer) -> list[TrainingNetwork]:
+    """Those of the next step, of which the runner has still to build the fresh ones."""
+    stream = copy(runner.stream)
+    stream._pool = dict(stream._pool)
+    return stream.meta_batch(runner.steps_done)
+
+
+def _own_seconds(networks: list[TrainingNetwork], layout: torch.memory_format) -> float:
+    """Forward and backward of networks with parameters of their own."""
     total = 0.0
-    for network in runner.stream.meta_batch(runner.steps_done - 1):
+    for network in networks:
         model = network_from_args(network.net_args, CLASSES, IMAGE, device=trainer_device())
         params = list(model.parameters())
         images = torch.randn(BATCH, *IMAGE, device=trainer_device())
@@ -106,7 +118,7 @@ class _stopwatch:
     """Times the parts of a step while it is active; each part is a function that the step calls."""
 
     def __init__(self, runner: trainer.MetaTrainer, spent: Counter):
-        self.spent = spent
+        self.spent, self.runner = spent, runner
         self.places = [
             (runner.stream, "meta_batch", "graphs"),
             (runner.images.train, "sample", "images"),
@@ -125,6 +137,7 @@ class _stopwatch:
     def __exit__(self, *error: Any) -> None:
         for (owner, name, _), function in zip(self.places, self.before, strict=True):
             setattr(owner, name, function)
+        del self.runner.stream.meta_batch  # of the class again, also in copies
 
     def _add(self, label: str, taken: float) -> None:
         self.spent[label] += taken
