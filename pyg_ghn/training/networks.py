@@ -16,9 +16,9 @@ from pyg_ghn.architectures import (
     network_from_args,
     sample_net_args,
 )
+from pyg_ghn.architectures.network_graph import network_graph
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.graph import from_module
 
 
 class TrainingNetwork(NamedTuple):
@@ -105,10 +105,8 @@ class NetworkStream:
             width |= {"C": int(rng.choice(self.channels)), "fc_dim": 64}
         net_args |= width
         model = network_from_args(net_args, self.num_classes, self.input_size, device="meta")
-        if number is None:
-            data = from_module(model, self.input_size)
-        else:
-            data = self.dataset.with_width(number, **width)
+        stored = number is not None
+        data = self.dataset.with_width(number, **width) if stored else network_graph(model)
         return TrainingNetwork(model, self.transform(data), net_args)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int | None, dict[str, Any]]:

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+import torch
+
+from pyg_ghn.architectures import SPLITS, network_from_args, sample_net_args
+from pyg_ghn.architectures import network_graph as module
+from pyg_ghn.architectures.network_graph import network_graph
+from pyg_ghn.graph import from_module
+
+SIZES = [(3, 32, 32), (1, 8, 8), (3, 224, 224)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("split", SPLITS)
+def test_same_as_traced(split, size):
+    rng = np.random.default_rng(7)
+    for _ in range(4):
+        network = network_from_args(sample_net_args(split, rng), 10, size, device="meta")
+        found, expected = network_graph(network), from_module(network, size)
+        assert found.keys() == expected.keys()
+        for name, value in expected:
+            same = torch.equal if isinstance(value, torch.Tensor) else list.__eq__
+            assert same(found[name], value), name
+
+
+def test_only_a_last_pixel_needs_a_trace(monkeypatch):
+    net_args = sample_net_args("train", np.random.default_rng(0))
+    monkeypatch.setattr(module, "from_module", lambda *args: "traced")
+    network = network_from_args(net_args, 10, (3, 32, 32), device="meta")
+    assert network_graph(network) != "traced"
+    network = network_from_args(net_args, 10, (3, 4, 4), device="meta")
+    assert network.plan.sizes[1] == (1, 1)
+    assert network_graph(network) == "traced"
