@@ -28,6 +28,6 @@ def test_only_a_last_pixel_needs_a_trace(monkeypatch):
     monkeypatch.setattr(module, "from_module", lambda *args: "traced")
     network = network_from_args(net_args, 10, (3, 32, 32), device="meta")
     assert network_graph(network) != "traced"
-    network = network_from_args(net_args, 10, (3, 4, 4), device="meta")
+    network = network_from_args(net_args, 10, (3, 8, 8), device="meta")
     assert network.plan.sizes[1] == (1, 1)
     assert network_graph(network) == "traced"
