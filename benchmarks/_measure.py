@@ -59,7 +59,7 @@ def peak_memory() -> Iterator[Callable[[], float]]:
 
 
 @contextmanager
-def memory(kept: bool) -> Iterator[None]:
+def kept_memory(kept: bool) -> Iterator[None]:
     r"""Large tensors in memory that the process has kept from earlier ones, or each in memory fresh
     from the system, which clears it first; by itself it is now one, now the other (glibc)."""
     libc = ctypes.CDLL(None)
