@@ -62,19 +62,17 @@ def peak_memory() -> Iterator[Callable[[], float]]:
 def kept_memory(kept: bool) -> Iterator[None]:
     r"""Large tensors in memory that the process has kept from earlier ones, or each in memory fresh
     from the system, which clears it first; by itself it is now one, now the other (glibc)."""
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4
-
-    def allow(value: int, count: int) -> None:
-        libc.mallopt(trim_threshold, value)
-        libc.mallopt(mmap_threshold, 1 << 17)
-        libc.mallopt(mmap_max, count)
-
-    allow(*((1 << 30, 0) if kept else (1 << 17, 1 << 16)))
+    _mallopt(*((1 << 30, 1 << 25, 0) if kept else (1 << 17, 1 << 17, 1 << 16)))
     try:
         yield
     finally:
-        allow(1 << 17, 1 << 16)
+        _mallopt(1 << 26, 1 << 25, 1 << 16)  # where it ends up by itself
+
+
+def _mallopt(trim_threshold: int, mmap_threshold: int, mmap_max: int) -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda parameter, value: None)
+    for parameter, value in ((-1, trim_threshold), (-3, mmap_threshold), (-4, mmap_max)):
+        mallopt(parameter, value)
 
 
 def floors() -> dict[str, float]:
