@@ -21,12 +21,19 @@ from pyg_ghn._version import versions
 RESULTS = Path(__file__).parent / "results"
 
 
-def seconds(function: Callable[[], Any], repeats: int = 5, warmup: int = 1) -> float:
-    r"""The median time of a call, in seconds, after :obj:`warmup` calls that do not count."""
+def seconds(
+    function: Callable[[], Any],
+    repeats: int = 5,
+    warmup: int = 1,
+    before: Callable[[], None] = lambda: None,
+) -> float:
+    r"""The median time of a call, in seconds, after :obj:`warmup` calls that do not count;
+    :obj:`before` is called before each and does not count either."""
     for _ in range(warmup):
         function()
     times = []
     for _ in range(repeats):
+        before()
         start = time.perf_counter()
         function()
         synchronize()
@@ -52,17 +59,17 @@ def peak_memory() -> Iterator[Callable[[], float]]:
         return int(line.split()[1]) / 1024
 
     if clear.exists():
-        ctypes.CDLL(None).malloc_trim(0)  # memory kept from earlier calls would hide what is taken
+        release_memory()  # what was kept from earlier calls would hide what is taken
         clear.write_text("5")  # resets the high-water mark
     before = resident("VmRSS")
     yield lambda: resident("VmHWM") - before
 
 
 @contextmanager
-def kept_memory(kept: bool) -> Iterator[None]:
-    r"""Large tensors in memory that the process has kept from earlier ones, or each in memory fresh
-    from the system, which clears it first; by itself it is now one, now the other (glibc)."""
-    _mallopt(*((1 << 30, 1 << 25, 0) if kept else (1 << 17, 1 << 17, 1 << 16)))
+def kept_memory() -> Iterator[None]:
+    r"""Large tensors take memory that the process has kept from earlier ones. By itself glibc now
+    keeps it, now gives it back to the system, which clears it before it hands it out again."""
+    _mallopt(1 << 30, 1 << 25, 0)
     try:
         yield
     finally:
@@ -73,6 +80,11 @@ def _mallopt(trim_threshold: int, mmap_threshold: int, mmap_max: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda parameter, value: None)
     for parameter, value in ((-1, trim_threshold), (-3, mmap_threshold), (-4, mmap_max)):
         mallopt(parameter, value)
+
+
+def release_memory() -> None:
+    r"""Gives all free memory back to the system (glibc)."""
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)
 
 
 def floors() -> dict[str, float]:

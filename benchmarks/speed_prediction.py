@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 import torch
-from _measure import kept_memory, peak_memory, seconds
+from _measure import kept_memory, peak_memory, release_memory, seconds
 from speed_graphs import build, image_size
 from torch_geometric.data import Data
 
@@ -40,10 +40,9 @@ def _row(size: str, ghn: GHN3, name: str, graph: Data, floors: dict, repeats: in
         memory = peak()
     written = sum(param.nbytes for param in params.values())
     del params
-    with kept_memory(True):
+    with kept_memory():
         taken = seconds(lambda: ghn(data), repeats, warmup=2)
-    with kept_memory(False):
-        taken_fresh = seconds(lambda: ghn(data), repeats)
+    taken_fresh = seconds(lambda: ghn(data), repeats, before=release_memory)
     flop = 2 * multiply_adds(ghn, graph)
     floor = flop / floors["matmul_gflops"] / 1e9 + written / floors["write_gb_per_s"] / 1e9
     return {

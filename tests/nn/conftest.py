@@ -11,6 +11,19 @@ from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 POOLING = {"max_pool": (1, 1, 3, 3), "avg_pool": (1, 1, 2, 2)}
 
 
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+        ),
+    ]
+)
+def device(request):
+    """Every device that this machine has."""
+    return torch.device(request.param)
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """GHNs of 16 channels for 10 classes with random parameters: ghn3_tiny and ghn2_tiny."""

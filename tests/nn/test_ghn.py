@@ -1,5 +1,6 @@
 import json
 import warnings
+from copy import deepcopy
 
 import pytest
 import torch
@@ -69,18 +70,20 @@ def equal(params, others, tolerance=1e-6):
 
 @pytest.mark.parametrize("tag", TINY)
 @pytest.mark.parametrize("name", GOLDEN)
-def test_golden_predictions(tiny, golden_graph, tag, name):
+def test_golden_predictions(tiny, golden_graph, tag, name, device):
     data, expected = golden_graph(name, tag)
     with torch.no_grad():
-        (params,) = tiny[tag](data)
+        (params,) = deepcopy(tiny[tag]).to(device)(data)
+    assert {param.device.type for param in params.values()} == {device.type}
     assert set(params) == {n for n, value in expected.items() if not value.get("unpredicted")}
     for param_name, param in params.items():
         check(param, expected[param_name])
 
 
 @pytest.mark.parametrize("tag", TINY)
-def test_batch_equals_single_graphs(tiny, golden_graph, tag):
-    names, ghn = ("squeezenet1_1", "resnet18", "mobilenet_v3_small"), tiny[tag]
+def test_batch_equals_single_graphs(tiny, golden_graph, tag, device):
+    names = "squeezenet1_1", "resnet18", "mobilenet_v3_small"
+    ghn = deepcopy(tiny[tag]).to(device)
     graphs = [golden_graph(name, tag)[0] for name in names]
     batch = next(iter(DataLoader(graphs, batch_size=3)))
     with torch.no_grad():
@@ -123,9 +126,11 @@ def test_prediction_is_independent_of_the_order_of_nodes(tiny, tag):
 
 
 @all_ghns
-def test_gradients_reach_all_parameters(make, make_graph):
-    ghn = make()
+@pytest.mark.parametrize("whole_batch", [False, True], ids=["graphs on the CPU", "all there"])
+def test_gradients_reach_all_parameters(make, make_graph, device, whole_batch):
+    ghn = make().to(device)
     batch = Batch.from_data_list([make_graph(*SMALL, *HEAD), make_graph(*SMALL)])
+    batch = batch.to(device) if whole_batch else batch
     loss = sum(p.pow(2).sum() for params in ghn(batch) for p in params.values())
     loss.backward()
     assert [name for name, p in ghn.named_parameters() if not p.grad.any()] == []
