@@ -69,7 +69,7 @@ def peak_memory() -> Iterator[Callable[[], float]]:
 def kept_memory() -> Iterator[None]:
     r"""Large tensors take memory that the process has kept from earlier ones. By itself glibc now
     keeps it, now gives it back to the system, which clears it before it hands it out again."""
-    _mallopt(1 << 30, 1 << 25, 0)
+    _mallopt(2**31 - 1, 1 << 25, 0)
     try:
         yield
     finally:
@@ -110,6 +110,14 @@ def environment(**options: Any) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "options": options,
     }
+
+
+def sentence(environment: dict[str, Any]) -> str:
+    r"""The same for readers."""
+    programs = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    cores, threads = environment["cores"], environment["threads"]
+    machine = environment["gpu"] or f"{environment['machine']}, {environment['cpu']}"
+    return f"{threads} threads on {cores} cores ({machine}), {programs}."
 
 
 def save(name: str, result: dict[str, Any], text: str, folder: Path = RESULTS) -> Path:

@@ -78,19 +78,25 @@ def _startup(floors: dict, quick: bool) -> list[dict[str, Any]]:
 
 
 PARTS: dict[str, Callable[[dict, bool], list[dict[str, Any]]]] = {
+    "datasets": _datasets,
     "graphs": _graphs,
     "prediction": _prediction,
     "growth": _growth,
     "training": _training,
     "levels": _levels,
-    "datasets": _datasets,
     "startup": _startup,
 }
-r"""What is measured, in this order."""
+r"""What is measured, in this order: objects that other parts leave would slow down the loader."""
 
 
 def _report(result: dict[str, Any]) -> str:
-    lines = ["# Speed", "", f"`{result['environment']}`", "", f"Floors: `{result['floors']}`"]
+    floors = result["floors"]
+    lines = ["# Speed", "", measuring.sentence(result["environment"]), ""]
+    lines.append(
+        f"Large product of matrices: {floors['matmul_gflops']:.0f} GFLOP/s. Memory written: "
+        f"{floors['write_gb_per_s']:.0f} GB/s. [benchmarks/README.md](../README.md) explains the "
+        "columns."
+    )
     for name in ("targets", *PARTS, "exponents"):
         if name in result:
             lines += ["", f"## {name}", "", measuring.table(result[name])]

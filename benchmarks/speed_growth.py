@@ -57,14 +57,19 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 def plot(result: dict[str, Any], path: Path) -> None:
     r"""Draws every law over its measurements."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
-    figure = Figure(figsize=(14, 6.5), layout="constrained")
+    figure = Figure(figsize=(14, 7), layout="constrained")
     for axes, law in zip(figure.subplots(2, 4).flat, laws(result), strict=True):
         points, (factor, exponent) = law.points, law.fit()
         ends = np.array([points[:, 0].min(), points[:, 0].max()])
         axes.loglog(*points.T, "o", markersize=3, color="#0072b2")
         axes.loglog(ends, factor * ends**exponent, color="#d55e00")
-        axes.set(title=f"{law.title}: exponent {exponent:.2f}", xlabel=law.x, ylabel=law.y)
+        title = f"{law.title}\nexponent {exponent:.2f}"
+        axes.set(title=title, xlabel=law.x.replace("_", " "), ylabel=law.y.replace("_", " "))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(LogFormatter())
+            axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
         axes.grid(alpha=0.3, which="both")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
