@@ -37,8 +37,9 @@ def main() -> None:
     for name in options.parts:
         result[name] = PARTS[name](result["floors"], options.quick)
         print(f"\n## {name}\n\n{measuring.table(result[name])}", flush=True)
-    result["targets"] = speed_targets.rows(result)
-    print(f"\n## targets\n\n{measuring.table(result['targets'])}")
+    if not options.quick:  # which leaves out some of the models
+        result["targets"] = speed_targets.rows(result)
+        print(f"\n## targets\n\n{measuring.table(result['targets'])}")
     if result.keys() >= {"graphs", "growth", "training", "levels"}:
         result["exponents"] = speed_growth.rows(result)
         print(f"\n## exponents\n\n{measuring.table(result['exponents'])}")

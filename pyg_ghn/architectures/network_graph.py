@@ -30,10 +30,11 @@ def network_graph(network: Network) -> Data:
         f"{name.removesuffix('weight')}bias" if name and op in _WITH_BIAS else None
         for op, name in nodes
     ]
-    unused = [name for name in params if name not in {*graph.param_names, *bias_names}]
+    used = {*graph.param_names, *bias_names}
+    unused = [name for name in params if name not in used]
     return Data(
-        x=torch.tensor(graph.ops).view(-1, 1),
-        edge_index=torch.tensor(graph.edges).view(-1, 2).t().contiguous(),
+        x=torch.tensor(graph.ops, device="cpu").view(-1, 1),
+        edge_index=torch.tensor(graph.edges, device="cpu").view(-1, 2).t().contiguous(),
         param_name=[name or None for _, name in nodes],
         param_shape=[params[name] if name else _POOLING.get(op) for op, name in nodes],
         bias_name=bias_names,

@@ -27,8 +27,9 @@ def _same(input: Tensor, *args, inplace: bool = False, dtype: Any = None, **kwar
     return to_meta(input)
 
 
-def _float(input: Tensor, *args, **kwargs) -> Tensor:
-    return _same(input, *args, **kwargs) if input.is_floating_point() else NotImplemented
+def _float(input: Tensor, **kwargs) -> Tensor:
+    fits = not kwargs and input.is_meta and input.is_floating_point()
+    return _same(input) if fits else NotImplemented
 
 
 def _clamp(input: Tensor, min: Any = None, max: Any = None, **kwargs) -> Tensor:
@@ -38,7 +39,7 @@ def _clamp(input: Tensor, min: Any = None, max: Any = None, **kwargs) -> Tensor:
 
 def _normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None):
     dims = dim if isinstance(dim, (tuple, list)) else (dim,)
-    fits = out is None and all(-input.dim() <= d < input.dim() for d in dims)
+    fits = out is None and input.is_meta and all(-input.dim() <= d < input.dim() for d in dims)
     return torch.empty_like(input) if fits and input.is_floating_point() else NotImplemented
 
 

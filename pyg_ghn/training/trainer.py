@@ -205,7 +205,7 @@ class MetaTrainer:
         if self.accelerator.scaler is None:  # else the loss scale may be to blame, and backs off
             loss = torch.where(norm.isfinite(), loss, torch.nan)
         if config.network_clip is not None:
-            shrink = (self._scaled(loss.new_tensor(config.network_clip)) / norm).clamp(max=1)
+            shrink = (self._scaled(loss.new_full((), config.network_clip)) / norm).clamp(max=1)
             gradient = [g * shrink for g in gradient]
         return loss, accuracy, list(gradient)
 

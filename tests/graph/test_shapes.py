@@ -65,6 +65,9 @@ def test_same_shape_and_type(function, args, kwargs):
         ("add", (x, x), {"alpha": 2}),
         ("mul", (x, half), {}),  # type promotion
         ("exp", (x.long(),), {}),
+        ("exp", (x,), {"out": x}),
+        ("mul", (torch.ones(2), 2), {}),  # a constant keeps its values
+        ("normalize", (torch.ones(2, 2),), {}),
         ("clamp", (x, x), {}),
         ("clamp", (x, 0.0), {"out": x}),
         ("normalize", (x, 2.0, 4), {}),
