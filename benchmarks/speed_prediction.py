@@ -80,5 +80,5 @@ def multiply_adds(ghn: GHN3, graph: Data) -> int:
         channels = min(out, c_out) * min(in_, c_in)
         total += positions * (4 * d * d + 32 * d * d + 8 * d * channels)
         if out == ghn.num_classes:
-            total += prod((c_out, in_, ghn.num_classes))
+            total += prod((c_out, min(in_, c_in), ghn.num_classes))
     return total

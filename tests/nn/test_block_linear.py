@@ -52,6 +52,27 @@ def test_gradients(inputs):
         assert value.any() and torch.allclose(grad, value)
 
 
+def test_channels_that_nobody_needs_have_no_gradient(inputs):
+    rows, scales, weight, bias = inputs
+    parts = [Part((2, 5), (len(rows), 1, 1))]
+    (kernels,) = block_linear(rows, scales, weight, bias, parts)
+    kernels.sum().backward()
+    for grad in (weight.grad, bias.grad):
+        assert grad[:2, :5].all() and not grad[2:].any() and not grad[:, 5:].any()
+
+
+def test_autocast(inputs):
+    rows, scales, weight, bias = (tensor.detach().float() for tensor in inputs)
+    weight.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        kernels = block_linear(rows, scales, weight, bias, PARTS)
+    for kernel, expected in zip(kernels, reference(rows, scales, weight, bias), strict=True):
+        assert kernel.dtype == torch.bfloat16
+        assert torch.allclose(kernel.float(), expected, atol=0.1)
+    sum(kernel.float().sum() for kernel in kernels).backward()
+    assert weight.grad.dtype == torch.float32 and weight.grad.isfinite().all()
+
+
 def test_kernels_without_a_gradient_count_as_zero(inputs):
     first = block_linear(*inputs, PARTS)[0].sum()
     (grad,) = torch.autograd.grad(first, inputs[0])
