@@ -204,8 +204,8 @@ class GHN3(GHN):
             last layer, as in some checkpoints. (default: :obj:`True`)
         weight_norm (bool, optional): If set to :obj:`False`, what is predicted is not scaled, as in
             some checkpoints. (default: :obj:`True`)
-        cutoff (int, optional): Longest path that the bias tells apart from none.
-            (default: :obj:`50`)
+        cutoff (int, optional): Longest path that the bias and the distance from the input tell
+            apart from none. (default: :obj:`50`)
     """
 
     CONFIGS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -251,8 +251,9 @@ class GHN3(GHN):
 
     @property
     def transform(self) -> BaseTransform:
-        shortest_paths = AddShortestPathEncoding(self.path_bias.cutoff)
-        return Compose([RequireAcyclic(), AddDegreeEncoding(), shortest_paths])
+        cutoff = self.path_bias.cutoff
+        encodings = AddDegreeEncoding(cutoff), AddShortestPathEncoding(cutoff)
+        return Compose([RequireAcyclic(), *encodings])
 
     def encode(self, x: Tensor, data: Data) -> Tensor:
         r"""Node embeddings of a graph or batch, from those of single nodes."""

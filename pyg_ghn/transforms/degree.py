@@ -19,23 +19,30 @@ class AddDegreeEncoding(BaseTransform):
     `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
     <https://arxiv.org/abs/2303.04143>`_ paper (functional name: :obj:`add_degree_encoding`): the
     number of distinct predecessors and successors of each node, and the length of the shortest
-    path from node 0, which is 0 for node 0 and for nodes that it does not reach.
+    path from node 0, which is 0 for node 0, for nodes that it does not reach and for those farther
+    than the cutoff: row 0 of the lengths of :class:`AddShortestPathEncoding`.
 
     Works on any directed graph, with cycles or without. Duplicated edges count once, self loops
-    not at all. Nothing is clipped here.
+    not at all. Degrees are not clipped.
 
     Args:
+        cutoff (int, optional): The longest distance that counts. (default: :obj:`50`)
         attr_names (sequence of str, optional): Names of the three attributes, long tensors of
             shape :math:`[N]`. (default: :obj:`("in_degree", "out_degree", "input_distance")`)
 
     Raises:
-        ConfigError: If there are not three names.
+        ConfigError: If the cutoff is not positive, or there are not three names.
         GraphError: If the graph has no valid :obj:`edge_index`.
     """
 
     def __init__(
-        self, attr_names: Sequence[str] = ("in_degree", "out_degree", "input_distance")
+        self,
+        cutoff: int = 50,
+        attr_names: Sequence[str] = ("in_degree", "out_degree", "input_distance"),
     ) -> None:
+        if cutoff < 1:
+            raise ConfigError(f"`cutoff` must be at least 1, got {cutoff}.")
+        self.cutoff = cutoff
         self.attr_names = tuple(attr_names)
         if len(self.attr_names) != 3:
             raise ConfigError(f"Expected the names of three attributes, got {self.attr_names}.")
@@ -45,7 +52,7 @@ class AddDegreeEncoding(BaseTransform):
         values = (
             np.bincount(target, minlength=num_nodes),
             np.bincount(source, minlength=num_nodes),
-            np.asarray(_distances_from_first(successors(source, target, num_nodes)), np.int64),
+            _distances_from_first(successors(source, target, num_nodes), self.cutoff),
         )
         for name, value in zip(self.attr_names, values, strict=True):
             data[name] = torch.from_numpy(value).to(data.edge_index.device)
@@ -53,19 +60,21 @@ class AddDegreeEncoding(BaseTransform):
 
     def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
         r"""The same attributes of many acyclic graphs at once."""
-        values = graphs.in_degrees, graphs.out_degrees, input_distances(graphs)
+        distances = input_distances(graphs)
+        distances *= distances <= self.cutoff
+        values = graphs.in_degrees, graphs.out_degrees, distances
         flat = [FlatValues(torch.from_numpy(value), graphs.num_nodes) for value in values]
         return dict(zip(self.attr_names, flat, strict=True))
 
     def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({', '.join(self.attr_names)})"
+        return f"{self.__class__.__name__}(cutoff={self.cutoff})"
 
 
-def _distances_from_first(successors: list[list[int]]) -> list[int]:
+def _distances_from_first(successors: list[list[int]], cutoff: int) -> np.ndarray:
     """Breadth-first search from node 0. Plain Python beats SciPy on sparse graphs of this size."""
     distances = [0] * len(successors)
     seen, level, frontier = {0}, 0, [0] if successors else []
-    while frontier:
+    while frontier and level < cutoff:
         level, reached = level + 1, []
         for node in frontier:
             for successor in successors[node]:
@@ -74,4 +83,4 @@ def _distances_from_first(successors: list[list[int]]) -> list[int]:
                     distances[successor] = level
                     reached.append(successor)
         frontier = reached
-    return distances
+    return np.array(distances, np.int64)

@@ -80,6 +80,25 @@ def test_golden_predictions(tiny, golden_graph, tag, name, device):
         check(param, expected[param_name])
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "swin_b", "convnext_base"])
+def test_golden_predictions_with_nodes_beyond_the_cutoff(tiny, golden, name):
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, num_classes=10).eval()
+    data = tiny["ghn3_tiny"].transform(from_module(model))
+    path = data.spd.view(data.num_nodes, -1)[0] > 0
+    assert path.sum() < data.num_nodes - 1  # not even all nodes that the input reaches
+    expected = golden(f"predictions/pred_ghn3_tiny/{name}")["params"]
+    params = tiny["ghn3_tiny"].predict(model)
+    assert set(params) == {n for n, value in expected.items() if not value.get("unpredicted")}
+    for param_name, param in params.items():
+        check(param, expected[param_name])
+
+
+def test_cutoff_of_one_knows_the_inputs_successors_only(make_graph):
+    data = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, cutoff=1).transform(make_graph(*SMALL))
+    assert data.input_distance.tolist() == [0, 1] + [0] * (data.num_nodes - 2)
+
+
 @pytest.mark.parametrize("tag", TINY)
 def test_batch_equals_single_graphs(tiny, golden_graph, tag, device):
     names = "squeezenet1_1", "resnet18", "mobilenet_v3_small"
@@ -152,6 +171,7 @@ def test_cutoff(tiny, make_graph):
     ghn, data = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, cutoff=1), make_graph(*SMALL, *HEAD)
     direct = ghn.transform(data.clone())
     assert direct.spd.max() == 1 and data.spd.max() > 1
+    data.input_distance = direct.input_distance
     equal(ghn(direct)[0], ghn(data)[0])
     other = GHN3(**{**ghn.config, "cutoff": 50})
     other.load_state_dict(ghn.state_dict())

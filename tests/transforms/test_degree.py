@@ -4,7 +4,7 @@ import torch
 from torch_geometric.data import Data
 
 from pyg_ghn.errors import ConfigError, GraphError
-from pyg_ghn.transforms import AddDegreeEncoding
+from pyg_ghn.transforms import AddDegreeEncoding, AddShortestPathEncoding
 
 
 def make_data(edges, num_nodes):
@@ -25,9 +25,18 @@ def test_against_networkx(num_edges):
     assert data.in_degree.dtype == data.out_degree.dtype == data.input_distance.dtype == torch.long
 
 
-def test_distance_is_not_cut():
-    data = AddDegreeEncoding()(make_data([[i, i + 1] for i in range(1999)], 2000))
-    assert torch.equal(data.input_distance, torch.arange(2000))
+@pytest.mark.parametrize("cutoff", [1, 50, 3000])
+def test_distance_is_the_first_row_of_the_shortest_paths(cutoff):
+    data = make_data([[i, i + 1] for i in range(1999)], 2000)
+    expected = torch.arange(2000)
+    expected[cutoff + 1 :] = 0
+    assert torch.equal(AddDegreeEncoding(cutoff)(data).input_distance, expected)
+    assert torch.equal(AddShortestPathEncoding(cutoff)(data).spd[:2000].long(), expected)
+
+
+def test_cutoff_must_be_positive():
+    with pytest.raises(ConfigError, match="`cutoff` must be at least 1, got 0"):
+        AddDegreeEncoding(0)
 
 
 def test_duplicated_edges_and_self_loops_do_not_count():
@@ -49,15 +58,15 @@ def test_graph_without_edges(num_nodes):
 
 
 def test_attribute_names_and_repr():
-    transform = AddDegreeEncoding(("a", "b", "c"))
+    transform = AddDegreeEncoding(attr_names=("a", "b", "c"))
     data = transform(make_data([[0, 1]], 2))
     assert (data.a.tolist(), data.b.tolist(), data.c.tolist()) == ([0, 1], [1, 0], [0, 1])
-    assert str(transform) == "AddDegreeEncoding(a, b, c)"
+    assert str(transform) == "AddDegreeEncoding(cutoff=50)"
 
 
 def test_wrong_number_of_names():
     with pytest.raises(ConfigError, match="three attributes"):
-        AddDegreeEncoding(("a", "b"))
+        AddDegreeEncoding(attr_names=("a", "b"))
 
 
 def test_missing_edges():
