@@ -7,7 +7,7 @@ from inspect import signature
 from math import isqrt
 from typing import Any
 
-from pyg_ghn.checkpoint.stored import UnreadableError
+from pyg_ghn.checkpoint.pickles import UnreadableError
 from pyg_ghn.nn import GHN, GHN2, GHN3, GHNMLP
 
 CLASSES: dict[str, type[GHN]] = {cls.__name__: cls for cls in (GHN2, GHN3, GHNMLP)}
