@@ -66,7 +66,9 @@ def read_pickled(path: Path) -> tuple[Any, int]:
     with path.open("rb") as file:
         decompressor = _by_magic(_DECOMPRESSORS, _head(file))
         if decompressor is None:
-            return _read(file, path), path.stat().st_size
+            # Torch goes by this suffix, and maps no file but by its path.
+            source = file if path.suffix == ".safetensors" else path
+            return _read(file, source), path.stat().st_size
         with _decompressed(file, decompressor()) as plain:
             return _read(plain, plain), os.fstat(plain.fileno()).st_size
 
@@ -237,7 +239,7 @@ class _JoblibUnpickler(_Unpickler):
 
 
 def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
-    numbers = torch.empty(0, dtype=storage.dtype).set_(storage.untyped())
+    numbers = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
     return numbers.as_strided(size, stride, offset)
 
 
