@@ -3,6 +3,7 @@ r"""From a name to a graph hypernetwork."""
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from pyg_ghn.checkpoint.config import complete, from_their_config, ghn_class
 from pyg_ghn.checkpoint.find import CONFIG, find
-from pyg_ghn.checkpoint.names import our_name, their_name
+from pyg_ghn.checkpoint.names import our_name, their_name, unwrapped
 from pyg_ghn.checkpoint.pickles import UnreadableError, read_pickled
 from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN
 
+CHECKSUM = "crc32"  # in the metadata of our files
 _MAX_CONFIG = 1 << 20
 _DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
@@ -78,6 +80,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(path, framework="pt") as weights:
         metadata = weights.metadata() or {}
         state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum_of(state, metadata):
+        raise UnreadableError("is damaged: its content does not match its checksum. Get it again.")
     config, beside = metadata.get("config"), path.with_name(CONFIG)
     if config is None and beside.is_file():
         with beside.open("rb") as file:
@@ -88,6 +92,16 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return state, {**json.loads(config or "{}")}
     except (ValueError, TypeError, RecursionError) as error:
         raise UnreadableError(f"has a config that is no JSON object: {error}.") from error
+
+
+def checksum_of(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    r"""The CRC-32 of tensors and metadata, as it is kept in the metadata."""
+    described = {name: (str(t.dtype), list(t.shape)) for name, t in sorted(state.items())}
+    others = {key: value for key, value in metadata.items() if key != CHECKSUM}
+    crc = zlib.crc32(json.dumps([described, others], sort_keys=True).encode())
+    for name in described:
+        crc = zlib.crc32(state[name].detach().cpu().reshape(-1).view(torch.uint8).numpy(), crc)
+    return f"{crc:08x}"
 
 
 def _parts(content: Any, size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -118,12 +132,13 @@ def _alone(tensor: Tensor) -> Tensor:
 
 def _ghn(state: dict[str, Tensor], config: dict[str, Any], device: str | torch.device) -> GHN:
     names: dict[str, str] = {}  # in the file, by ours
+    theirs = False
     for name in state:
-        ours = our_name(name)
+        ours = our_name(plain := unwrapped(name))
         if ours in names:
             raise UnreadableError(f"holds the same tensor twice, as {names[ours]} and {name}.")
         names[ours] = name
-    theirs = any(ours != name for ours, name in names.items())
+        theirs |= ours != plain
 
     def file_name(ours: str) -> str:
         return names.get(ours) or (their_name(ours) if theirs else ours)

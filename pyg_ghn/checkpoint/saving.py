@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.checkpoint.find import CONFIG, WEIGHTS, find
-from pyg_ghn.checkpoint.loading import is_safetensors, naming
+from pyg_ghn.checkpoint.loading import CHECKSUM, checksum_of, is_safetensors, naming
 from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN
 
 
 def save_pretrained(ghn: GHN, path: str | Path, metadata: dict[str, str] | None = None) -> Path:
-    r"""Writes a graph hypernetwork as a safetensors file that :func:`from_pretrained` reads. A
-    file appears under its name once it is complete, or not at all.
+    r"""Writes a graph hypernetwork as a safetensors file that :func:`from_pretrained` reads, with
+    a checksum in its metadata. A file appears under its name once it is complete, or not at all.
 
     Args:
         ghn (GHN): The graph hypernetwork.
@@ -37,8 +37,10 @@ def save_pretrained(ghn: GHN, path: str | Path, metadata: dict[str, str] | None 
     config = json.dumps({"class": ghn.__class__.__name__, **ghn.config})
     state = {name: value.detach().contiguous() for name, value in ghn.state_dict().items()}
     weights = path if path.suffix == ".safetensors" else path / WEIGHTS
+    metadata = {"format": "pt", **(metadata or {}), "config": config}
+    metadata[CHECKSUM] = checksum_of(state, metadata)
     with atomic_path(weights) as temporary:
-        save_file(state, temporary, {"format": "pt", **(metadata or {}), "config": config})
+        save_file(state, temporary, metadata)
     if weights != path:
         with atomic_path(path / CONFIG) as temporary:
             temporary.write_text(config)
