@@ -1,9 +1,13 @@
+import os
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.images import get_image_data
+from pyg_ghn.images.folder import load_image_folder
 
 CLASSES = ("cat", "dog")
 
@@ -83,3 +87,85 @@ def test_damaged_image(tmp_path):
 def test_image_size_must_be_positive(tmp_path):
     with pytest.raises(ConfigError, match="image_size must be positive, got 0"):
         get_image_data("image_folder", tmp_path, image_size=0)
+
+
+RAMP = np.arange(256).reshape(16, 16)
+LEVELS = {
+    "16 bits": ("png", (RAMP * 257).astype(np.uint16)),
+    "16 bits, dark": ("png", RAMP.astype(np.uint16)),
+    "16 bits, other order": ("tif", (RAMP * 257).astype(">u2")),
+    "16 bits in TIFF": ("tif", (RAMP * 257).astype(np.uint16)),
+    "32 bits": ("tif", (RAMP * 257).astype(np.int32)),
+    "32 bits, as bytes": ("tif", RAMP.astype(np.int32)),
+    "32 bits, all": ("tif", ((RAMP - 128) * (1 << 24)).astype(np.int32)),
+    "floats to 1": ("tif", (RAMP / 255).astype(np.float32)),
+    "floats to 255": ("tif", RAMP.astype(np.float32)),
+    "floats to 65535": ("tif", (RAMP * 257).astype(np.float32)),
+    "floats around 0": ("tif", (RAMP / 255 - 0.5).astype(np.float32)),
+}
+
+
+@pytest.mark.parametrize(("kind", "pixels"), LEVELS.values(), ids=LEVELS)
+def test_levels_are_kept(tmp_path, kind, pixels):
+    fill(tmp_path / "train", (4, 4), size=(16, 16))
+    Image.fromarray(pixels).save(tmp_path / "train" / "cat" / f"0.{kind}")
+    images = load_image_folder(tmp_path, 16)
+    both = torch.cat([images.train_images, images.test_images])
+    expected = torch.arange(256).view(1, 16, 16).expand(3, -1, -1)
+    if kind == "png" and pixels.max() < 256:
+        expected = torch.zeros_like(expected)
+    assert any((image - expected.int()).abs().max() <= 1 for image in both.int())
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": 3}, {"transparency": bytes(range(256))}])
+def test_palettes(tmp_path, options):
+    fill(tmp_path / "train", (4, 4), size=(16, 16))
+    image = Image.fromarray(RAMP.astype(np.uint8), "P")
+    image.putpalette([level for i in range(256) for level in (255 - i, i, i // 2)])
+    image.save(tmp_path / "train" / "cat" / "0.png", **options)
+    images = load_image_folder(tmp_path, 16)
+    both = torch.cat([images.train_images, images.test_images]).int()
+    i = torch.arange(256).view(16, 16)
+    assert any(torch.equal(image, torch.stack((255 - i, i, i // 2)).int()) for image in both)
+
+
+def test_hidden_files_are_ignored(tmp_path):
+    fill(tmp_path / "train", (4, 4, 4), classes=("cat", "dog", ".ipynb_checkpoints"))
+    (tmp_path / "train" / "cat" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "train" / "dog" / "more").mkdir()
+    for path in ("cat/.ipynb_checkpoints/1.png", "cat/._1.png", "dog/more/1.png"):
+        write_png(torch.zeros(3, 8, 8, dtype=torch.uint8), tmp_path / "train" / path)
+    (tmp_path / "train" / "dog" / "notes.txt").touch()
+    images = load_image_folder(tmp_path)
+    assert images.classes == CLASSES
+    assert torch.cat([images.train_labels, images.test_labels]).bincount().tolist() == [4, 5]
+
+
+def _too_many_pixels(path):
+    Image.new("1", (20000, 18500)).save(path)
+
+
+def _not_finite(path):
+    Image.fromarray(np.full((9, 9), np.nan, np.float32)).save(path, format="tiff")
+
+
+BROKEN = {
+    "too many pixels": _too_many_pixels,
+    "thin": lambda path: Image.new("L", (1, 101)).save(path),
+    "flat": lambda path: Image.new("RGB", (5000, 2)).save(path),
+    "pipe": os.mkfifo,
+    "dangling link": lambda path: path.symlink_to("nowhere"),
+    "not finite": _not_finite,
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("hello"),
+    "header": lambda path: path.write_bytes(b"P6 a b c"),
+    "long header": lambda path: path.write_bytes(b"P6 99999999999 1 255\n"),
+}
+
+
+@pytest.mark.parametrize("write", BROKEN.values(), ids=BROKEN)
+def test_broken_images(tmp_path, write):
+    fill(tmp_path / "train", (4, 4))
+    write(path := tmp_path / "train" / "dog" / "x.png")
+    with pytest.raises(ImageDataError, match=f"{path} cannot be read as an image: "):
+        get_image_data("image_folder", tmp_path)
