@@ -2,6 +2,7 @@ r"""The networks of DeepNets-1M and their generator; torchvision models for smal
 
 from pyg_ghn.architectures.genotype import Genotype
 from pyg_ghn.architectures.network import Network, network_from_args
+from pyg_ghn.architectures.network_graph import network_graph
 from pyg_ghn.architectures.operations import OPERATIONS
 from pyg_ghn.architectures.plan import count_parameters
 from pyg_ghn.architectures.sampler import (
@@ -33,6 +34,7 @@ __all__ = [
     "draw_width",
     "evaluation_architectures",
     "network_from_args",
+    "network_graph",
     "sample_net_args",
     "split_net_args",
     "torchvision_model",

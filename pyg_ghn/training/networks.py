@@ -14,9 +14,9 @@ from pyg_ghn.architectures import (
     draw_width,
     evaluation_architectures,
     network_from_args,
+    network_graph,
     sample_net_args,
 )
-from pyg_ghn.architectures.network_graph import network_graph
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import ConfigError
 
@@ -99,27 +99,23 @@ class NetworkStream:
         return self._pool[index]
 
     def _build(self, rng: np.random.Generator) -> TrainingNetwork:
-        number, net_args = self._draw(rng)
+        net_args = self._draw(rng)
         width = draw_width(net_args, rng)
         if self.channels is not None:
             width |= {"C": int(rng.choice(self.channels)), "fc_dim": 64}
         net_args |= width
         model = network_from_args(net_args, self.num_classes, self.input_size, device="meta")
-        stored = number is not None
-        data = self.dataset.with_width(number, **width) if stored else network_graph(model)
+        data = network_graph(net_args, self.num_classes, self.input_size)
         return TrainingNetwork(model, self.transform(data), net_args)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[int | None, dict[str, Any]]:
-        """An architecture, and its number in the data set if there is one."""
+    def _draw(self, rng: np.random.Generator) -> dict[str, Any]:
         for _ in range(_MOST_DRAWS):
-            number = None if self.dataset is None else int(rng.integers(len(self.dataset)))
-            net_args = (
-                sample_net_args(self.split, rng)
-                if number is None
-                else self.dataset[number].net_args
-            )
+            if self.dataset is None:
+                net_args = sample_net_args(self.split, rng)
+            else:
+                net_args = self.dataset.net_args(int(rng.integers(len(self.dataset))))
             if not self._is_refused(net_args):
-                return number, net_args
+                return net_args
         raise ConfigError(
             f"Of {_MOST_DRAWS} networks of {self.dataset or self.split} none has at most "
             f"{self.max_cells} cells and is none of those that GHNs are evaluated on."
