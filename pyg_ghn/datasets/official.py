@@ -199,9 +199,7 @@ def _complete(part: Path, url: str, md5: str, progress: bool) -> None:
     raise problem
 
 
-def _receive(
-    response: http.client.HTTPResponse, part: Path, size: int, progress: bool
-) -> bool:
+def _receive(response: http.client.HTTPResponse, part: Path, size: int, progress: bool) -> bool:
     """Appends what a connection brings; returns whether that is all that it should bring."""
     total = None if response.length is None else size + response.length
     bar = tqdm(
