@@ -2,12 +2,9 @@ r"""DeepNets-1M as a PyG data set."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +15,7 @@ import torch
 from torch import nn
 from torch_geometric.data import Data, Dataset
 
-from pyg_ghn._files import atomic_path, one_process
+from pyg_ghn._files import one_process
 from pyg_ghn.architectures import (
     SPLITS,
     Network,
@@ -59,9 +56,8 @@ class DeepNets1M(Dataset):
             and the ViT of the paper, which need no files.
         transform (callable, optional): Applied to an item at every access.
             (default: :obj:`None`)
-        pre_filter (callable, optional): Which items are to be in the data set. It is asked once and
-            known by its name, code and the variables that it reads afterwards: after a change of
-            what it calls, use :obj:`force_reload`. (default: :obj:`None`)
+        pre_filter (callable, optional): Which items are to be in the data set. It is asked whenever
+            the data set is opened, for each item in its turn. (default: :obj:`None`)
         source (str, optional): :obj:`"official"` networks, or those :obj:`"generated"` in the same
             way. (default: :obj:`"official"`)
         num_networks (int, optional): Only so many networks, the first ones. (default: all)
@@ -104,7 +100,15 @@ class DeepNets1M(Dataset):
         self.num_networks = num_networks
         root = os.fspath(root)
         super().__init__(root, transform, pre_filter=pre_filter, log=log, force_reload=force_reload)
-        self._numbers = self._kept()
+        size = len(_PREDEFINED if split == PREDEFINED else self._table)
+        if (num_networks or size) > size:
+            raise DatasetError(
+                f"num_networks={num_networks}, but there are only {size} {source} networks of the "
+                f"split {split!r}."
+            )
+        self._numbers = range(num_networks or size)
+        if pre_filter is not None:
+            self._numbers = [i for i in self._numbers if pre_filter(self.get(i))]
 
     @property
     def num_classes(self) -> int:
@@ -188,10 +192,7 @@ class DeepNets1M(Dataset):
             sizes = [path.stem.rpartition("_")[2] for path in there]
             enough = (int(size) for size in sizes if size.isdecimal() and int(size) >= wanted)
             stem = f"{stem}_{min(enough, default=wanted)}"
-        names = [f"{stem}.jsonl"]
-        if self.pre_filter is not None:
-            names.append(f"{stem}.first_{self.num_networks}.{_digest(self.pre_filter)}.npy")
-        return names
+        return [f"{stem}.jsonl"]
 
     def download(self) -> None:
         from pyg_ghn.datasets.official import fetch
@@ -199,23 +200,18 @@ class DeepNets1M(Dataset):
         fetch(self.raw_dir, self.split, progress=self.log)
 
     def process(self) -> None:
-        table, *kept = map(Path, self.processed_paths)
-        if self.force_reload or not table.exists():
-            if self.source == "official":
-                from pyg_ghn.datasets.official import convert_official
+        path = Path(self.processed_paths[0])
+        if self.source == "official":
+            from pyg_ghn.datasets.official import convert_official
 
-                convert_official(self.raw_dir, self.split, table, progress=self.log)
-            else:
-                from pyg_ghn.datasets.generate import generate
+            convert_official(self.raw_dir, self.split, path, progress=self.log)
+        else:
+            from pyg_ghn.datasets.generate import generate
 
-                table.unlink(missing_ok=True)
-                generate(table, self.split, self.num_networks, progress=self.log)
-        for path in kept:
-            with naming(path), atomic_path(path) as temporary:
-                np.save(temporary, self._filtered())
+            path.unlink(missing_ok=True)
+            generate(path, self.split, self.num_networks, progress=self.log)
 
-    # PyG's own would look for official files that have been converted already, and warn of another
-    # `pre_filter` where another split was made with one.
+    # PyG's own would look for the official file of a table that is there, and for a `pre_filter`.
     def _download(self) -> None:
         if self.raw_file_names and (self.force_reload or not self._is_processed):
             with naming(Path(self.root)):
@@ -251,29 +247,6 @@ class DeepNets1M(Dataset):
     def _number(self, i: int) -> int:
         return int(self._numbers[self.indices()[i]])
 
-    def _kept(self) -> Sequence[int]:
-        size = len(_PREDEFINED if self.split == PREDEFINED else self._table)
-        count = self.num_networks or size
-        if count > size:
-            raise DatasetError(
-                f"num_networks={count}, but there are only {size} {self.source} networks of the "
-                f"split {self.split!r}."
-            )
-        if self.pre_filter is None:
-            return range(count)
-        if self.split == PREDEFINED:
-            return self._filtered()
-        path = self.processed_paths[1]
-        try:
-            return np.load(path)
-        except (OSError, ValueError, EOFError) as error:
-            raise DatasetError(f"{path} is damaged: delete it.") from error
-
-    def _filtered(self) -> np.ndarray:
-        size = len(_PREDEFINED if self.split == PREDEFINED else self._table)
-        self._numbers = range(min(self.num_networks or size, size))
-        return np.array([i for i in self._numbers if self.pre_filter(self.get(i))], np.int64)
-
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({len(self)}, split={self.split}, source={self.source})"
 
@@ -301,15 +274,3 @@ def _build_vit(num_classes: int, input_size: InputSize) -> Network:
 
 
 _PREDEFINED = {"resnet50": partial(torchvision_small, "resnet50"), "ViT": _build_vit}
-
-
-def _digest(function: Callable) -> str:
-    parts = [getattr(function, "__qualname__", function)]
-    if code := getattr(function, "__code__", None):
-        read = inspect.getclosurevars(function)
-        values = [*code.co_consts, *read.nonlocals.values(), *read.globals.values()]
-        # The order of sets changes from process to process.
-        values = [sorted(map(repr, v)) if isinstance(v, set | frozenset) else v for v in values]
-        parts += [code.co_code, code.co_names, function.__defaults__, values]
-    text = re.sub(r" at 0x\w+", "", repr(parts))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

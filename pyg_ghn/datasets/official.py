@@ -2,7 +2,6 @@ r"""The official file of DeepNets-1M: downloaded, unpacked and read."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import json
@@ -15,7 +14,7 @@ import urllib.request
 import zlib
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 
 from tqdm import tqdm
 
@@ -121,18 +120,32 @@ def download(url: str, path: Path, md5: str, progress: bool = True) -> None:
         with one_process(path):
             if path.exists():  # another process may have been faster
                 return
-            _complete(part, url, md5, progress)
+            for attempt in range(TRIES):
+                time.sleep(PAUSE * attempt)
+                try:
+                    _go_on(url, part, md5, progress)
+                    break
+                except _INTERRUPTIONS as error:
+                    status = getattr(error, "code", None)
+                    if status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and part.exists():
+                        part.unlink()  # as long as the file or longer, yet not the file
+                    elif status or attempt == TRIES - 1:
+                        raise
             if (found := _md5(part)) != md5:
-                size = part.stat().st_size
                 part.unlink()
                 raise DatasetError(
-                    f"{url} is not what it should be: {size} bytes with the md5 sum {found} "
-                    f"instead of {md5}. Nothing of it was kept; try again, or fetch {path.name} "
-                    f"from elsewhere and put it into {path.parent}."
+                    f"{url} is not what it should be: its md5 sum is {found} instead of {md5}. "
+                    f"Nothing of it was kept; try again, or fetch {path.name} from elsewhere and "
+                    f"put it into {path.parent}."
                 )
             part.replace(path)
     except (OSError, http.client.HTTPException) as error:
-        raise DatasetError(_explained(error, url, part)) from error
+        kept = part.stat().st_size if part.exists() else 0
+        resume = f" {kept} bytes are kept in {part}, a new try goes on from there." if kept else ""
+        raise DatasetError(
+            f"{url} can't be downloaded to {path.parent}: {error}.{resume} A copy from elsewhere "
+            "belongs into this folder."
+        ) from error
 
 
 def extract(archive: Path, path: Path, max_bytes: int = MAX_META_BYTES) -> None:
@@ -172,75 +185,33 @@ def extract(archive: Path, path: Path, max_bytes: int = MAX_META_BYTES) -> None:
     raise DatasetError(f"{archive} does not contain {path.name}.")
 
 
-def _complete(part: Path, url: str, md5: str, progress: bool) -> None:
-    """Reads from one connection after the other, until one brings the file to its end."""
-    for attempt in range(TRIES):
-        time.sleep(PAUSE * attempt)
-        size = part.stat().st_size if part.exists() else 0
-        if size and _md5(part) == md5:  # stopped between the last byte and the new name
-            return
-        request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+def _go_on(url: str, part: Path, md5: str, progress: bool) -> None:
+    """Reads from one connection where the last one stopped."""
+    size = part.stat().st_size if part.exists() else 0
+    if size and _md5(part) == md5:  # stopped between the last byte and the new name
+        return
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            size = 0  # all of it, whatever was asked for
+        total = None if response.length is None else size + response.length
+        bar = tqdm(total=total, initial=size, unit="B", unit_scale=True, disable=not progress)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-                if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-                    size = 0  # all of it, whatever was asked for
-                elif not response.headers.get("Content-Range", "").startswith(f"bytes {size}-"):
-                    raise http.client.HTTPException("the server sent another part")
-                if _receive(response, part, size, progress):
-                    return
-            raise ConnectionError("it was closed too early")
-        except HTTPError as error:
-            if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not size:
-                raise
-            part.unlink()  # as long as the file or longer, yet not the file
-            problem: Exception = error
-        except _INTERRUPTIONS as error:
-            problem = error
-    raise problem
-
-
-def _receive(response: http.client.HTTPResponse, part: Path, size: int, progress: bool) -> bool:
-    """Appends what a connection brings; returns whether that is all that it should bring."""
-    total = None if response.length is None else size + response.length
-    bar = tqdm(
-        total=total, initial=size, desc=part.stem, unit="B", unit_scale=True, disable=not progress
-    )
-    try:
-        with bar, part.open("ab") as out:
-            out.truncate(size)
-            while size <= MAX_ARCHIVE_BYTES and (block := response.read1(_BLOCK)):
-                out.write(block)
-                size += len(block)
-                bar.update(len(block))
-            os.fsync(out.fileno())
-    finally:
-        if not part.stat().st_size:
-            part.unlink()
-    return total is None or size >= min(total, MAX_ARCHIVE_BYTES)
-
-
-def _explained(error: Exception, url: str, part: Path) -> str:
-    kept = part.stat().st_size if part.exists() else 0
-    resume = f" {kept} bytes are kept in {part}, a new try goes on from there." if kept else ""
-    if isinstance(error, HTTPError):
-        return f"{url} can't be downloaded: HTTP status {error.code} ({error.reason}).{resume}"
-    if isinstance(error, _INTERRUPTIONS):
-        reason = getattr(error, "reason", error)
-        return (
-            f"{url} can't be reached, or the connection broke: {reason}.{resume} A copy from "
-            f"elsewhere belongs into {part.parent}."
-        )
-    if error.errno == errno.ENOSPC:
-        return f"The disk of {part.parent} is full: {error.strerror}.{resume}"
-    return f"Downloading {url} to {part.parent} failed: {error}.{resume}"
+            with bar, part.open("ab") as out:
+                out.truncate(size)
+                while size <= MAX_ARCHIVE_BYTES and (block := response.read1(_BLOCK)):
+                    out.write(block)
+                    size += len(block)
+                    bar.update(len(block))
+        finally:
+            if not part.stat().st_size:
+                part.unlink()
+    if total is not None and size < min(total, MAX_ARCHIVE_BYTES):
+        raise ConnectionError("the connection was closed too early")
 
 
 def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _read_meta(path: Path, split: str) -> list[bytes]:
@@ -270,7 +241,7 @@ def _checked(line: Any, place: str) -> dict[str, Any]:
         counts = net_args.get("num_params")
         if not isinstance(counts, dict) or not {"cifar10", "imagenet"} <= counts.keys():
             raise DatasetError(f"'num_params' must be for cifar10 and imagenet, got {counts!r}.")
-        if "num_nodes" not in net_args:
+        if not isinstance(net_args.get("num_nodes"), int):
             net_args["num_nodes"] = len(plan_graph(plan).ops)
         return net_args
     except (TypeError, ValueError, AttributeError) as error:

@@ -54,17 +54,11 @@ class NetworkTable:
         start, end = self._index[index : index + 2, 0].tolist()
         return _parse(self.path, index + 1, self._bytes[start:end].tobytes())
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
-
     def __getstate__(self) -> Path:
         return self.path
 
     def __setstate__(self, path: Path) -> None:
         self.__init__(path)
-
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.path}, {len(self)} networks)"
 
     def _read_index(self) -> np.ndarray:
         # Rows of (start, number of nodes), and a last one with the size of the file

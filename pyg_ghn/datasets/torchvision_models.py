@@ -85,17 +85,10 @@ class NamedNetworks(Dataset):
         input_size: InputSize | None = None,
         device: torch.device | str | None = "meta",
     ) -> nn.Module:
-        r"""Builds the network of item :obj:`i`.
-
-        Args:
-            i (int): The item.
-            num_classes (int, optional): Number of classes. (default: that of the data set)
-            input_size (tuple, optional): Size of an image. (default: that of the data set)
-            device (optional): Where the parameters live. (default: :obj:`"meta"`)
-        """
+        r"""Builds the network of item :obj:`i`: see :meth:`DeepNets1M.network`."""
         build = self._builders[self.names[i]]
         images = num_classes or self.num_classes, tuple(input_size or self.input_size)
-        if device is not None and torch.device(device).type == "meta":
+        if str(device) == "meta":
             return _skeleton(build, *images)
         model = build(*images)
         return model if device is None else model.to(device)
@@ -110,12 +103,11 @@ class NamedNetworks(Dataset):
             item.net_id = idx
             item.name = name
             item.net_args = json.dumps({"name": name})
-            item.num_params = {
-                images: sum(p.numel() for p in _skeleton(build, classes, size).parameters())
-                for images, classes, size in zip(
-                    ("cifar10", "imagenet"), (10, 1000), self._counted, strict=True
-                )
-            }
+            counts = [
+                sum(p.numel() for p in _skeleton(build, classes, size).parameters())
+                for classes, size in zip((10, 1000), self._counted, strict=True)
+            ]
+            item.num_params = dict(zip(("cifar10", "imagenet"), counts, strict=True))
             self._items[idx] = item
         return copy.copy(self._items[idx])
 
