@@ -231,7 +231,7 @@ class DeepNets1M(Dataset):
     def _table(self) -> NetworkTable:
         table = NetworkTable(self.processed_paths[0])
         if table.info.get("split") != self.split:
-            raise DatasetError(f"{table.path} has networks of the split {table.info.get('split')}.")
+            raise DatasetError(f"{table.path} has networks of the split {table.info.get('split')!r}.")
         return table
 
     @cached_property
