@@ -16,7 +16,6 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,10 @@ from pyg_ghn.datasets.official import META_FILES
 from pyg_ghn.errors import DatasetError, GHNError
 from pyg_ghn.graph import PRIMITIVES
 
-MAX_NODES = 10_000
+MAX_NODES = 4096
+
+Labels = list[tuple[str, str]]
+Edges = list[tuple[int, int]]
 
 _NAMELESS = {"input", "sum", "concat", "cse", "msa", "glob_avg", "max_pool", "avg_pool"}
 _JOINS = {"concat", "sum", "cse"}
@@ -74,8 +76,7 @@ def check(raw: Path, split: str, num_networks: int | None = None) -> list[int]:
         for i in tqdm(range(count), split):
             try:
                 ops_and_names, edges = read_graph(file, f"{split}/{i}", primitives, names)
-                plain_stem = nets[i].get("stem_type") != 1 or "msa" in str(nets[i]["genotype"])
-                if not plain_stem:
+                if nets[i].get("stem_type") == 1 and "msa" not in str(nets[i]["genotype"]):
                     edges = mend_stem(edges, ops_and_names, nets[i].get("norm") is not None)
                 official = as_graph(ops_and_names, mend_inputs(edges, ops_and_names))
                 ours = network_graph(nets[i])
@@ -117,7 +118,7 @@ def open_hdf5(path: Path) -> h5py.File:
 
 def read_graph(
     file: h5py.File, group: str, primitives: dict[int, str], names: dict[int, str]
-) -> tuple[list[tuple[str, str]], list[tuple[int, int]]]:
+) -> tuple[Labels, Edges]:
     """Operation and parameter name of each node, and the direct edges in ascending order."""
     nodes = read_array(file, f"{group}/nodes")
     adj = read_array(file, f"{group}/adj")
@@ -141,7 +142,7 @@ def read_array(file: h5py.File, path: str) -> np.ndarray:
         parent = parent[key]
     if not isinstance(parent, h5py.Dataset) or parent.external or parent.is_virtual:
         raise DatasetError(f"{path!r} is no array within the file.")
-    if parent.dtype.kind not in "iu" or parent.ndim != 2 or not 0 < parent.size <= MAX_NODES**2:
+    if parent.dtype.kind not in "iu" or parent.ndim != 2 or not 0 < max(parent.shape) <= MAX_NODES:
         raise DatasetError(
             f"{path!r} must be a matrix of whole numbers, of at most {MAX_NODES} nodes, got "
             f"{parent.dtype} of {parent.shape}."
@@ -171,10 +172,6 @@ def our_name(name: str, cell: int, op: str) -> str:
     return f"cells.{cell}.{name}"
 
 
-Labels = list[tuple[str, str]]
-Edges = list[tuple[int, int]]
-
-
 def mend_stem(edges: Edges, labels: Labels, norm: bool) -> Edges:
     """Mends the first known error of the files, in networks with an ImageNet-style stem (but no
     ViTs): what reads the stem's second part was said to read its first one."""
@@ -193,15 +190,8 @@ def mend_stem(edges: Edges, labels: Labels, norm: bool) -> Edges:
 
 def mend_inputs(edges: Edges, labels: Labels) -> Edges:
     """Mends the second one: nodes that can have one input only keep the first one."""
-    seen: set[int] = set()
-
-    def kept() -> Iterator[tuple[int, int]]:
-        for source, target in edges:
-            if labels[target][0] in _JOINS or target not in seen:
-                yield source, target
-            seen.add(target)
-
-    return list(kept())
+    first = {target: source for source, target in reversed(edges)}
+    return [(s, t) for s, t in edges if labels[t][0] in _JOINS or first[t] == s]
 
 
 def as_graph(labels: Labels, edges: Edges) -> nx.DiGraph:

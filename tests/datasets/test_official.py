@@ -115,7 +115,7 @@ def test_broken_connections_are_resumed(site, get, faults, requests):
 
 def test_a_later_call_goes_on(site, get, tmp_path):
     site.faults = ["cut"] * 3
-    with pytest.raises(DatasetError, match=r"a\.bin.*closed too early.*8785 bytes are kept in .*t,"):
+    with pytest.raises(DatasetError, match=r"closed too early.*8785 bytes are kept in .*part"):
         get()
     assert names(tmp_path / "raw") == ["a.bin.part"]
     assert get() == BODY and site.requests[3:] == ["bytes=8785-"]
@@ -307,10 +307,7 @@ def test_no_arguments(raw, net):
 
 def test_other_splits_and_missing_node_counts(raw, nets):
     meta = {"val": {"nets": nets[3:], "meta": {}}, "train": {"meta": {}, "nets": nets[:3]}}
-    for net in meta["train"]["nets"]:
-        net = dict(net)
-    text = json.dumps(meta, indent=1).replace('"num_nodes"', '"C": 48, "other"', 0)
-    (raw / META).write_text(text)
+    (raw / META).write_text(json.dumps(meta, indent=1))
     assert list(convert(raw)) == nets[:3]
     meta["train"]["nets"] = [{k: v for k, v in nets[5].items() if k != "num_nodes"}]
     (raw / META).write_text(json.dumps(meta))
