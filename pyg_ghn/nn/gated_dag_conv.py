@@ -12,8 +12,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.utils import coalesce, remove_self_loops, scatter
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.nn.graph_sizes import matrix_sizes
-from pyg_ghn.nn.send import send
+from pyg_ghn.nn.batching import matrix_sizes, send
 
 
 class GatedDAGConv(nn.Module):

@@ -1,5 +1,7 @@
 r"""Which parameters a computational graph asks for, and how each is decoded."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from enum import Enum, auto
 from math import prod
@@ -7,11 +9,11 @@ from typing import NamedTuple
 
 from pyg_ghn.errors import DecodeError
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
-from pyg_ghn.nn.shape_encoding import Shape
+from pyg_ghn.nn.shape_encoding import as_4d
 
 
-class Kind(Enum):
-    r"""The ways of decoding a parameter."""
+class Role(Enum):
+    r"""What a parameter is in its layer, which decides how it is decoded."""
 
     SCALE = auto()  # weight of a normalization layer, or any other weight of one dimension
     BIAS = auto()
@@ -20,33 +22,49 @@ class Kind(Enum):
     CLASS_KERNEL = auto()
     POSITION = auto()  # position embedding
 
+    @property
+    def is_vector(self) -> bool:
+        r"""Whether the parameter is decoded as a vector, not as a kernel."""
+        return self in (Role.SCALE, Role.BIAS, Role.CLASS_BIAS)
 
-VECTORS = frozenset({Kind.SCALE, Kind.BIAS, Kind.CLASS_BIAS})
 
 # Nodes whose parameters are not decoded as kernels.
-_KIND_OF_OP = {
-    PRIMITIVE_INDEX["bias"]: Kind.BIAS,
-    PRIMITIVE_INDEX["bn"]: Kind.SCALE,
-    PRIMITIVE_INDEX["ln"]: Kind.SCALE,
-    PRIMITIVE_INDEX["pos_enc"]: Kind.POSITION,
+_ROLE_OF_OP = {
+    PRIMITIVE_INDEX["bias"]: Role.BIAS,
+    PRIMITIVE_INDEX["bn"]: Role.SCALE,
+    PRIMITIVE_INDEX["ln"]: Role.SCALE,
+    PRIMITIVE_INDEX["pos_enc"]: Role.POSITION,
 }
 _CLASSIFIER_OPS = [PRIMITIVE_INDEX["conv"], PRIMITIVE_INDEX["bias"]]
 
 
 class Target(NamedTuple):
-    r"""A parameter to predict."""
+    r"""A parameter to predict.
+
+    Attributes:
+        name: Its name in the model.
+        node: Row of its node in the batch.
+        shape: Its shape.
+        role: How it is decoded.
+    """
 
     name: str
     node: int
-    shape: Shape
-    kind: Kind
+    shape: tuple[int, ...]
+    role: Role
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        r"""The shape as (out, in, height, width). Only a position embedding becomes a square."""
+        shape = self.shape
+        return as_4d(shape) if self.role is Role.POSITION else (*shape, *(1,) * (4 - len(shape)))
 
 
 def collect_targets(
     nodes: Sequence[int],
     ops: Sequence[int],
     names: Sequence[str | None],
-    shapes: Sequence[Shape | None],
+    shapes: Sequence[tuple[int, ...] | None],
     bias_names: Sequence[str | None],
     num_classes: int,
 ) -> list[Target]:
@@ -67,48 +85,36 @@ def collect_targets(
     Raises:
         DecodeError: If a parameter has a shape that cannot be decoded.
     """
-    kernel_kind, bias_kind = _last_kinds(ops, shapes, num_classes)
-    last = len(ops) - 1
+    roles = [_ROLE_OF_OP.get(op, Role.KERNEL) for op in ops]
+    if list(ops[-2:]) == _CLASSIFIER_OPS:
+        weight, bias = (shape or () for shape in shapes[-2:])
+        has_classes = bias == weight[:1] == (num_classes,)
+        if has_classes and len(weight) > 1 and prod(weight[2:]) == 1:
+            roles[-2:] = Role.CLASS_KERNEL, Role.CLASS_BIAS
     targets = []
-    for place, (node, op, name, shape, bias_name) in enumerate(
-        zip(nodes, ops, names, shapes, bias_names, strict=True)
+    for node, role, name, shape, bias_name in zip(
+        nodes, roles, names, shapes, bias_names, strict=True
     ):
         if name is not None:
-            kind = _KIND_OF_OP.get(op, Kind.KERNEL)
-            if place == last - 1:
-                kind = kernel_kind or kind
-            elif place == last:
-                kind = bias_kind or kind
-            if len(shape or ()) == 1 and kind not in VECTORS:
-                kind = Kind.SCALE
-            targets.append(_checked(Target(name, node, shape, kind)))
+            role = Role.SCALE if len(shape or ()) == 1 and not role.is_vector else role
+            targets.append(Target(name, node, shape, role))
         if bias_name is not None:
-            targets.append(_checked(Target(bias_name, node, shape, Kind.BIAS)))
+            targets.append(Target(bias_name, node, shape, Role.BIAS))
+    for target in targets:
+        _check(target)
     return targets
 
 
-def _last_kinds(
-    ops: Sequence[int], shapes: Sequence[Shape | None], num_classes: int
-) -> tuple[Kind | None, Kind | None]:
-    """How the last two nodes are decoded if they are the classification layer."""
-    if list(ops[-2:]) == _CLASSIFIER_OPS:
-        weight, bias = (shape or () for shape in shapes[-2:])
-        outputs = bias == (num_classes,) and weight[:1] == (num_classes,)
-        if outputs and len(weight) > 1 and prod(weight[2:]) == 1:
-            return Kind.CLASS_KERNEL, Kind.CLASS_BIAS
-    return None, None
-
-
-def _checked(target: Target) -> Target:
-    name, _, shape, kind = target
+def _check(target: Target) -> None:
+    name, _, shape, role = target
     if shape is None:
         reason = "has no shape"
-    elif len(shape) > 4 or (not shape and kind not in VECTORS):
-        reason = f"has shape {tuple(shape)}, but 1 to 4 dimensions can be predicted"
+    elif len(shape) > 4 or (not shape and not role.is_vector):
+        reason = f"has shape {tuple(shape)}, but only 1 to 4 dimensions can be predicted"
     elif not prod(shape):
-        reason = f"has shape {tuple(shape)}, which holds nothing to predict"
+        reason = f"has shape {tuple(shape)}, which holds no values"
     else:
-        return target
+        return
     raise DecodeError(
         f"Parameter '{name}' {reason}. To leave it as it is, set `param_name`, `param_shape` and "
         "`bias_name` of its node in the graph to None."

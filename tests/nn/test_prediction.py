@@ -12,7 +12,7 @@ import pyg_ghn
 from pyg_ghn.errors import GraphError, PredictionError
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN3, Status
-from pyg_ghn.nn.describe import first_tile
+from pyg_ghn.nn.prediction import first_tile
 
 SIZE = (3, 8, 8)
 

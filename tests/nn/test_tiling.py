@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pyg_ghn.nn.targets import Kind
+from pyg_ghn.nn.targets import Role
 from pyg_ghn.nn.tiling import normalization, place_positions, sizes_4d, tile
 
 
@@ -35,14 +35,14 @@ def test_gradient_of_tile_counts_the_copies():
     ],
 )
 def test_normalization(shape, expected):
-    assert normalization(Kind.KERNEL, shape) == pytest.approx(expected)
-    assert normalization(Kind.POSITION, shape) == 1
+    assert normalization(Role.KERNEL, shape) == pytest.approx(expected)
+    assert normalization(Role.POSITION, shape) == 1
 
 
 def test_only_position_embeddings_become_squares():
-    assert sizes_4d(Kind.POSITION, (1, 5, 8)) == (1, 8, 2, 2)
-    assert sizes_4d(Kind.KERNEL, (1, 5, 8)) == (1, 5, 8, 1)
-    assert sizes_4d(Kind.POSITION, (1, 8, 3, 3)) == (1, 8, 3, 3)
+    assert sizes_4d(Role.POSITION, (1, 5, 8)) == (1, 8, 2, 2)
+    assert sizes_4d(Role.KERNEL, (1, 5, 8)) == (1, 5, 8, 1)
+    assert sizes_4d(Role.POSITION, (1, 8, 3, 3)) == (1, 8, 3, 3)
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 3])
