@@ -112,7 +112,7 @@ class ParameterDecoder(nn.Module):
         alike = defaultdict(list)
         for place, target in enumerate(targets):
             alike[target.role, target.shape].append(place)
-        groups = [_Group.of(targets, places, self.max_shape) for places in alike.values()]
+        groups = [_Group(targets[places[0]], places, self.max_shape) for places in alike.values()]
         vectors = sorted((g for g in groups if g.role.is_vector), key=lambda g: g.role.value)
         kernels = sorted((g for g in groups if not g.role.is_vector), key=lambda g: g.channels)
         groups = vectors + kernels
@@ -154,8 +154,12 @@ class ParameterDecoder(nn.Module):
     ) -> Iterator[Sequence[Tensor]]:
         positions = self._positions(groups, rows)
         counts = [group.num_rows for group in groups]
-        scales = torch.tensor([self._scale(group) for group in groups], dtype=positions.dtype)
-        scales = send(scales.repeat_interleave(torch.tensor(counts)), positions.device)
+        scales = [  # position embeddings stay as they are, classes do not exist yet
+            normalization(g.shape) if self.weight_norm and g.role is Role.KERNEL else 1.0
+            for g in groups
+        ]
+        scales = torch.tensor(scales, dtype=positions.dtype).repeat_interleave(torch.tensor(counts))
+        scales = send(scales, positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
         by_channels = [list(some) for _, some in groupby(groups, lambda group: group.channels)]
         maps = _block_linear(
@@ -201,13 +205,6 @@ class ParameterDecoder(nn.Module):
                 ordered[place] = part
         return torch.cat(ordered).relu()
 
-    def _scale(self, group: _Group) -> float:
-        r"""The factor :math:`\sqrt{\beta / \textrm{fan}_{in}}` of a kernel, with
-        :math:`\beta = 2`, but :math:`\beta = 1` for depthwise kernels and for those wider than
-        high. Position embeddings stay as they are, classification weights until they have their
-        classes."""
-        return normalization(group.shape) if self.weight_norm and group.role is Role.KERNEL else 1.0
-
     def _finish(self, group: _Group, maps: Tensor) -> list[Tensor]:
         """Maps (nodes, out, in, height, width) of single positions to parameters of full size."""
         out, in_, *kernel = group.sizes
@@ -244,29 +241,21 @@ class _SmallLinear(nn.Linear):
         self.bias.zero_()
 
 
-class _Group(NamedTuple):
-    """Targets of one role and shape."""
+class _Group:
+    """Targets of one role and shape, and what has to be computed for them."""
 
-    role: Role
-    shape: tuple[int, ...]
-    places: list[int]  # in the list of targets
-    sizes: tuple[int, ...]  # the shape as (out, in, height, width)
-    channels: tuple[int, int]  # leading output and input channels to compute
-    window: tuple[int, int]  # positions to compute
-    num_rows: int  # one for each node and position
-
-    @classmethod
-    def of(cls, targets: Sequence[Target], places: list[int], max_shape: tuple[int, ...]) -> _Group:
-        target = targets[places[0]]
-        out, in_, *kernel = sizes = (0,) * 4 if target.role.is_vector else target.sizes
+    def __init__(self, target: Target, places: list[int], max_shape: tuple[int, ...]) -> None:
+        self.role, self.shape = target.role, target.shape
+        self.places = places  # in the list of targets
+        if self.role.is_vector:
+            return
         c_out, c_in, size, _ = max_shape
-        # The class predictor acts on all output channels.
-        out = c_out if target.role is Role.CLASS_KERNEL else min(out, c_out)
-        window = min(kernel[0], size), min(kernel[1], size)
-        num_rows = len(places) * prod(window)
-        return cls(
-            target.role, target.shape, places, sizes, (out, min(in_, c_in)), window, num_rows
-        )
+        out, in_, *kernel = self.sizes = target.sizes
+        # Leading channels; the class predictor acts on all output channels.
+        out = c_out if self.role is Role.CLASS_KERNEL else min(out, c_out)
+        self.channels = out, min(in_, c_in)
+        self.window = min(kernel[0], size), min(kernel[1], size)
+        self.num_rows = len(places) * prod(self.window)  # one for each node and position
 
 
 class _Parts(torch.autograd.Function):
@@ -288,6 +277,8 @@ class _Parts(torch.autograd.Function):
 
 
 def normalization(shape: tuple[int, ...]) -> float:
+    r"""The factor :math:`\sqrt{\beta / \textrm{fan}_{in}}` of a kernel, with :math:`\beta = 2`, but
+    :math:`\beta = 1` for depthwise kernels and for those wider than high."""
     depthwise = len(shape) > 2 and shape[1] == 1
     wide = len(shape) == 4 and shape[2] < shape[3]
     return ((1 if depthwise or wide else 2) / prod(shape[1:])) ** 0.5

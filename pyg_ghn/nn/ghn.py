@@ -22,7 +22,7 @@ from pyg_ghn.nn.ghn3_conv import GHN3Conv
 from pyg_ghn.nn.prediction import Prediction, fit_to_model
 from pyg_ghn.nn.shape_encoding import ShapeEncoding
 from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
-from pyg_ghn.nn.targets import Target, collect_targets
+from pyg_ghn.nn.targets import collect_targets
 from pyg_ghn.transforms import AddDegreeEncoding, AddShortestPathEncoding, RequireAcyclic
 
 
@@ -112,7 +112,10 @@ class GHN(nn.Module, ABC):
             GraphError: If attributes of the graph are missing.
             DecodeError: If a parameter has a shape that cannot be decoded.
         """
-        targets, shapes = self._read(data)
+        require(data, "x", "param_name", "param_shape")
+        targets = collect_targets(data, self.num_classes)
+        shapes = data.param_shape
+        shapes = [s for graph in shapes for s in graph] if isinstance(data, Batch) else shapes
         embeddings = self.embed(data, shapes)
         params = iter(self.decoder(embeddings, [t for some in targets for t in some]))
         return [{target.name: next(params) for target in some} for some in targets]
@@ -146,7 +149,8 @@ class GHN(nn.Module, ABC):
             PredictionError: If a predicted value is not finite.
         """
         data = from_module(model, input_size, example_inputs)
-        return fit_to_model(self, model, data, self.targets(data)[0], self.predict_graph(data))
+        (targets,) = collect_targets(data, self.num_classes)
+        return fit_to_model(self, model, data, targets, self.predict_graph(data))
 
     @torch.no_grad()
     def predict_graph(self, data: Data) -> dict[str, Tensor]:
@@ -159,31 +163,6 @@ class GHN(nn.Module, ABC):
             The parameters by name, as those of :meth:`predict`.
         """
         return self(self.transform(data))[0]
-
-    def targets(self, data: Data) -> list[list[Target]]:
-        r"""For each graph the parameters that are predicted, and how each is decoded."""
-        return self._read(data)[0]
-
-    def _read(self, data: Data) -> tuple[list[list[Target]], list[tuple[int, ...] | None]]:
-        """What to predict for each graph, and the shapes of all nodes."""
-        require(data, "x", "param_name", "param_shape")
-        ops = data.x.view(-1).tolist()
-        names, shapes = data.param_name, data.param_shape
-        bias_names = data.bias_name if "bias_name" in data else None
-        if not isinstance(data, Batch):
-            names, shapes, bias_names = [names], [shapes], bias_names and [bias_names]
-        # `Batch.to` turns the tuples into lists.
-        shapes = [[shape and tuple(shape) for shape in graph] for graph in shapes]
-        targets, start = [], 0
-        for graph, (name, shape) in enumerate(zip(names, shapes, strict=True)):
-            nodes = range(start, start := start + len(name))
-            bias_name = bias_names[graph] if bias_names else [None] * len(name)
-            targets.append(
-                collect_targets(
-                    nodes, ops[nodes.start : start], name, shape, bias_name, self.num_classes
-                )
-            )
-        return targets, [shape for graph in shapes for shape in graph]
 
     def __repr__(self) -> str:
         args = ", ".join(f"{name}={value}" for name, value in self.config.items())

@@ -106,7 +106,7 @@ class ParameterReport:
         r"""The status in numbers and words."""
         parts = [self.reason] if self.reason else []
         if self.tiles != (1, 1):
-            parts.append(f"repeated {self.tiles[0]} x {self.tiles[1]} times (out x in)")
+            parts.append("repeated {} x {} times (out x in)".format(*self.tiles))
         if self.interpolated:
             parts.append("interpolated from {} x {} to {} x {}".format(*sum(self.interpolated, ())))
         if self.random_values:
@@ -119,14 +119,9 @@ class ParameterReport:
 
     def to_dict(self) -> dict[str, Any]:
         r"""The whole report, as JSON can hold it."""
-        fields = {
-            name: [*value] if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-        if self.interpolated:
-            fields["interpolated"] = [list(size) for size in self.interpolated]
-        name, shape = fields.pop("name"), fields.pop("shape")
-        return {"name": name, "shape": shape, "status": self.status.value, **fields}
+        rest = asdict(self)
+        name, shape = rest.pop("name"), rest.pop("shape")
+        return {"name": name, "shape": shape, "status": self.status.value, **rest}
 
 
 class PredictionReport(Sequence):
@@ -191,7 +186,7 @@ class PredictionReport(Sequence):
             if parameters:
                 noun = "parameter" if parameters == 1 else "parameters"
                 line = f"  {status:<13} {parameters:>6,} {noun:<10} {values:>15,} values"
-                lines.append(f"{line}  {self._extent(status)}".rstrip())
+                lines.append(f"{line}  {_extent(self.of_status(status))}".rstrip())
         for title, described in (
             ("left as they are", {p: p.reason for p in self.left}),
             ("notes", {p: p.note for p in self if p.note}),
@@ -209,19 +204,6 @@ class PredictionReport(Sequence):
             most (int, optional): Number of lines on parameters. (default: :obj:`10`)
         """
         return _grouped({p: p.detail for p in self.left}, most)
-
-    def _extent(self, status: str) -> str:
-        """How far the parameters of a status are from being decoded value by value."""
-        some = self.of_status(status)
-        if status == Status.TILED:
-            out, in_ = (max(times) for times in zip(*(p.tiles for p in some), strict=True))
-            return f"repeated up to {out} x {in_} times (out x in)"
-        if status == Status.INTERPOLATED:
-            decoded, kernel = max((p.interpolated for p in some), key=lambda sizes: sizes[1])
-            return "up to {} x {} from {} x {}".format(*kernel, *decoded)
-        if status == Status.PARTLY_RANDOM:
-            return f"{sum(p.random_values for p in some):,} of them random"
-        return ""
 
     def to_dict(self) -> dict[str, Any]:
         r"""The whole report, as JSON can hold it."""
@@ -242,6 +224,19 @@ class PredictionReport(Sequence):
     def __repr__(self) -> str:
         counts = ", ".join(f"{status}={n}" for status, (n, _) in self.counts.items() if n)
         return f"{self.__class__.__name__}({counts})"
+
+
+def _extent(some: list[ParameterReport]) -> str:
+    """How far parameters of the same status are from being decoded value by value."""
+    if some[0].status is Status.TILED:
+        out, in_ = (max(times) for times in zip(*(p.tiles for p in some), strict=True))
+        return f"repeated up to {out} x {in_} times (out x in)"
+    if some[0].status is Status.INTERPOLATED:
+        decoded, kernel = max((p.interpolated for p in some), key=lambda sizes: sizes[1])
+        return "up to {} x {} from {} x {}".format(*kernel, *decoded)
+    if some[0].status is Status.PARTLY_RANDOM:
+        return f"{sum(p.random_values for p in some):,} of them random"
+    return ""
 
 
 _NUMBER = re.compile(r"\d+")

@@ -2,10 +2,11 @@ r"""Which parameters a computational graph asks for, and how each is decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum, auto
 from math import prod
 from typing import NamedTuple
+
+from torch_geometric.data import Batch, Data
 
 from pyg_ghn.errors import DecodeError
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
@@ -60,52 +61,51 @@ class Target(NamedTuple):
         return as_4d(shape) if self.role is Role.POSITION else (*shape, *(1,) * (4 - len(shape)))
 
 
-def collect_targets(
-    nodes: Sequence[int],
-    ops: Sequence[int],
-    names: Sequence[str | None],
-    shapes: Sequence[tuple[int, ...] | None],
-    bias_names: Sequence[str | None],
-    num_classes: int,
-) -> list[Target]:
-    r"""The parameters of one graph in the order of its nodes, a norm's bias behind its weight.
+def collect_targets(data: Data, num_classes: int) -> list[list[Target]]:
+    r"""For each graph its parameters in the order of its nodes, a norm's bias behind its weight.
 
     The last two nodes are the classification layer if they are a 1x1 kernel and its bias and have
     :obj:`num_classes` outputs. If not, as in a network for another number of classes, the last
     layer is decoded like every other.
 
     Args:
-        nodes (sequence): Rows of the graph's nodes in the batch.
-        ops (sequence): Rows of :obj:`~pyg_ghn.graph.PRIMITIVES`.
-        names (sequence): For each node the name of its parameter, or :obj:`None`.
-        shapes (sequence): For each node a shape, or :obj:`None`.
-        bias_names (sequence): For each norm's node the name of the norm's bias, or :obj:`None`.
+        data (Data or Batch): The graphs, see :func:`~pyg_ghn.graph.from_module`.
         num_classes (int): Number of classes of the GHN.
 
     Raises:
         DecodeError: If a parameter has a shape that cannot be decoded.
     """
-    roles = [_ROLE_OF_OP.get(op, Role.KERNEL) for op in ops]
-    if list(ops[-2:]) == _CLASSIFIER_OPS:
-        weight, bias = (shape or () for shape in shapes[-2:])
-        has_classes = bias == weight[:1] == (num_classes,)
-        if has_classes and len(weight) > 1 and prod(weight[2:]) == 1:
-            roles[-2:] = Role.CLASS_KERNEL, Role.CLASS_BIAS
-    targets = []
-    for node, role, name, shape, bias_name in zip(
-        nodes, roles, names, shapes, bias_names, strict=True
-    ):
-        if name is not None:
-            role = Role.SCALE if len(shape or ()) == 1 and not role.is_vector else role
-            targets.append(Target(name, node, shape, role))
-        if bias_name is not None:
-            targets.append(Target(bias_name, node, shape, Role.BIAS))
-    for target in targets:
-        _check(target)
+    per_node = [data.param_name, data.param_shape, data.bias_name if "bias_name" in data else None]
+    if not isinstance(data, Batch):
+        per_node = [[values] for values in per_node]
+    elif per_node[2] is None:
+        per_node[2] = [None] * data.num_graphs
+    ops = iter(data.x.view(-1).tolist())
+    node, targets = 0, []
+    for names, shapes, bias_names in zip(*per_node, strict=True):
+        # `Batch.to` turns the tuples into lists.
+        shapes = [shape and tuple(shape) for shape in shapes]
+        own = [next(ops) for _ in names]
+        roles = [_ROLE_OF_OP.get(op, Role.KERNEL) for op in own]
+        if own[-2:] == _CLASSIFIER_OPS:
+            weight, bias = (shape or () for shape in shapes[-2:])
+            has_classes = bias == weight[:1] == (num_classes,)
+            if has_classes and len(weight) > 1 and prod(weight[2:]) == 1:
+                roles[-2:] = Role.CLASS_KERNEL, Role.CLASS_BIAS
+        targets.append([])
+        for role, name, shape, bias_name in zip(
+            roles, names, shapes, bias_names or [None] * len(names), strict=True
+        ):
+            if name is not None:
+                role = Role.SCALE if len(shape or ()) == 1 and not role.is_vector else role
+                targets[-1].append(_checked(Target(name, node, shape, role)))
+            if bias_name is not None:
+                targets[-1].append(_checked(Target(bias_name, node, shape, Role.BIAS)))
+            node += 1
     return targets
 
 
-def _check(target: Target) -> None:
+def _checked(target: Target) -> Target:
     name, _, shape, role = target
     if shape is None:
         reason = "has no shape"
@@ -114,7 +114,7 @@ def _check(target: Target) -> None:
     elif not prod(shape):
         reason = f"has shape {tuple(shape)}, which holds no values"
     else:
-        return
+        return target
     raise DecodeError(
         f"Parameter '{name}' {reason}. To leave it as it is, set `param_name`, `param_shape` and "
         "`bias_name` of its node in the graph to None."

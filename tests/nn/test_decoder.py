@@ -7,6 +7,8 @@ import torch.nn.functional as F
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.nn import ParameterDecoder
+from pyg_ghn.nn import decoder as decoder_module
+from pyg_ghn.nn.decoder import tile
 from pyg_ghn.nn.targets import Role, Target
 
 CHANNELS, CLASSES = 4, 6
@@ -89,13 +91,24 @@ def decoder(request):
     return ParameterDecoder(CHANNELS, max_shape, CLASSES, window, weight_norm).double()
 
 
+@pytest.fixture(params=[1, None, 10**9], ids=["all borders", "some borders", "no border"])
+def borders(request, monkeypatch):
+    """How the decoder divides its last weight into blocks."""
+    if request.param is not None:
+        for cost in ("_PRODUCT", "_BLOCK"):
+            monkeypatch.setattr(decoder_module, cost, request.param)
+        monkeypatch.setattr(decoder_module, "_ALIGNED", 2)
+
+
 @pytest.fixture
 def x():
     return torch.randn(7, CHANNELS, dtype=torch.float64, requires_grad=True)
 
 
-def test_against_one_parameter_at_a_time(decoder, x):
-    params = decoder(x, TARGETS)
+@pytest.mark.parametrize("grad", [True, False])
+def test_against_one_parameter_at_a_time(decoder, x, borders, grad):
+    with torch.set_grad_enabled(grad):
+        params = decoder(x, TARGETS)
     expected = [reference(decoder, x[t.node], t.role, t.shape) for t in TARGETS]
     for target, param, value in zip(TARGETS, params, expected, strict=True):
         assert param.shape == target.shape, target
@@ -103,7 +116,7 @@ def test_against_one_parameter_at_a_time(decoder, x):
         assert torch.allclose(param, value, atol=1e-12), target
 
 
-def test_gradients_against_one_parameter_at_a_time(decoder, x):
+def test_gradients_against_one_parameter_at_a_time(decoder, x, borders):
     params = decoder(x, TARGETS)
     expected = [reference(decoder, x[t.node], t.role, t.shape) for t in TARGETS]
     weights = [torch.randn_like(p) for p in params]
@@ -142,6 +155,38 @@ def test_class_token_is_drawn(decoder, x):
     target = Target("p", 0, (1, 5, 8), Role.POSITION)
     first, second = decoder(x, [target])[0], decoder(x, [target])[0]
     assert torch.equal(first[0, 1:], second[0, 1:]) and not torch.equal(first[0, 0], second[0, 0])
+
+
+def test_class_token_is_small(x):
+    decoder = ParameterDecoder(CHANNELS, (4, 4, 7, 7), CLASSES).double()
+    (param,) = decoder(x, [Target("p", 0, (1, 2, 4000), Role.POSITION)])
+    assert param[0, 0].std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_channels_and_positions_that_nobody_needs_have_no_gradient(x):
+    decoder = ParameterDecoder(CHANNELS, (4, 4, 7, 7), CLASSES).double()
+    decoder(x, [Target("p", 0, (2, 3, 3, 3), Role.KERNEL)])[0].sum().backward()
+    grad = decoder.kernel[2].weight.grad.view(4, 4, -1)
+    assert grad[:2, :3].any(-1).all() and not grad[2:].any() and not grad[:, 3:].any()
+    grad = decoder.position.bias.grad.view(-1, 7, 7)
+    assert grad[:, 2:5, 2:5].any() and grad.count_nonzero() == grad[:, 2:5, 2:5].count_nonzero()
+
+
+def test_parameters_without_a_gradient_count_as_zero(decoder, x):
+    first, *_ = decoder(x, TARGETS)
+    (grad,) = torch.autograd.grad(first.sum(), x)
+    assert grad[TARGETS[0].node].any() and grad.any(dim=1).sum() == 1
+
+
+@pytest.mark.parametrize("out, in_", [(1, 1), (3, 2), (4, 3), (5, 6), (8, 7), (11, 10)])
+def test_tile_repeats_with_the_period_of_the_tensor(out, in_):
+    values = torch.randn(4, 3, 2, 2, requires_grad=True)
+    tiled = tile(values, (out, in_))
+    rows, columns = torch.arange(out) % 4, torch.arange(in_) % 3
+    assert torch.equal(tiled, values[rows][:, columns])
+    tiled.sum().backward()
+    copies = rows.bincount(minlength=4)[:, None] * columns.bincount(minlength=3)
+    assert torch.equal(values.grad, copies[..., None, None].expand(4, 3, 2, 2).float())
 
 
 def test_initialization():

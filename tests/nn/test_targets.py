@@ -1,20 +1,22 @@
 import pytest
+import torch
+from torch_geometric.data import Data
 
 from pyg_ghn.errors import DecodeError
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.nn.targets import Role, Target, collect_targets
 
 
-def collect(*nodes, start=0):
-    """Targets of nodes (op, name, shape[, bias name]) for 10 classes."""
-    return collect_targets(
-        range(start, start + len(nodes)),
-        [PRIMITIVE_INDEX[node[0]] for node in nodes],
-        [node[1] for node in nodes],
-        [node[2] for node in nodes],
-        [node[3] if len(node) > 3 else None for node in nodes],
-        num_classes=10,
+def collect(*nodes):
+    """Targets of the nodes (op, name, shape[, bias name]) of a graph, for 10 classes."""
+    data = Data(
+        x=torch.tensor([[PRIMITIVE_INDEX[node[0]]] for node in nodes]),
+        param_name=[node[1] for node in nodes],
+        param_shape=[node[2] for node in nodes],
+        bias_name=[node[3] if len(node) > 3 else None for node in nodes],
     )
+    (targets,) = collect_targets(data, num_classes=10)
+    return targets
 
 
 def test_roles():
@@ -29,16 +31,15 @@ def test_roles():
         ("ln", "l.weight", (8,)),
         ("conv", "v", (8,)),
         ("glob_avg", None, None),
-        start=100,
     ) == [
-        Target("a.weight", 101, (8, 3, 3, 3), Role.KERNEL),
-        Target("a.bias", 102, (8,), Role.BIAS),
-        Target("n.weight", 104, (8,), Role.SCALE),
-        Target("n.bias", 104, (8,), Role.BIAS),
-        Target("c.weight", 105, (8, 1, 3, 3), Role.KERNEL),
-        Target("p", 106, (1, 5, 8), Role.POSITION),
-        Target("l.weight", 107, (8,), Role.SCALE),
-        Target("v", 108, (8,), Role.SCALE),
+        Target("a.weight", 1, (8, 3, 3, 3), Role.KERNEL),
+        Target("a.bias", 2, (8,), Role.BIAS),
+        Target("n.weight", 4, (8,), Role.SCALE),
+        Target("n.bias", 4, (8,), Role.BIAS),
+        Target("c.weight", 5, (8, 1, 3, 3), Role.KERNEL),
+        Target("p", 6, (1, 5, 8), Role.POSITION),
+        Target("l.weight", 7, (8,), Role.SCALE),
+        Target("v", 8, (8,), Role.SCALE),
     ]
 
 
