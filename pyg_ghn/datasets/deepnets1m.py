@@ -230,8 +230,8 @@ class DeepNets1M(Dataset):
     @cached_property
     def _table(self) -> NetworkTable:
         table = NetworkTable(self.processed_paths[0])
-        if table.info.get("split") != self.split:
-            raise DatasetError(f"{table.path} has networks of the split {table.info.get('split')!r}.")
+        if (found := table.info.get("split")) != self.split:
+            raise DatasetError(f"{table.path} has networks of the split {found!r}.")
         return table
 
     @cached_property
