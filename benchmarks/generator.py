@@ -1,6 +1,6 @@
 r"""How fast networks of DeepNets-1M are generated, on one core: drawing and checking a network,
-counting its nodes and writing it apart; for comparison the graph from its arguments, and by building
-and tracing the module.
+counting its nodes and writing it apart; for comparison the graph from its arguments, and by
+building and tracing the module.
 
     python benchmarks/generator.py --num 2000
 """

@@ -1,8 +1,8 @@
 """Do the official graphs of DeepNets-1M follow from the networks' arguments?
 
 Every network's graph in the official HDF5 file, its two known errors mended, is compared with ours,
-made from the arguments alone: both must be the same up to the order of nodes, with the operation and
-parameter name of every node. Needs h5py (``pip install 'pyg-ghn[official]'``) and the files
+made from the arguments alone: both must be the same up to the order of nodes, with the operation
+and parameter name of every node. Needs h5py (``pip install 'pyg-ghn[official]'``) and the files
 ``deepnets1m_{train,eval,search}.hdf5`` and ``deepnets1m_{train,eval,search}_meta.json``.
 
     python datasets/check_official.py --raw data/deepnets1m/raw --split test

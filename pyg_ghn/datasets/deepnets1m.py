@@ -86,10 +86,8 @@ class DeepNets1M(Dataset):
         log: bool = True,
         force_reload: bool = False,
     ):
-        for name, value, known in (
-            ("split", split, (*SPLITS, PREDEFINED)),
-            ("source", source, SOURCES),
-        ):
+        splits = (*SPLITS, PREDEFINED)
+        for name, value, known in (("split", split, splits), ("source", source, SOURCES)):
             if value not in known:
                 raise DatasetError(f"Unknown {name} {value!r}; choose from {', '.join(known)}.")
         if num_networks is not None and num_networks < 1:
@@ -174,14 +172,6 @@ class DeepNets1M(Dataset):
         return item
 
     @property
-    def raw_file_names(self) -> list[str]:
-        if self.source != "official" or self.split == PREDEFINED:
-            return []
-        from pyg_ghn.datasets.official import META_FILES
-
-        return [META_FILES[self.split]]
-
-    @property
     def processed_file_names(self) -> list[str]:
         if self.split == PREDEFINED:
             return []
@@ -194,29 +184,20 @@ class DeepNets1M(Dataset):
             stem = f"{stem}_{min(enough, default=wanted)}"
         return [f"{stem}.jsonl"]
 
-    def download(self) -> None:
-        from pyg_ghn.datasets.official import fetch
-
-        fetch(self.raw_dir, self.split, progress=self.log)
-
     def process(self) -> None:
         path = Path(self.processed_paths[0])
         if self.source == "official":
-            from pyg_ghn.datasets.official import convert_official
+            from pyg_ghn.datasets import official
 
-            convert_official(self.raw_dir, self.split, path, progress=self.log)
+            official.fetch(self.raw_dir, self.split, progress=self.log)
+            official.convert_official(self.raw_dir, self.split, path, progress=self.log)
         else:
             from pyg_ghn.datasets.generate import generate
 
             path.unlink(missing_ok=True)
             generate(path, self.split, self.num_networks, progress=self.log)
 
-    # PyG's own would look for the official file of a table that is there, and for a `pre_filter`.
-    def _download(self) -> None:
-        if self.raw_file_names and (self.force_reload or not self._is_processed):
-            with naming(Path(self.root)):
-                super()._download()
-
+    # PyG's own has no lock, and warns of another `pre_filter`.
     def _process(self) -> None:
         if self.force_reload or not self._is_processed:
             with naming(Path(self.root)), one_process(self.processed_paths[0]):
@@ -230,8 +211,8 @@ class DeepNets1M(Dataset):
     @cached_property
     def _table(self) -> NetworkTable:
         table = NetworkTable(self.processed_paths[0])
-        if table.info.get("split") != self.split:
-            raise DatasetError(f"{table.path} has networks of the split {table.info.get('split')!r}.")
+        if (found := table.info.get("split")) != self.split:
+            raise DatasetError(f"{table.path} has networks of the split {found!r}.")
         return table
 
     @cached_property

@@ -8,7 +8,6 @@ alone, so nothing but the time depends on how the work is divided or interrupted
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import shutil
@@ -33,8 +32,6 @@ from pyg_ghn.errors import ConfigError, DatasetError
 
 GENERATOR = 1
 r"""Counts up when the same seed no longer gives the same networks."""
-
-_LOG = logging.getLogger(__name__)
 
 
 def with_num_nodes(net_args: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,18 +167,9 @@ class _Job:
     def write_shards(self, indices: Iterable[int], workers: int, progress: bool) -> None:
         r"""Writes some of the shards, unless they are there."""
         there = {i for i in range(self.num_shards) if self.shard(i).exists()}
-        done = sum(map(self.size, there))
-        _LOG.info("%d of %d networks of %s are there.", done, self.num_networks, self.split)
-        pending = [i for i in indices if i not in there]
-        bar = tqdm(
-            total=self.num_networks,
-            initial=done,
-            unit="net",
-            desc=self.split,
-            disable=not progress,
-            mininterval=1,
-        )
-        with bar:
+        done, pending = sum(map(self.size, there)), [i for i in indices if i not in there]
+        options = {"unit": "net", "desc": self.split, "disable": not progress, "mininterval": 1}
+        with tqdm(total=self.num_networks, initial=done, **options) as bar:
             for size in _in_processes(self.write, pending, workers):
                 bar.update(size)
 
@@ -195,10 +183,8 @@ class _Job:
     def join(self, progress: bool) -> NetworkTable | None:
         r"""Makes one file of all shards, if they are there, and removes them."""
         shards = [self.shard(i) for i in range(self.num_shards)]
-        missing = sum(not shard.exists() for shard in shards)
-        if missing and not self.path.exists():
-            _LOG.info("%d of %d shards, of other ranks, are missing.", missing, len(shards))
-            return None
+        if not self.path.exists() and not all(shard.exists() for shard in shards):
+            return None  # some, of other ranks, are missing
         bar = tqdm(shards, "joining", unit="shard", disable=not progress)
         networks = (line for shard in bar for line, _ in islice(read_lines(shard), 1, None))
         joined = self.folder / "joined.jsonl"  # what a kill leaves of it goes with the folder

@@ -63,7 +63,7 @@ def dataset(tmp_path):
 
 def test_architectures_of_a_data_set(dataset, monkeypatch):
     monkeypatch.setattr("pyg_ghn.training.networks.evaluation_architectures", frozenset)
-    known = {architecture_key(item.net_args) for item in dataset}
+    known = {architecture_key(dataset.net_args(i)) for i in range(len(dataset))}
     stream = make_stream(dataset=dataset, max_cells=None, channels=None, size=8, fresh=8)
     networks = stream.meta_batch(0)
     for network in networks:

@@ -34,8 +34,8 @@ def test_run_leaves_log_configuration_and_ghn(small_config):
 
 def test_run_on_a_data_set(small_config, tmp_path):
     DeepNets1M(tmp_path, "train", source="generated", num_networks=30, log=False)
-    whole = tmp_path / "processed" / "generated_train_30.ghn"
-    whole.rename(whole.with_name("generated_train_1000000.ghn"))
+    whole = tmp_path / "processed" / "generated_train_30.jsonl"
+    whole.rename(whole.with_name("generated_train_1000000.jsonl"))
     config = small_config(dataset_root=str(tmp_path), dataset_source="generated", max_cells=9)
     train(config)
     assert read_log(config)[-1]["skipped_networks"] == 0
