@@ -38,7 +38,7 @@ def _rows(root: str, num_networks: int, runs: int) -> list[dict[str, Any]]:
     encode.transforms.insert(0, RandomWidth())
     networks = DeepNets1M(root, "train", encode, **options)
     drawn = rate(DataLoader(networks, 8, shuffle=True), runs)
-    return [*rows, {"what": "loader, 8 networks a batch, RandomWidth", "per_second": drawn}]
+    return [*rows, {"what": "with RandomWidth, 8 networks a batch", "per_second": drawn}]
 
 
 def rate(loader: DataLoader, runs: int) -> float:
