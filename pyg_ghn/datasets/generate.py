@@ -50,7 +50,8 @@ def record(net_args: Mapping[str, Any]) -> NetworkRecord:
     """
     graph = plan_graph(NetworkPlan(**network_arguments(net_args)))
     edges = np.array(graph.edges, np.uint16).T
-    return NetworkRecord(dict(net_args), np.array(graph.ops, np.uint8), edges, graph.param_names)
+    param_names = [name or "" for name in graph.param_names]
+    return NetworkRecord(dict(net_args), np.array(graph.ops, np.uint8), edges, param_names)
 
 
 def records(

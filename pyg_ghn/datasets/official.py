@@ -154,7 +154,7 @@ def _check_names(names: list[str], plan: NetworkPlan) -> None:
     if len(distinct) < len(named):
         twice = next(name for name in named if named.count(name) > 1)
         raise DatasetError(f"several nodes stand for {twice!r}.")
-    if unknown := distinct - plan.parameter_names:
+    if unknown := distinct - plan.parameter_shapes.keys():
         raise DatasetError(
             f"the network of its arguments has no parameter {min(unknown)!r}: graph and arguments "
             "do not belong together."

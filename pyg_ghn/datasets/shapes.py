@@ -11,9 +11,8 @@ from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
-from pyg_ghn.architectures.genotype import Genotype, operation_names
-from pyg_ghn.architectures.parts import Part
-from pyg_ghn.architectures.plan import SMALL_IMAGE, NetworkPlan, network_arguments
+from pyg_ghn.architectures.genotype import Genotype
+from pyg_ghn.architectures.plan import SMALL_IMAGE, ModulePlan, NetworkPlan, network_arguments
 
 Shape = tuple[int, ...]
 
@@ -52,7 +51,7 @@ def shape_formulas(net_args: Mapping[str, Any]) -> dict[str, Formula]:
     plans = [NetworkPlan(**args | {"input_size": size}) for size in _PROBE_SIZES]
     formulas = {
         f"{prefix}.{name}": formula
-        for (prefix, small), (_, large) in zip(*(plan.parts for plan in plans), strict=True)
+        for (prefix, small), (_, large) in zip(*(plan.modules for plan in plans), strict=True)
         for name, formula in _part_formulas(small, large)
     }
     if plans[0].genotype.is_vit:
@@ -71,7 +70,7 @@ def unit_values(
 ) -> dict[str, int]:
     r"""The size of every unit in one network."""
     grid, last = _sizes(
-        "msa" in operation_names(net_args["genotype"]),
+        Genotype.from_dict(net_args["genotype"]).is_vit,
         net_args["n_cells"],
         net_args.get("stem_type", 0),
         net_args.get("stem_pool", False),
@@ -105,7 +104,7 @@ _UNITS = {_FC_DIM: "fc_dim", _CLASSES: "classes", _IMAGES: "images"}
 
 
 @lru_cache(maxsize=8192)
-def _part_formulas(small: Part, large: Part) -> tuple[tuple[str, Formula], ...]:
+def _part_formulas(small: ModulePlan, large: ModulePlan) -> tuple[tuple[str, Formula], ...]:
     return tuple(
         (name, tuple(map(_dim, shape, large.parameter_shapes[name])))
         for name, shape in small.parameter_shapes.items()

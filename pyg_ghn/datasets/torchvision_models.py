@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from torch import nn
 from torch_geometric.data import Data
 
-from pyg_ghn.architectures import torchvision_model, torchvision_small
+from pyg_ghn.architectures import torchvision_model
 from pyg_ghn.datasets.dataset import InputSize, NetworkDataset
 from pyg_ghn.datasets.modules import ModuleNetworks
 from pyg_ghn.errors import DatasetError
@@ -30,9 +29,6 @@ PAPER_NAMES = tuple(
 )
 r"""The 74 networks that the paper evaluates on."""
 
-LEAST_SIDE = 128
-r"""Models for smaller images than this are adapted to them."""
-
 
 class TorchvisionModels(NetworkDataset):
     r"""The classification models of torchvision, one of which the split `PyTorch` of the
@@ -49,7 +45,7 @@ class TorchvisionModels(NetworkDataset):
             (default: :obj:`None`)
         num_classes (int, optional): Number of classes. (default: 1000; 10 for images of up to 64
             pixels)
-        input_size (tuple, optional): Size of an image. For less than 128 pixels models are adapted
+        input_size (tuple, optional): Size of an image. Models are adapted to it
             by :func:`~pyg_ghn.architectures.adapt_to_small_images`.
             (default: :obj:`(3, 224, 224)`)
 
@@ -73,7 +69,7 @@ class TorchvisionModels(NetworkDataset):
             log=False,
             force_reload=False,
         )
-        builders = {name: partial(_build, name) for name in _checked(names)}
+        builders = {name: partial(torchvision_model, name) for name in _checked(names)}
         counted = {"cifar10": (10, (3, 224, 224)), "imagenet": (1000, (3, 224, 224))}
         self._source = ModuleNetworks(builders, self.num_classes, self.input_size, counted)
         self._numbers = range(len(self._source))
@@ -96,9 +92,3 @@ def _checked(names: str | Sequence[str]) -> list[str]:
             f"or some of {', '.join(known)}."
         )
     return list(wanted)
-
-
-def _build(name: str, num_classes: int, input_size: InputSize) -> nn.Module:
-    if min(input_size[1:]) < LEAST_SIDE:
-        return torchvision_small(name, num_classes, input_size)
-    return torchvision_model(name, num_classes)

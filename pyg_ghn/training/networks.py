@@ -14,9 +14,9 @@ from pyg_ghn.architectures import (
     draw_width,
     evaluation_architectures,
     network_from_args,
+    network_graph,
     sample_net_args,
 )
-from pyg_ghn.architectures.network_graph import network_graph
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import ConfigError
 
@@ -106,7 +106,11 @@ class NetworkStream:
         net_args |= width
         model = network_from_args(net_args, self.num_classes, self.input_size, device="meta")
         stored = number is not None
-        data = self.dataset.with_width(number, **width) if stored else network_graph(model)
+        data = (
+            self.dataset.with_width(number, **width)
+            if stored
+            else network_graph(net_args, self.num_classes, self.input_size)
+        )
         return TrainingNetwork(model, self.transform(data), net_args)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int | None, dict[str, Any]]:
