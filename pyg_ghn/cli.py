@@ -138,9 +138,9 @@ def predict(
     from safetensors.torch import save_model
 
     from pyg_ghn._files import atomic_path
+    from pyg_ghn.architectures import build_model
     from pyg_ghn.checkpoint import from_pretrained
     from pyg_ghn.initialization import assign_parameters
-    from pyg_ghn.models import build_model
 
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)

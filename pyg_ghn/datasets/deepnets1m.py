@@ -21,7 +21,7 @@ from pyg_ghn.architectures import (
     Network,
     network_from_args,
     network_graph,
-    torchvision_small,
+    torchvision_model,
 )
 from pyg_ghn.architectures.plan import NetworkPlan
 from pyg_ghn.datasets.table import NetworkTable, naming
@@ -254,4 +254,4 @@ def _build_vit(num_classes: int, input_size: InputSize) -> Network:
     return Network(**_VIT, num_classes=num_classes, input_size=input_size)
 
 
-_PREDEFINED = {"resnet50": partial(torchvision_small, "resnet50"), "ViT": _build_vit}
+_PREDEFINED = {"resnet50": partial(torchvision_model, "resnet50"), "ViT": _build_vit}

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch_geometric.data import Data, Dataset
 
-from pyg_ghn.architectures import torchvision_model, torchvision_small
-from pyg_ghn.architectures.plan import SMALL_IMAGE
+from pyg_ghn.architectures import torchvision_model
+from pyg_ghn.architectures.splits import SMALL_IMAGE
 from pyg_ghn.errors import DatasetError
 from pyg_ghn.graph import from_module
 
@@ -35,9 +35,6 @@ PAPER_NAMES = tuple(
     """.split()
 )
 r"""The 74 networks that the paper evaluates on."""
-
-LEAST_SIDE = 128
-r"""Models for smaller images than this are adapted to them."""
 
 
 class NamedNetworks(Dataset):
@@ -152,7 +149,7 @@ class TorchvisionModels(NamedNetworks):
                 f"torchvision has no classification models {', '.join(unknown)}; give 'all', "
                 f"'paper' or some of {', '.join(known)}."
             )
-        builders = {name: partial(_build, name) for name in wanted}
+        builders = {name: partial(torchvision_model, name) for name in wanted}
         super().__init__(builders, transform, num_classes, input_size)
 
 
@@ -171,12 +168,6 @@ def checked_images(num_classes: int | None, input_size: InputSize) -> tuple[int,
     if num_classes < 1:
         raise DatasetError(f"num_classes must be 1 or more, got {num_classes}.")
     return num_classes, size
-
-
-def _build(name: str, num_classes: int, input_size: InputSize) -> nn.Module:
-    if min(input_size[1:]) < LEAST_SIDE:
-        return torchvision_small(name, num_classes, input_size)
-    return torchvision_model(name, num_classes)
 
 
 def _skeleton(build: Builder, num_classes: int, input_size: InputSize) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args, torchvision_small
+from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args, torchvision_model
 from pyg_ghn.errors import ArchitectureError
 from pyg_ghn.images import ImageData
 
@@ -76,7 +76,7 @@ def evaluation_networks(
         raise ArchitectureError(f"num_networks must be 1 or more, got {num_networks}.")
     if split == TORCHVISION:
         return [
-            EvaluationNetwork(split, name, partial(torchvision_small, name, classes, size))
+            EvaluationNetwork(split, name, partial(torchvision_model, name, classes, size))
             for name in TORCHVISION_NETWORKS[:num_networks]
         ]
     if split not in SPLITS:

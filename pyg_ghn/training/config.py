@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import inf
 
+from pyg_ghn.architectures.splits import SPLITS
 from pyg_ghn.errors import ConfigError
 
 
@@ -138,7 +139,7 @@ class TrainConfig:
             f"dataset_root goes with the split 'train' or 'search', not {self.split!r}: GHNs are "
             "evaluated on the networks of the others.",
         )
-        least = LEAST_CELLS[self.split]
+        least, _ = SPLITS[self.split].layers
         yield (
             self.max_cells is None or self.max_cells >= least,
             f"max_cells={self.max_cells} leaves no network: those of the split {self.split!r} have "
@@ -155,11 +156,6 @@ class TrainConfig:
             "meta-batch.",
         )
 
-
-LEAST_CELLS = dict.fromkeys(("train", "val", "test", "wide", "dense", "bnfree"), 4)
-LEAST_CELLS |= {"deep": 10, "search": 6}
-r"""The splits and their smallest networks, as in :obj:`pyg_ghn.architectures.SPLITS`, whose import
-would take seconds of each start of the command line."""
 
 _RANGES = (
     (
@@ -181,7 +177,7 @@ _RANGES = (
     ),
 )
 _CHOICES = {
-    "split": tuple(LEAST_CELLS),
+    "split": tuple(SPLITS),
     "dataset_source": ("official", "generated"),
     "mixed_precision": ("no", "fp16", "bf16", "fp8"),
 }

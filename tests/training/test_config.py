@@ -4,10 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from pyg_ghn.architectures import SPLITS
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.training import TrainConfig
-from pyg_ghn.training.config import LEAST_CELLS
 
 
 @pytest.mark.parametrize(
@@ -64,10 +62,6 @@ def test_bounds_are_allowed():
     options = {"batch_size": 2, "warmup": 0.0, "max_cells": 4, "channels": [8], "fresh": 8}
     assert TrainConfig(steps=1, **options).fresh == 8
     assert TrainConfig(minutes=0.5).steps is None
-
-
-def test_splits_are_those_of_the_sampler():
-    assert {name: split.layers[0] for name, split in SPLITS.items()} == LEAST_CELLS
 
 
 def test_docstring_is_the_help_of_the_command_line():

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pyg_ghn.architectures import Network
+from pyg_ghn.architectures import Network, build_model
 from pyg_ghn.errors import GHNError
-from pyg_ghn.models import build_model
 
 
 @pytest.fixture

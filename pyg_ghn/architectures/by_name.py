@@ -10,7 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from pyg_ghn.errors import GHNError
+from pyg_ghn.architectures.network import network_from_args
+from pyg_ghn.architectures.sampler import SPLITS, split_net_args
+from pyg_ghn.architectures.small_images import adapt_to_small_images
+from pyg_ghn.errors import ArchitectureError, GHNError
 
 
 def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -21,15 +24,21 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
             detection, video), :obj:`timm:NAME` with a name of :func:`timm.list_models`,
             :obj:`deepnets:SPLIT/INDEX` for a network of DeepNets-1M as
             :func:`~pyg_ghn.architectures.split_net_args` draws it, or
-            :obj:`package.module:factory` of what returns a model.
+            :obj:`package.module:factory` for any function or class that returns a model.
         arguments (dict, optional): Arguments of its constructor. (default: :obj:`None`)
 
     Raises:
-        GHNError: If there is no such model, it does not take the arguments or fails.
+        GHNError: If the model is unknown, does not take the arguments or cannot be built.
     """
     arguments = dict(arguments or {})
     source, _, rest = name.rpartition(":")
-    build = _SOURCES[source](rest) if source in _SOURCES else _own_factory(source, rest)
+    if source in _SOURCES:
+        build = _SOURCES[source](rest)
+    else:
+        try:
+            build = getattr(importlib.import_module(source), rest)
+        except Exception as error:  # the user's module can fail in any way
+            raise GHNError(f"Can't find {name}: {type(error).__name__}: {error}") from error
     try:
         inspect.signature(build).bind(**arguments)
     except (TypeError, ValueError) as error:  # ValueError: a builtin without signature
@@ -38,11 +47,39 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
         model = build(**arguments)
     except Exception as error:  # the user's function can fail in any way
         raise GHNError(
-            f"{name} failed with the arguments {arguments}: {_described(error)}"
+            f"{name} failed with the arguments {arguments}: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(model, nn.Module):
         raise GHNError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module.")
     return model
+
+
+def torchvision_model(
+    name: str, num_classes: int, input_size: tuple[int, int, int] = (3, 224, 224)
+) -> nn.Module:
+    r"""Builds a torchvision classification model with its own random initialization and without
+    auxiliary heads, adapted to the size of the images.
+
+    Args:
+        name (str): The model's name in torchvision, *e.g.* :obj:`"resnet18"`.
+        num_classes (int): The number of classes.
+        input_size (tuple, optional): Size of an image, see
+            :func:`~pyg_ghn.architectures.adapt_to_small_images`. (default: :obj:`(3, 224, 224)`)
+
+    Raises:
+        ArchitectureError: If torchvision has no such model, or it cannot be adapted.
+    """
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise ArchitectureError(
+            f"torchvision has no classification model {name!r}; "
+            "torchvision.models.list_models(module=torchvision.models) names them."
+        )
+    arguments: dict[str, Any] = {"num_classes": num_classes}
+    if name in ("googlenet", "inception_v3"):
+        arguments |= {"aux_logits": False, "init_weights": True}
+    return adapt_to_small_images(build_model(name, arguments), input_size)
 
 
 def _torchvision(name: str) -> Callable[..., Any]:
@@ -71,11 +108,9 @@ def _timm(name: str) -> Callable[..., Any]:
 
 
 def _deepnets(name: str) -> Callable[..., Any]:
-    from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args
-
     split, _, index = name.partition("/")
     if split not in SPLITS or not index.isdecimal() or int(index) >= SPLITS[split].num_networks:
-        counts = ", ".join(f"{name} ({kind.num_networks:,})" for name, kind in SPLITS.items())
+        counts = ", ".join(f"{name} ({split.num_networks:,})" for name, split in SPLITS.items())
         raise GHNError(f"DeepNets-1M has no network {name}; splits: {counts}.")
 
     def build(input_size: Sequence[int] = (3, 32, 32), **arguments: Any) -> nn.Module:
@@ -92,14 +127,3 @@ _SOURCES: dict[str, Callable[[str], Callable[..., Any]]] = {
     "deepnets": _deepnets,
     "timm": _timm,
 }
-
-
-def _own_factory(module: str, factory: str) -> Callable[..., Any]:
-    try:
-        return getattr(importlib.import_module(module), factory)
-    except Exception as error:  # the user's module can fail in any way
-        raise GHNError(f"Can't find {module}:{factory}: {_described(error)}") from error
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
