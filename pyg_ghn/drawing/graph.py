@@ -52,10 +52,10 @@ def draw_graph(graph: Data | nn.Module, path: str | os.PathLike, title: str | No
     nodes = _read(graph)
     figure = _paint(nodes, title)
     tooltips = {}
-    for known in nodes.nodes.values():
+    for node, known in nodes.nodes.items():
         shape = known["shape"] and TIMES.join(map(str, known["shape"]))
-        about = filter(None, (f"{known['index']}: {known['op']}", known["name"], shape))
-        tooltips[f"n{known['index']}"] = " ".join(about)
+        about = filter(None, (f"{node}: {known['op']}", known["name"], shape))
+        tooltips[f"n{node}"] = " ".join(about)
     dpi = min(DPI, MAX_PIXELS / max(figure.get_size_inches()))
     return save_figure(figure, path, dpi, tooltips)
 
@@ -72,19 +72,16 @@ def _read(data: Data) -> nx.DiGraph:
     flow = nx.DiGraph()
     flow.add_nodes_from(range(data.num_nodes))
     flow.add_edges_from(edge for edge in data.edge_index.t().tolist() if edge[0] != edge[1])
+    graph = nx.DiGraph()
     try:
-        order = list(nx.lexicographical_topological_sort(flow))
+        graph.add_nodes_from(nx.lexicographical_topological_sort(flow))
     except nx.NetworkXUnfeasible as error:
         raise GraphError("The graph has a cycle; only acyclic graphs can be drawn.") from error
-    place = {index: at for at, index in enumerate(order)}
-    graph = nx.DiGraph()
-    for at, index in enumerate(order):
-        name, shape = data.param_name[index], data.param_shape[index]
+    graph.add_edges_from(flow.edges)
+    for node, known in graph.nodes.items():
+        name, shape = data.param_name[node], data.param_shape[node]
         layer = tuple(name.split(".")[:-1]) if name else ()
-        graph.add_node(
-            at, index=index, op=PRIMITIVES[ops[index]], name=name, shape=shape, layer=layer
-        )
-    graph.add_edges_from(sorted((place[a], place[b]) for a, b in flow.edges))
+        known.update(op=PRIMITIVES[ops[node]], name=name, shape=shape, layer=layer)
     return graph
 
 
@@ -94,45 +91,43 @@ def _blocks(graph: nx.DiGraph) -> list[tuple[tuple[str, ...], list[int]]]:
     from a block to an earlier one: a module that is left and entered again has several blocks."""
     # A node without a parameter joins the latest node that it reads, or, as the first of a branch,
     # the node that reads it; between two modules of the model itself it belongs to neither.
-    layers: list[tuple[str, ...]] = []
+    layers: dict[int, tuple[str, ...]] = {}
+    members: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for node, known in graph.nodes.items():
-        layer, preds = known["layer"], sorted(graph.pred[node])
+        layer, preds = known["layer"], list(graph.pred[node])
         if not known["name"] and preds:
-            layer = layers[preds[-1]]
+            layer = layers[max(preds)]
             after = next((graph.nodes[reader]["layer"] for reader in graph[node]), ())
             if len(preds) == 1 and after:
                 starts_branch = graph.out_degree(preds[0]) > 1
                 layer = after if starts_branch else layer if after[:1] == layer[:1] else ()
-        layers.append(layer)
-    members: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for node, layer in enumerate(layers):
+        layers[node] = layer
         for depth in range(max(len(layer), 1)):  # a layer is no module that could be split
             members[layer[:depth]].append(node)
-    has_layers = {layer[:-1] for layer in layers}
+    has_layers = {layer[:-1] for layer in layers.values()}
 
     def is_split(path: tuple[str, ...]) -> bool:
-        start, limit = members[path][0], LARGE if path in has_layers else SMALL
-        parts = sorted(part for other, part in members.items() if other and other[:-1] == path)
-        return len(members[path]) > limit and all(
-            any(start <= pred < part[0] for node in part for pred in graph.pred[node])
-            for part in parts[1:]
-        )
+        limit, seen = LARGE if path in has_layers else SMALL, set()
+        for part in (part for other, part in members.items() if other and other[:-1] == path):
+            if seen and not any(pred in seen for node in part for pred in graph.pred[node]):
+                return False
+            seen.update(part)
+        return len(members[path]) > limit
 
     split = {path for path in members if is_split(path)}
     blocks: list[tuple[tuple[str, ...], list[int]]] = []
+    block_of: dict[int, int] = {}
     latest: dict[tuple[str, ...], int] = {}
-    block_of: list[int] = []
-    for node, layer in enumerate(layers):
-        depth = 0
-        while depth < len(layer) - 1 and layer[:depth] in split:
-            depth += 1
-        path = layer[:depth]
+    for node, layer in layers.items():
+        path = ()
+        while len(path) < len(layer) - 1 and path in split:
+            path = layer[: len(path) + 1]
         index = latest.get(path, -1)
         if index < max((block_of[pred] for pred in graph.pred[node]), default=0):
             index = latest[path] = len(blocks)
             blocks.append((path, []))
         blocks[index][1].append(node)
-        block_of.append(index)
+        block_of[node] = index
     return blocks
 
 
@@ -150,7 +145,7 @@ def _text_width(text: str, room: float = 1.0) -> float:
 
 
 def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
-    """A figure of its own, without pyplot; nodes have the id ``nINDEX``, edges ``eSOURCE-TARGET``."""
+    """A figure of its own, without pyplot; nodes have the id ``nI``, edges ``eI-J``."""
     blocks = []
     for path, nodes in _blocks(graph):
         name = _shortened(path, MAX_PATH)
@@ -172,7 +167,7 @@ def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
         number = _text_width(f"{TIMES} {counts[op]}")
         if x + needed + number > width:
             x, y = 0.0, y + 1.5 * NODE_HEIGHT
-        legend[op] = Box(x, y, needed, NODE_HEIGHT)
+        legend[op] = x, y, needed, NODE_HEIGHT
         x += needed + number + NODE_GAP
     top = -y - 1.8 * NODE_HEIGHT  # of the legend; the graph begins at 0
 
@@ -184,28 +179,27 @@ def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
     text = {"fontsize": FONT_SIZE, "va": "center", "parse_math": False}
 
     def shape(gid: str, op: str, label: str, box: Box) -> None:
-        centre = box.left + box.width / 2, box.top + box.height / 2
-        corners = STYLES[op].outline * (box.width, box.height) + centre
+        x, y, width, height = box
+        corners = STYLES[op].outline * (width, height) + (x + width / 2, y + height / 2)
         look = {**line, "facecolor": STYLES[op].fill, "edgecolor": INK, "gid": gid, "zorder": 4}
         axes.add_patch(Polygon(corners, **look))
-        axes.text(*centre, label, ha="center", linespacing=1.05, color=INK, zorder=5, **text)
+        centre = {"ha": "center", "linespacing": 1.05, "color": INK, "zorder": 5, **text}
+        axes.text(x + width / 2, y + height / 2, label, **centre)
 
-    for box, name in layout.frames:
+    for (x, y, width, height), name in layout.frames:
         look = {**line, "facecolor": PAPER, "edgecolor": FRAME, "zorder": 1}
-        axes.add_patch(Rectangle((box.left, box.top), box.width, box.height, **look))
+        axes.add_patch(Rectangle((x, y), width, height, **look))
         ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
-        where = box.left + 0.04, box.top + 0.47 * HEADER
-        axes.text(*where, name, color=LINE, zorder=3, bbox=ground, **text)
-    for op, box in legend.items():
-        box = box._replace(top=box.top + top)
-        shape(f"legend-{op}", op, op, box)
-        number, y = f"{TIMES} {counts[op]}", box.top + box.height / 2
-        axes.text(box.left + box.width + 0.04, y, number, color=INK, **text)
+        axes.text(x + 0.04, y + 0.47 * HEADER, name, color=LINE, zorder=3, bbox=ground, **text)
+    for op, (x, y, width, height) in legend.items():
+        shape(f"legend-{op}", op, op, (x, y + top, width, height))
+        number = f"{TIMES} {counts[op]}"
+        axes.text(x + width + 0.04, y + top + height / 2, number, color=INK, **text)
     for node, box in layout.nodes.items():
         known = graph.nodes[node]
-        shape(f"n{known['index']}", known["op"], known["label"], box)
+        shape(f"n{node}", known["op"], known["label"], box)
     for (source, target), path in layout.edges.items():
-        gid = f"e{graph.nodes[source]['index']}-{graph.nodes[target]['index']}"
+        gid = f"e{source}-{target}"
         axes.add_patch(PathPatch(path, fill=False, gid=gid, zorder=2, **line))
     heads = [path.vertices[-1] for path in layout.edges.values()]
     marker = {"marker": [(-0.4, 0), (0.4, 0), (0, -1)], "markersize": 2 * 72 * ARROW}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Hashable
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
@@ -17,31 +18,21 @@ import networkx as nx
 import numpy as np
 from matplotlib.path import Path
 from scipy.optimize import linprog
-from scipy.sparse import coo_array
 
-ASPECT, MAX_COLUMNS, MAX_PER_ROW = 1.4, 40, 10
+ASPECT, MAX_COLUMNS, MAX_PER_ROW, SWEEPS = 1.4, 40, 10, 12
 NODE_HEIGHT, ARROW = 0.293, 0.05
 NODE_GAP, LANE_GAP, PADDING = 0.14, 0.06, 0.1  # from left to right
 ROW_GAP, FAN_GAP = 0.15, 0.012  # from row to row; more for each edge into a node
-HEADER, FOOTER = 0.2, 0.12  # room for a block's name, and below its last row
+HEADER, FOOTER = 0.2, 0.06  # room for a block's name, and below its last row
 COLUMN_GAP, TRACK, ROUNDING = 0.25, 0.06, 0.05
 
 # What an inch costs: of slope within a lane, between lane and node, between nodes; of the width of
 # a block and of a column.
 SLOPE, BLOCK_WIDTH, COLUMN_WIDTH = (4.0, 1.0, 2.0), 0.5, 3.0
 MAX_POINTS = 4000  # straightening the links between more of them would take minutes
-SWEEPS = 13
 
 Point = tuple[int, int]  # the value of a node in a row; in the node's own row, the node
-
-
-class Box(NamedTuple):
-    r"""A rectangle by its left upper corner."""
-
-    left: float
-    top: float
-    width: float
-    height: float
+Box = tuple[float, float, float, float]  # left, top, width, height
 
 
 class Block(NamedTuple):
@@ -63,6 +54,12 @@ class Layout(NamedTuple):
     height: float
 
 
+class _Row(NamedTuple):
+    block: int
+    nodes: list[int]
+    height: float
+
+
 def lay_out(graph: nx.DiGraph, blocks: list[Block]) -> Layout:
     r"""Lays out a graph such that all edges within a column go down.
 
@@ -70,238 +67,228 @@ def lay_out(graph: nx.DiGraph, blocks: list[Block]) -> Layout:
         graph (networkx.DiGraph): Nodes in topological order with an attribute :obj:`width`.
         blocks (list): The blocks; no edge goes from one to an earlier one.
     """
-    block_of, rows, spaces = [], [], []
-    for index, block in enumerate(blocks):
-        levels = _levels(graph, block.nodes)
-        for place, nodes in enumerate(levels):
-            above = ROW_GAP + FAN_GAP * max(graph.in_degree(node) for node in nodes)
-            below = FOOTER if block.name and place == len(levels) - 1 else 0.0
-            spaces.append((above + (HEADER if block.name and place == 0 else 0.0), below))
-            block_of.append(index)
-            rows.append(nodes)
-    row_of = {node: row for row, nodes in enumerate(rows) for node in nodes}
-    columns = [
-        _Column(graph, row_of, range_, block_of)
-        for range_ in _wrap(graph, rows, row_of, spaces, block_of)
-    ]
-    column_of = {row: column for column in columns for row in column.rows}
+    rows: list[_Row] = []
+    columns: list[range] = []
+    for column in _wrap(graph, _rows(graph, blocks)):
+        # A row without nodes above and below holds the values that enter and leave the column.
+        columns.append(range(len(rows), len(rows) + len(column) + 2))
+        rows += [_Row(-1, [], 0.0), *column, _Row(-1, [], 2 * FOOTER)]
+    row_of = {node: i for i, row in enumerate(rows) for node in row.nodes}
+    column_of = {row: column for column in columns for row in column}
+    order, links, passing = _lanes(graph, rows, columns, row_of)
+    _reduce_crossings(order, links, passing)
 
-    right = -COLUMN_GAP
+    start = TRACK * max(len(order[column[0]]) for column in columns)
+    widths = {(node, row_of[node]): width for node, width in graph.nodes(data="width")}
+    right, x, bottoms, gutters, frames = -COLUMN_GAP, {}, [], {}, []
     for column in columns:
-        entering = [source for source, _ in column.order[column.entrance]]
+        entering = order[column[0]]
         left = right + COLUMN_GAP + TRACK * len(entering)
         # From right to left, so that lines that turn in do not cross.
-        column.gutters = {source: left - TRACK * (i + 1) for i, source in enumerate(entering)}
-        right = column.place(left, blocks)
-    start = TRACK * max(len(column.gutters) for column in columns)
-    stop, tops, frames = 0.0, [], []
-    for column in columns:
-        y = start
-        for row in column.rows:
-            tops.append(y + spaces[row][0])
-            y = tops[-1] + NODE_HEIGHT + spaces[row][1]
-        stop = max(stop, y)
-        for index, (left, end) in column.frames.items():
-            inside = [row for row in column.rows if block_of[row] == index]
-            top, bottom = tops[inside[0]] - HEADER, tops[inside[-1]] + NODE_HEIGHT + FOOTER / 2
-            if blocks[index].name:
-                frames.append((Box(left, top, end - left, bottom - top), blocks[index].name))
+        gutters |= {point: left - TRACK * (i + 1) for i, point in enumerate(entering)}
+        parts = {k: list(g) for k, g in groupby(column[1:-1], key=lambda row: rows[row].block)}
+        members = {
+            block: (blocks[block].width, [point for row in part for point in order[row]])
+            for block, part in parts.items()
+        }
+        points, here = order[column[0] : column[-1] + 1], [e for e in links if e[0][1] in column]
+        found = _align(points, widths, here, passing, members)
+        x |= {point: left + found[point] for row in points for point in row}
+        right = left + found["right"]
+        bottoms += np.cumsum([start, *(rows[row].height for row in column[1:])]).tolist()
+        for block, part in parts.items():
+            top, bottom = bottoms[part[0]] - NODE_HEIGHT - HEADER, bottoms[part[-1]] + FOOTER
+            width = found["right", block] - found["left", block]
+            if blocks[block].name:
+                box = left + found["left", block], top, width, bottom - top
+                frames.append((box, blocks[block].name))
+    stop = max(bottoms)
 
-    spans = []  # of values that leave their columns
-    for column in columns:
-        for source, row in column.order[column.exit]:
-            ups = [other.gutters[source] for other in columns if source in other.gutters]
-            spans.append((column.x[source, row], max(ups), source))
+    tracks: dict[int, float] = {}  # values that leave their columns to where they run along
     taken: list[float] = []  # how far to the right each track is taken
-    tracks = {}
-    for left, end, source in sorted(spans):
-        track = next((i for i, x in enumerate(taken) if x < left), len(taken))
-        taken[track : track + 1] = [end]
+    for left, source in sorted((x[p], p[0]) for column in columns for p in order[column[-1]]):
+        track = next((i for i, end in enumerate(taken) if end < left), len(taken))
+        taken[track : track + 1] = [max(up for point, up in gutters.items() if point[0] == source)]
         tracks[source] = stop + TRACK * (track + 1)
 
     def route(source: int, target: int) -> Path:
         row, end = row_of[source], row_of[target]
-        column, last = column_of[row], column_of[end]
-        points = [(column.x[source, row], tops[row] + NODE_HEIGHT)]
-        if column is not last:
-            points += _lane(column, source, range(row + 1, column.exit), tops)
-            x, up = column.x[source, column.exit], last.gutters[source]
-            points += [(x, stop), (x, tracks[source]), (up, tracks[source])]
-            x, row = last.x[source, last.entrance], last.entrance
-            turn = start - TRACK * (1 + list(last.gutters).index(source))
-            points += [(up, turn), (x, turn), (x, start)]
-        points += _lane(last, source, range(row + 1, end), tops)
-        return _smooth([*points, (last.x[target, end], tops[end] - ARROW)])
+        enter, leave = column_of[end][0], column_of[row][-1]
+        points = [(x[source, row], bottoms[row])]
+        passed = range(row + 1, end)
+        if leave < enter:
+            turn = start - TRACK * (1 + order[enter].index((source, enter)))
+            up, track = gutters[source, enter], tracks[source]
+            passed = [*range(row + 1, leave), leave, *range(enter + 1, end)]
+        for row in passed:
+            here = x[source, row]
+            if row == leave:
+                points += [(here, stop), (here, track), (up, track), (up, turn)]
+                points += [(x[source, enter], turn), (x[source, enter], start)]
+            else:
+                points += [(here, bottoms[row] - NODE_HEIGHT), (here, bottoms[row])]
+        return _smooth([*points, (x[target, end], bottoms[end] - NODE_HEIGHT - ARROW)])
 
-    nodes = {}
-    for node, width in graph.nodes(data="width"):
-        row = row_of[node]
-        nodes[node] = Box(column_of[row].x[node, row] - width / 2, tops[row], width, NODE_HEIGHT)
+    nodes = {
+        node: (x[node, row] - width / 2, bottoms[row] - NODE_HEIGHT, width, NODE_HEIGHT)
+        for (node, row), width in widths.items()
+    }
     edges = {edge: route(*edge) for edge in graph.edges}
     return Layout(nodes, frames, edges, right, max([stop, *tracks.values()]))
 
 
-def _levels(graph: nx.DiGraph, nodes: list[int]) -> list[list[int]]:
+def _rows(graph: nx.DiGraph, blocks: list[Block]) -> list[_Row]:
     """Nodes by the longest path to them within their block, longer where a row is full."""
-    levels: dict[int, list[int]] = defaultdict(list)
-    level_of: dict[int, int] = {}
-    for node in nodes:
-        level = 1 + max((level_of.get(pred, -1) for pred in graph.pred[node]), default=-1)
-        while len(levels[level]) == MAX_PER_ROW:
-            level += 1
-        level_of[node] = level
-        levels[level].append(node)
-    return [levels[level] for level in sorted(levels)]
+    rows = []
+    for index, block in enumerate(blocks):
+        levels: dict[int, list[int]] = defaultdict(list)
+        level_of: dict[int, int] = {}
+        for node in block.nodes:
+            level = 1 + max((level_of.get(pred, -1) for pred in graph.pred[node]), default=-1)
+            while len(levels[level]) == MAX_PER_ROW:
+                level += 1
+            level_of[node] = level
+            levels[level].append(node)
+        for level, nodes in sorted(levels.items()):
+            fan = FAN_GAP * max(graph.in_degree(node) for node in nodes)
+            gap = ROW_GAP + fan + (HEADER + FOOTER if level == 0 else 0.0)
+            rows.append(_Row(index, nodes, gap + NODE_HEIGHT))
+    return rows
 
 
-def _wrap(graph, rows, row_of, spaces, block_of) -> list[range]:
-    """The rows of each column, such that the whole gets the shape of a page. Columns end where
+def _wrap(graph: nx.DiGraph, rows: list[_Row]) -> list[list[_Row]]:
+    """Breaks rows into columns, such that the whole gets the shape of a page. Columns end where
     blocks end, unless a block alone is higher than a column."""
-    heights = [above + NODE_HEIGHT + below for above, below in spaces]
+    blocks = [list(block) for _, block in groupby(rows, key=lambda row: row.block)]
+    row_of = {node: i for i, row in enumerate(rows) for node in row.nodes}
     lanes: Counter[int] = Counter()
     for node, row in row_of.items():
         lanes.update(range(row + 1, max((row_of[reader] for reader in graph[node]), default=0)))
-    widths = [
-        COLUMN_GAP
-        + sum(graph.nodes[node]["width"] + NODE_GAP for node in nodes)
-        + 0.12 * lanes[row]
-        for row, nodes in enumerate(rows)
-    ]
-    blocks = [list(group) for _, group in groupby(range(len(rows)), key=block_of.__getitem__)]
+    widths = {
+        row.nodes[0]: sum(graph.nodes[node]["width"] + NODE_GAP for node in row.nodes)
+        + COLUMN_GAP
+        + (LANE_GAP + TRACK) * lanes[i]
+        for i, row in enumerate(rows)
+    }
 
-    def fill(limit: float) -> list[list[int]]:
-        columns: list[list[int]] = [[]]
-        used = 0.0
+    def height(rows: list[_Row]) -> float:
+        return sum(row.height for row in rows)
+
+    def fill(limit: float) -> list[list[_Row]]:
+        columns: list[list[_Row]] = [[]]
         for block in blocks:
-            whole = sum(heights[row] for row in block) <= limit
-            for unit in [block] if whole else [[row] for row in block]:
-                height = sum(heights[row] for row in unit)
-                if columns[-1] and used + height > limit:
+            for unit in [block] if height(block) <= limit else [[row] for row in block]:
+                if columns[-1] and height(columns[-1]) + height(unit) > limit:
                     columns.append([])
-                    used = 0.0
                 columns[-1] += unit
-                used += height
         return columns
 
-    def misfit(columns: list[list[int]]) -> float:
-        height = max(sum(heights[row] for row in column) for column in columns)
-        width = sum(max(widths[row] for row in column) for column in columns)
-        unused = 1 - sum(heights) / (len(columns) * height)
-        return abs(math.log(width / height / ASPECT)) + unused / 2
+    def misfit(columns: list[list[_Row]]) -> float:
+        high = max(map(height, columns))
+        wide = sum(max(widths[row.nodes[0]] for row in column) for column in columns)
+        unused = 1 - height(rows) / (len(columns) * high)
+        return abs(math.log(wide / high / ASPECT)) + unused / 2
 
-    limits = (2 * sum(heights) / halves for halves in range(2, 2 * MAX_COLUMNS))
-    return [range(c[0], c[-1] + 1) for c in min(map(fill, limits), key=misfit)]
-
-
-class _Column:
-    """Points in consecutive rows, from left to right, and links between them. One row more above
-    and one below the others hold the values that enter and leave the column."""
-
-    def __init__(self, graph: nx.DiGraph, row_of: dict[int, int], rows: range, block_of: list[int]):
-        self.rows, self.entrance, self.exit = rows, rows.start - 1, rows.stop
-        self.blocks = {
-            block: list(group) for block, group in groupby(rows, key=block_of.__getitem__)
-        }
-        self.widths = {  # of points that are nodes
-            (node, row_of[node]): width
-            for node, width in graph.nodes(data="width")
-            if row_of[node] in rows
-        }
-        self.order: dict[int, list[Point]] = {
-            row: [] for row in range(rows.start - 1, rows.stop + 1)
-        }
-        self.links: list[tuple[Point, Point]] = []
-        self.passing: dict[Point, int] = {}  # lanes that pass by a whole block, to their last rows
-        for point in self.widths:
-            self.order[point[1]].append(point)
-        for source in graph:
-            self._add_lane(source, row_of[source], [(i, row_of[i]) for i in graph[source]])
-        self._reduce_crossings()
-
-    def _add_lane(self, source: int, own: int, readers: list[Point]) -> None:
-        here = [(reader, row) for reader, row in readers if row in self.rows]
-        if own not in self.rows and not here:
-            return
-        start = own if own in self.rows else self.entrance
-        leaves = own in self.rows and any(row >= self.exit for _, row in readers)
-        last = self.exit if leaves else max((row - 1 for _, row in here), default=own)
-        lane = [(source, row) for row in range(start, last + 1)]
-        for point in lane:
-            if point not in self.widths:
-                self.order[point[1]].append(point)
-        self.links += [
-            *pairwise(lane),
-            *(((source, row - 1), (reader, row)) for reader, row in here),
-        ]
-        ends = {row: rows[-1] for rows in self.blocks.values() for row in rows}
-        self.passing |= {p: last for p in lane if last >= ends.get(p[1], math.inf)}
-
-    def _reduce_crossings(self) -> None:
-        """Moves points to the mean place of those that they are linked to in the row before, in
-        sweeps down and up. Lanes that pass by a block go to the left of it."""
-        linked: dict[tuple[Point, int], list[Point]] = defaultdict(list)
-        for upper, lower in self.links:
-            linked[lower, -1].append(upper)
-            linked[upper, 1].append(lower)
-        for sweep in range(SWEEPS):
-            step = 1 if sweep % 2 else -1
-            for row in sorted(self.order, reverse=step > 0):
-                place = {point: i for i, point in enumerate(self.order.get(row + step, ()))}
-                keys = {}
-                for i, point in enumerate(self.order[row]):
-                    places = [place[other] for other in linked[point, step]]
-                    keys[point] = (1, np.mean(places) if places else i, i)
-                    if point in self.passing:  # the sooner it ends, the closer to the block
-                        keys[point] = (0, -self.passing[point], point[0])
-                self.order[row].sort(key=keys.__getitem__)
-
-    def place(self, start: float, blocks: list[Block]) -> float:
-        """Sets the centres of all points, the left and right ends of blocks, and returns the right
-        end of the column, such that links are upright, neighbours apart and the column is narrow:
-        a linear programme."""
-        at = {point: i for i, point in enumerate(p for row in self.order.values() for p in row)}
-        cost = [0.0] * len(at)
-
-        def variable(price: float) -> int:
-            cost.append(price)
-            return len(cost) - 1
-
-        stop = variable(COLUMN_WIDTH)
-        apart = [(i, stop, 0.0) for i in at.values()]  # variables left and right, least distance
-        for a, b in (pair for points in self.order.values() for pair in pairwise(points)):
-            gap = NODE_GAP if a in self.widths and b in self.widths else LANE_GAP
-            apart.append((at[a], at[b], (self.widths.get(a, 0) + self.widths.get(b, 0)) / 2 + gap))
-        for a, b in self.links if len(at) <= MAX_POINTS else ():
-            price = SLOPE[sum(p in self.widths or p[1] not in self.rows for p in (a, b))]
-            maximum = variable(2 * price)  # |a - b| = 2 max(a, b) - a - b
-            for end in (at[a], at[b]):
-                cost[end] -= price
-                apart.append((end, maximum, 0.0))
-        ends = {}
-        for block, rows in self.blocks.items():
-            left, right = ends[block] = variable(-BLOCK_WIDTH), variable(BLOCK_WIDTH)
-            apart += [(left, right, blocks[block].width), (right, stop, 0.0)]
-            for point in (point for row in rows for point in self.order[row]):
-                margin = self.widths.get(point, 0) / 2 + PADDING
-                inside = [(left, at[point], margin), (at[point], right, margin)]
-                apart += [(at[point], left, LANE_GAP)] if point in self.passing else inside
-        left, right, distance = map(np.array, zip(*apart, strict=True))
-        row, ones = np.arange(len(apart)), np.ones(len(apart))
-        entries = np.concatenate([ones, -ones]), (np.tile(row, 2), np.concatenate([left, right]))
-        matrix = coo_array(entries, shape=(len(apart), len(cost))).tocsr()
-        x = start + linprog(cost, matrix, -distance, bounds=(0, None), method="highs").x
-        x = x.round(3).tolist()
-        self.x = {point: x[i] for point, i in at.items()}
-        self.frames = {block: (x[left], x[right]) for block, (left, right) in ends.items()}
-        return x[stop]
+    limits = (2 * height(rows) / halves for halves in range(2, 2 * MAX_COLUMNS))
+    return min(map(fill, limits), key=misfit)
 
 
-def _lane(
-    column: _Column, source: int, rows: range, tops: list[float]
-) -> list[tuple[float, float]]:
-    """Both ends of each row that the value of a node passes."""
-    xs = ((column.x[source, row], row) for row in rows)
-    return [(x, y) for x, row in xs for y in (tops[row], tops[row] + NODE_HEIGHT)]
+def _lanes(
+    graph: nx.DiGraph, rows: list[_Row], columns: list[range], row_of: dict[int, int]
+) -> tuple[list[list[Point]], list[tuple[Point, Point]], dict[Point, int]]:
+    """The points of each row, the links between points of consecutive rows, and the points of lanes
+    that pass by a whole block, with the last rows of these lanes."""
+    order = [[(node, i) for node in row.nodes] for i, row in enumerate(rows)]
+    links, passing = [], {}
+    last_of_block = {
+        row: max(other for other in column if rows[other].block == rows[row].block)
+        for column in columns
+        for row in column[1:-1]
+    }
+    for source, own in row_of.items():
+        readers = [(reader, row_of[reader]) for reader in graph[source]]
+        for column in columns:
+            here = [(reader, row) for reader, row in readers if row in column]
+            first = own if own in column else column[0]
+            last = max((row - 1 for _, row in here), default=first)
+            if own in column and len(here) < len(readers):
+                last = column[-1]
+            elif own not in column and not here:
+                continue
+            lane = [(source, row) for row in range(first, last + 1)]
+            links += pairwise(lane)
+            links += [((source, row - 1), (reader, row)) for reader, row in here]
+            for point in lane[own in column :]:
+                order[point[1]].append(point)
+                if last >= last_of_block.get(point[1], len(rows)):
+                    passing[point] = last
+    return order, links, passing
+
+
+def _reduce_crossings(
+    order: list[list[Point]], links: list[tuple[Point, Point]], passing: dict[Point, int]
+) -> None:
+    """Moves points to the mean place of those that they are linked to in the row before, in sweeps
+    down and up. Lanes that pass by a block go to the left of it."""
+    linked: dict[tuple[Point, int], list[Point]] = defaultdict(list)
+    for upper, lower in links:
+        linked[lower, -1].append(upper)
+        linked[upper, 1].append(lower)
+    place: dict[Point, int] = {}  # within the row before
+    for sweep in range(SWEEPS):
+        step = 1 if sweep % 2 else -1
+        for points in order[::-step]:
+            keys = {}
+            for i, point in enumerate(points):
+                places = [place[other] for other in linked[point, step]]
+                keys[point] = (1, sum(places) / len(places) if places else i, i)
+                if point in passing:  # the sooner it ends, the closer to the block
+                    keys[point] = (0, -passing[point], point[0])
+            points.sort(key=keys.__getitem__)
+            place = {point: i for i, point in enumerate(points)}
+
+
+def _align(
+    order: list[list[Point]],
+    widths: dict[Point, float],
+    links: list[tuple[Point, Point]],
+    passing: dict[Point, int],
+    blocks: dict[int, tuple[float, list[Point]]],
+) -> dict[Hashable, float]:
+    """The centres of a column's points, the left and right ends of its blocks, given their least
+    widths and points, and its right end. Links are upright, neighbours apart and the column is
+    narrow: a linear programme, whose variables are nodes and whose least distances are edges."""
+    programme = nx.MultiDiGraph()
+    programme.add_nodes_from((point for row in order for point in row), cost=0.0)
+    programme.add_edges_from([(point, "right") for point in programme], least=0.0)
+    programme.add_node("right", cost=COLUMN_WIDTH)
+    for a, b in (pair for row in order for pair in pairwise(row)):
+        gap = NODE_GAP if a in widths and b in widths else LANE_GAP
+        programme.add_edge(a, b, least=(widths.get(a, 0) + widths.get(b, 0)) / 2 + gap)
+    for block, (width, points) in blocks.items():
+        left, right = ("left", block), ("right", block)
+        programme.add_node(left, cost=-BLOCK_WIDTH)
+        programme.add_node(right, cost=BLOCK_WIDTH)
+        programme.add_edge(left, right, least=width)
+        programme.add_edge(right, "right", least=0.0)
+        for point in points:
+            if point in passing:
+                programme.add_edge(point, left, least=LANE_GAP)
+            else:
+                ends = [(left, point), (point, right)]
+                programme.add_edges_from(ends, least=widths.get(point, 0) / 2 + PADDING)
+    ports = {*order[0], *order[-1]}  # they count as nodes
+    for link in links if len(programme) <= MAX_POINTS else ():
+        price = SLOPE[sum(point in widths or point in ports for point in link)]
+        programme.add_node(link, cost=2 * price)  # |a - b| = 2 max(a, b) - a - b
+        for point in link:
+            programme.nodes[point]["cost"] -= price
+            programme.add_edge(point, link, least=0.0)
+    cost = [cost for _, cost in programme.nodes(data="cost")]
+    least = [least for *_, least in programme.edges(data="least")]
+    distances = nx.incidence_matrix(programme, oriented=True).T
+    solution = linprog(cost, -distances, np.negative(least), bounds=(0, None), method="highs")
+    return dict(zip(programme, solution.x.round(3).tolist(), strict=True))
 
 
 def _smooth(points: list[tuple[float, float]]) -> Path:
@@ -309,6 +296,8 @@ def _smooth(points: list[tuple[float, float]]) -> Path:
     vertices, codes = [points[0]], [Path.MOVETO]
     for i, ((x0, y0), (x, y)) in enumerate(pairwise(points), 1):
         x2, y2 = points[i + 1] if i + 1 < len(points) else (x, y)
+        if x == x0 == x2 and (x, y) != (x2, y2):
+            continue
         if x != x0 and y != y0:
             vertices += [(x0, (y0 + y) / 2), (x, (y0 + y) / 2), (x, y)]
             codes += [Path.CURVE4] * 3

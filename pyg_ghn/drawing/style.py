@@ -40,7 +40,7 @@ def _polygon(corners: str) -> np.ndarray:
     return np.array([corner.split(",") for corner in corners.split()], dtype=float) / 100
 
 
-_ANGLES = np.radians(np.arange(0, 360, 10))
+_ANGLES = np.radians(np.arange(0, 360, 15))
 _ELLIPSE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1) / 2
 _ROUNDED = _ELLIPSE * (0.4, 0.5) + np.sign(_ELLIPSE.round(9)) * (0.3, 0.25)
 
