@@ -8,7 +8,8 @@ from pathlib import Path
 
 import networkx as nx
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Polygon, Rectangle
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path as Outline
 from torch import nn
 from torch_geometric.data import Batch, Data
 
@@ -107,12 +108,13 @@ def _blocks(graph: nx.DiGraph) -> list[tuple[tuple[str, ...], list[int]]]:
     has_layers = {layer[:-1] for layer in layers.values()}
 
     def is_split(path: tuple[str, ...]) -> bool:
-        limit, seen = LARGE if path in has_layers else SMALL, set()
-        for part in (part for other, part in members.items() if other and other[:-1] == path):
-            if seen and not any(pred in seen for node in part for pred in graph.pred[node]):
-                return False
-            seen.update(part)
-        return len(members[path]) > limit
+        whole, limit = members[path], LARGE if path in has_layers else SMALL
+        parts = [part for other, part in members.items() if other and other[:-1] == path]
+        before = (set(whole[: whole.index(part[0])]) for part in parts[1:])
+        return len(whole) > limit and all(
+            any(pred in earlier for node in part for pred in graph.pred[node])
+            for part, earlier in zip(parts[1:], before, strict=True)
+        )
 
     split = {path for path in members if is_split(path)}
     blocks: list[tuple[tuple[str, ...], list[int]]] = []
@@ -180,9 +182,10 @@ def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
 
     def shape(gid: str, op: str, label: str, box: Box) -> None:
         x, y, width, height = box
-        corners = STYLES[op].outline * (width, height) + (x + width / 2, y + height / 2)
+        outline = STYLES[op].outline
+        corners = outline.vertices * (width, height) + (x + width / 2, y + height / 2)
         look = {**line, "facecolor": STYLES[op].fill, "edgecolor": INK, "gid": gid, "zorder": 4}
-        axes.add_patch(Polygon(corners, **look))
+        axes.add_patch(PathPatch(Outline(corners, outline.codes), **look))
         centre = {"ha": "center", "linespacing": 1.05, "color": INK, "zorder": 5, **text}
         axes.text(x + width / 2, y + height / 2, label, **centre)
 
