@@ -76,7 +76,6 @@ def lay_out(graph: nx.DiGraph, blocks: list[Block]) -> Layout:
     row_of = {node: i for i, row in enumerate(rows) for node in row.nodes}
     column_of = {row: column for column in columns for row in column}
     order, links, passing = _lanes(graph, rows, columns, row_of)
-    _reduce_crossings(order, links, passing)
 
     start = TRACK * max(len(order[column[0]]) for column in columns)
     widths = {(node, row_of[node]): width for node, width in graph.nodes(data="width")}
@@ -97,11 +96,13 @@ def lay_out(graph: nx.DiGraph, blocks: list[Block]) -> Layout:
         right = left + found["right"]
         bottoms += np.cumsum([start, *(rows[row].height for row in column[1:])]).tolist()
         for block, part in parts.items():
-            top, bottom = bottoms[part[0]] - NODE_HEIGHT - HEADER, bottoms[part[-1]] + FOOTER
-            width = found["right", block] - found["left", block]
             if blocks[block].name:
-                box = left + found["left", block], top, width, bottom - top
-                frames.append((box, blocks[block].name))
+                top = bottoms[part[0]] - NODE_HEIGHT - HEADER
+                width = found["right", block] - found["left", block]
+                height = bottoms[part[-1]] + FOOTER - top
+                frames.append(
+                    ((left + found["left", block], top, width, height), blocks[block].name)
+                )
     stop = max(bottoms)
 
     tracks: dict[int, float] = {}  # values that leave their columns to where they run along
@@ -164,12 +165,10 @@ def _wrap(graph: nx.DiGraph, rows: list[_Row]) -> list[list[_Row]]:
     lanes: Counter[int] = Counter()
     for node, row in row_of.items():
         lanes.update(range(row + 1, max((row_of[reader] for reader in graph[node]), default=0)))
-    widths = {
-        row.nodes[0]: sum(graph.nodes[node]["width"] + NODE_GAP for node in row.nodes)
-        + COLUMN_GAP
-        + (LANE_GAP + TRACK) * lanes[i]
-        for i, row in enumerate(rows)
-    }
+    widths = {}
+    for i, row in enumerate(rows):
+        nodes = sum(graph.nodes[node]["width"] + NODE_GAP for node in row.nodes)
+        widths[row.nodes[0]] = COLUMN_GAP + nodes + (LANE_GAP + TRACK) * lanes[i]
 
     def height(rows: list[_Row]) -> float:
         return sum(row.height for row in rows)
@@ -196,8 +195,8 @@ def _wrap(graph: nx.DiGraph, rows: list[_Row]) -> list[list[_Row]]:
 def _lanes(
     graph: nx.DiGraph, rows: list[_Row], columns: list[range], row_of: dict[int, int]
 ) -> tuple[list[list[Point]], list[tuple[Point, Point]], dict[Point, int]]:
-    """The points of each row, the links between points of consecutive rows, and the points of lanes
-    that pass by a whole block, with the last rows of these lanes."""
+    """The points of each row, in an order with few crossings, the links between points of consecutive
+    rows, and the points of lanes that pass by a whole block, with the last rows of these lanes."""
     order = [[(node, i) for node in row.nodes] for i, row in enumerate(rows)]
     links, passing = [], {}
     last_of_block = {
@@ -222,14 +221,9 @@ def _lanes(
                 order[point[1]].append(point)
                 if last >= last_of_block.get(point[1], len(rows)):
                     passing[point] = last
-    return order, links, passing
 
-
-def _reduce_crossings(
-    order: list[list[Point]], links: list[tuple[Point, Point]], passing: dict[Point, int]
-) -> None:
-    """Moves points to the mean place of those that they are linked to in the row before, in sweeps
-    down and up. Lanes that pass by a block go to the left of it."""
+    # Points move to the mean place of those that they are linked to in the row before, in sweeps
+    # down and up. Lanes that pass by a block go to the left of it.
     linked: dict[tuple[Point, int], list[Point]] = defaultdict(list)
     for upper, lower in links:
         linked[lower, -1].append(upper)
@@ -246,6 +240,7 @@ def _reduce_crossings(
                     keys[point] = (0, -passing[point], point[0])
             points.sort(key=keys.__getitem__)
             place = {point: i for i, point in enumerate(points)}
+    return order, links, passing
 
 
 def _align(

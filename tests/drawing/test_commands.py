@@ -51,7 +51,7 @@ def test_draw_filters(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["resnet18", "--out=graph.gif"], "must end in .svg, .pdf or .png"),
-        (["resnet18", "--out=graph.svg", "--backend=paper"], "Unknown backend 'paper'"),
+        (["resnet18", "--out=graph.svg", "--backend=paper"], "backend"),
         (["deepnets:test/500"], r"has no network test/500; splits: train \(1,000,000\)"),
         (["deepnets:none/5"], "has no network none/5"),
         (["no_such_net"], "torchvision has no model 'no_such_net'"),

@@ -4,8 +4,8 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
+from pyg_ghn.drawing import draw_embeddings, draw_filters, first_convolution
 from pyg_ghn.errors import ConfigError, GHNError
-from pyg_ghn.evaluation import draw_embeddings, draw_filters, first_convolution, pictures
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN3
 
@@ -36,7 +36,7 @@ def test_embeddings(suffix, method, ghn, graphs, tmp_path):
 
 def test_each_node_is_a_point_of_the_common_projection(ghn, graphs, tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr("pyg_ghn.drawing.ghn.save_figure", lambda fig, path: figures.append(fig))
     draw_embeddings(ghn, graphs, tmp_path / "unused.png")
     (figure,) = figures
     panels = [axes for axes in figure.axes if axes.get_title()]
@@ -80,7 +80,7 @@ def test_filters(channels, tmp_path):
 def test_mosaic_holds_the_filters_with_zero_in_grey():
     filters = torch.zeros(5, 3, 6, 6)
     filters[0], filters[1, 0] = 1, -1
-    image = pictures._mosaic(filters)
+    image = ghn_pictures._mosaic(filters)
     assert image.shape == (2 * 24 + 2, 3 * 24 + 2 * 2, 3)  # two rows of three filters of 24 pixels
     assert (image[:24, :24] == 1).all() and (image[:24, 26:50] == [0, 0.5, 0.5]).all()
     assert (image[26:, 26:50] == 0.5).all() and (image[26:, 52:] == 1).all()
@@ -97,7 +97,7 @@ def test_filters_of_a_constant_zero_weight(tmp_path):
     ids=["two channels", "linear", "not finite"],
 )
 def test_weights_that_are_no_filters(weight, tmp_path):
-    with pytest.raises(ConfigError, match="'bad' is no finite weight"):
+    with pytest.raises(ConfigError, match="'bad' must be the finite weight"):
         draw_filters({"bad": weight}, tmp_path / "f.png")
     assert not list(tmp_path.iterdir())
 
