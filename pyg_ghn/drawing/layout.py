@@ -195,7 +195,7 @@ def _wrap(graph: nx.DiGraph, rows: list[_Row]) -> list[list[_Row]]:
 def _lanes(
     graph: nx.DiGraph, rows: list[_Row], columns: list[range], row_of: dict[int, int]
 ) -> tuple[list[list[Point]], list[tuple[Point, Point]], dict[Point, int]]:
-    """The points of each row, in an order with few crossings, the links between points of consecutive
+    """The points of each row in an order with few crossings, links between points of consecutive
     rows, and the points of lanes that pass by a whole block, with the last rows of these lanes."""
     order = [[(node, i) for node in row.nodes] for i, row in enumerate(rows)]
     links, passing = [], {}

@@ -120,8 +120,8 @@ class GeneralizationResult:
         return cls(networks=networks, **stored)
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes ``results.json`` and ``table.txt``, each whole or not at all. The picture is made by
-        :func:`~pyg_ghn.drawing.draw_generalization`."""
+        """Writes ``results.json`` and ``table.txt``, each whole or not at all.
+        :func:`~pyg_ghn.drawing.draw_generalization` makes the picture."""
         folder = Path(folder)
         with atomic_path(folder / "results.json") as path:
             path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
