@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
@@ -196,26 +197,18 @@ def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
         axes.text(x + 0.04, y + 0.47 * HEADER, name, color=LINE, zorder=3, bbox=ground, **text)
     for op, (x, y, width, height) in legend.items():
         shape(f"legend-{op}", op, op, (x, y + top, width, height))
-        number = f"{TIMES} {counts[op]}"
-        axes.text(x + width + 0.04, y + top + height / 2, number, color=INK, **text)
+        where = x + width + 0.04, y + top + height / 2
+        axes.text(*where, f"{TIMES} {counts[op]}", color=INK, **text)
     for node, box in layout.nodes.items():
         known = graph.nodes[node]
         shape(f"n{node}", known["op"], known["label"], box)
     for (source, target), path in layout.edges.items():
         gid = f"e{source}-{target}"
         axes.add_patch(PathPatch(path, fill=False, gid=gid, zorder=2, **line))
-    heads = [path.vertices[-1] for path in layout.edges.values()]
     marker = {"marker": [(-0.4, 0), (0.4, 0), (0, -1)], "markersize": 2 * 72 * ARROW}
-    if heads:
-        axes.plot(
-            *zip(*heads, strict=True),
-            linestyle="",
-            color=LINE,
-            markeredgewidth=0,
-            zorder=2,
-            clip_on=False,
-            **marker,
-        )
+    look = {"linestyle": "", "color": LINE, "markeredgewidth": 0, "clip_on": False, "zorder": 2}
+    heads = np.array([path.vertices[-1] for path in layout.edges.values()]).reshape(-1, 2)
+    axes.plot(*heads.T, **marker, **look)
     counted = f"{len(graph)} nodes, {graph.number_of_edges()} edges"
     caption = f"{title}: {counted}" if title else counted
     axes.text(0, start + MARGIN, caption, color=INK, **{**text, "fontsize": TITLE_SIZE})

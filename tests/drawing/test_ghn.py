@@ -39,7 +39,8 @@ def figures(monkeypatch):
 def test_embeddings(suffix, method, ghn, graphs, tmp_path):
     before = {name: graph.keys() for name, graph in graphs.items()}
     path = draw_embeddings(ghn, graphs, tmp_path / f"embeddings{suffix}", method)
-    assert path.stat().st_size > 5000
+    again = draw_embeddings(ghn, graphs, tmp_path / f"again{suffix}", method)
+    assert path.stat().st_size > 5000 and path.read_bytes() == again.read_bytes()
     assert {name: graph.keys() for name, graph in graphs.items()} == before
     assert all(param.grad is None for param in ghn.parameters())
 
@@ -57,14 +58,6 @@ def test_each_node_is_a_point_of_the_common_projection(ghn, graphs, figures):
         assert 0 < np.ptp(points[:, 0]) <= lengths + 1e-4
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["input", "conv", "bias", "bn", "glob_avg"]
-
-
-def test_embeddings_are_the_same_each_time(ghn, graphs, tmp_path):
-    first, second = (
-        imread(draw_embeddings(ghn, dict([*graphs.items()][:1]), tmp_path / f"{i}.png", "tsne"))
-        for i in range(2)
-    )
-    assert (first == second).all()
 
 
 def test_embeddings_of_nothing(ghn, graphs, tmp_path):
