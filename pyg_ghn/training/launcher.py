@@ -3,6 +3,7 @@ r"""Starts the data-parallel processes of a run on this machine."""
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -44,8 +45,10 @@ def launch(config: TrainConfig) -> Path:
     )
     try:
         return elastic_launch(settings, _process)(config)[0]
-    except SignalException as error:
-        raise KeyboardInterrupt from error
+    except SignalException as error:  # the processes got the signal, too, and have saved
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        raise SystemExit(128 + error.sigval) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise GHNError(f"Process {rank} of the run failed: {failure.message}") from error

@@ -8,8 +8,6 @@ import time
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,19 +18,32 @@ from torch.nn.utils import get_total_norm
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
-from pyg_ghn._files import atomic_path
 from pyg_ghn._version import versions
 from pyg_ghn.checkpoint import save_pretrained
 from pyg_ghn.datasets import DeepNets1M
-from pyg_ghn.errors import CheckpointError, DivergedError
+from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
 from pyg_ghn.images import get_image_data
 from pyg_ghn.nn import GHN3
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
-from pyg_ghn.training.networks import NetworkStream, TrainingNetwork
+from pyg_ghn.training.resume import (
+    CHECKPOINT,
+    DAMAGED,
+    PREVIOUS,
+    StopSignals,
+    read_state,
+    write_state,
+)
+from pyg_ghn.training.stream import NetworkStream, TrainingNetwork
 
 MAX_SKIPPED_STEPS = 20
+
+# A run can go on with other values of these without a word; the second ones make it another run.
+_FREE = frozenset(
+    "out image_root dataset_root steps minutes threads log_every save_every allow_changes".split()
+)
+_BINDING = frozenset(("seed", "lr", "batch_size", "meta_batch_size"))
 
 
 def train(config: TrainConfig) -> Path:
@@ -41,17 +52,20 @@ def train(config: TrainConfig) -> Path:
     <https://arxiv.org/abs/2303.04143>`_ paper.
 
     A run that was interrupted goes on from its last checkpoint when it is started again with the
-    same :obj:`config.out`. Under :obj:`torchrun` or :obj:`accelerate launch` every process takes
-    its share of the meta-batch; see :func:`~pyg_ghn.training.launch` to start processes from here.
+    same :obj:`config.out`. SIGINT and SIGTERM let it save first. Under :obj:`torchrun` or
+    :obj:`accelerate launch` every process takes its share of the meta-batch; see
+    :func:`~pyg_ghn.training.launch` to start processes from here.
 
     Args:
         config (TrainConfig): The configuration.
 
     Returns:
-        The written GHN, ``<out>/model.safetensors``. Beside it lie ``training.json``, ``log.jsonl``
-        and ``checkpoint.pt``.
+        The written GHN, ``<out>/model.safetensors``. Beside it lie ``training.json``,
+        ``log.jsonl``, ``checkpoint.pt`` and the checkpoint before, ``checkpoint.previous.pt``.
 
     Raises:
+        CheckpointError: If there is a checkpoint, but none that the run can go on from.
+        ConfigError: If the checkpoint is of a run with other options.
         DivergedError: If the loss was not finite for 20 steps in a row.
     """
     if config.threads:
@@ -76,47 +90,40 @@ class MetaTrainer:
         )
         set_seed(config.seed)
         self.images = get_image_data(config.images, root=config.image_root)
+        classes, size = self.images.num_classes, self.images.input_size
         ghn = GHN3(
             hidden_channels=config.hidden_channels,
             num_layers=config.num_layers,
             heads=config.heads,
             max_shape=tuple(config.max_shape),
-            num_classes=self.images.num_classes,
+            num_classes=classes,
         )
         optimizer = torch.optim.AdamW(
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
         self.ghn, self.optimizer = self.accelerator.prepare(ghn, optimizer)
-        config = replace(config, processes=self.accelerator.num_processes)  # as torchrun says
+        dataset = None
+        if config.dataset_root is not None:
+            with self.accelerator.main_process_first():  # which makes the files that are missing
+                dataset = DeepNets1M(
+                    config.dataset_root,
+                    config.split,
+                    source=config.dataset_source,
+                    num_classes=classes,
+                    input_size=size,
+                )
         self.stream = NetworkStream(
+            replace(config, processes=self.accelerator.num_processes),  # as torchrun says
             ghn.transform,
-            self.images.num_classes,
-            self.images.input_size,
-            config.meta_batch_size // self.accelerator.num_processes,
-            split=config.split,
-            fresh=config.fresh,
-            pool_size=config.pool_size,
-            max_cells=config.max_cells,
-            channels=config.channels,
-            dataset=self._dataset(),
-            seed=config.seed,
+            classes,
+            size,
+            dataset,
             rank=self.accelerator.process_index,
         )
-        self.log = RunLog(self.out, enabled=self.accelerator.is_main_process)
+        self.log = RunLog(self.out, self.accelerator)
+        self.stop = StopSignals()
         self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
-
-    def _dataset(self) -> DeepNets1M | None:
-        config = self.config
-        if config.dataset_root is None:
-            return None
-        with self.accelerator.main_process_first():  # which converts or generates what is missing
-            return DeepNets1M(
-                config.dataset_root,
-                config.split,
-                source=config.dataset_source,
-                num_classes=self.images.num_classes,
-                input_size=self.images.input_size,
-            )
+        self.saved_step: int | None = None
 
     @property
     def progress(self) -> float:
@@ -126,9 +133,10 @@ class MetaTrainer:
         return min(1.0, max(steps, minutes))
 
     def fit(self) -> Path:
-        """Trains to the end and returns the written GHN."""
+        """Trains to the end and returns the written GHN. After SIGINT or SIGTERM it saves and ends
+        with a :class:`KeyboardInterrupt` or the exit status 143."""
         config = self.config
-        self.log.write_config({**asdict(config), "versions": versions()})
+        self.log.begin({**asdict(config), "versions": versions()}, self.steps_done)
         bar = tqdm(
             total=100,
             initial=round(100 * self.progress),
@@ -138,51 +146,61 @@ class MetaTrainer:
             mininterval=1,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}",
         )
-        with bar:
-            while self.progress < 1:
+        stopped = False
+        with bar, self.stop:
+            while self.progress < 1 and not stopped:
                 start = time.perf_counter()
                 self.log.add(**self.step())
-                self._advance(time.perf_counter() - start)
+                stopped = self.advance(time.perf_counter() - start)
                 if self.steps_done % config.log_every == 0 or self.progress >= 1:
-                    line = self.log.flush(
-                        self.accelerator.reduce,
-                        step=self.steps_done,
-                        lr=self._lr(),
-                        seconds=self.seconds_done,
-                    )
+                    line = self.log.flush(self.steps_done, self._lr(), self.seconds_done)
                     bar.set_postfix_str(line, refresh=False)
                 if self.steps_done % config.save_every == 0:
                     self.save()
                 bar.update(100 * self.progress - bar.n)
-        self.save()
+            if self.saved_step != self.steps_done:
+                self.save()
+        if stopped:
+            self.stop.raise_received()
         return self.out / "model.safetensors"
 
     def step(self) -> dict[str, Tensor]:
         """One optimizer step over a meta-batch; returns the sums that the log gets."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
-        device = self.accelerator.device
         networks = self.stream.meta_batch(self.steps_done)
+        # Images and dropout are functions of seed, rank and step: a resumed run sees the same.
         self._seed_step()
-        images, labels = self.images.train.sample(self.config.batch_size, device=device)
+        images, labels = self.images.train.sample(
+            self.config.batch_size, device=self.accelerator.device
+        )
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with self.accelerator.autocast():
             predictions = self.ghn(Batch.from_data_list([n.data for n in networks]))
-        losses, accuracies, gradients = [], [], []
-        for network, params in zip(networks, predictions, strict=True):
-            loss, accuracy, gradient = self._loss_and_gradient(network, params, images, labels)
-            losses.append(loss)
-            accuracies.append(accuracy)
-            gradients.append(gradient)
-        losses, accuracies = torch.stack(losses), torch.stack(accuracies)
+        losses, accuracies, gradients = zip(
+            *(
+                self._loss_and_gradient(network, params, images, labels)
+                for network, params in zip(networks, predictions, strict=True)
+            ),
+            strict=True,
+        )
+        losses = torch.stack(losses)
         finite = losses.isfinite()
-        self._backward(predictions, gradients, finite)
-        norm = self._update(finite, networks)
+        # From the predicted parameters on into the GHN; a skipped network counts as zero. All
+        # processes must come here, whatever their losses were, or they wait for each other forever.
+        torch.autograd.backward(
+            [p for params in predictions for p in params.values()],
+            [
+                torch.where(ok, g, 0) / len(networks)
+                for ok, per_network in zip(finite, gradients, strict=True)
+                for g in per_network
+            ],
+        )
         return {
             "loss": torch.where(finite, losses, 0).sum(),
-            "accuracy": accuracies.sum(),
-            "grad_norm": norm,
+            "accuracy": torch.stack(accuracies).sum(),
+            "grad_norm": self._update(finite, networks),
             "networks": finite.sum(),
             "skipped_networks": (~finite).sum(),
         }
@@ -192,42 +210,26 @@ class MetaTrainer:
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Back-propagates one network only, so that memory holds one network's activations. The
         loss is NaN where the loss or its gradient is not finite."""
-        config = self.config
+        config, scaler = self.config, self.accelerator.scaler
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         with self.accelerator.autocast():
             loss, accuracy = meta_loss(
                 network.model, leaves, images, labels, config.gamma, config.label_smoothing
             )
         gradient = torch.autograd.grad(
-            self._scaled(loss), list(leaves.values()), allow_unused=True, materialize_grads=True
+            loss if scaler is None else scaler.scale(loss),
+            list(leaves.values()),
+            allow_unused=True,
+            materialize_grads=True,
         )
         loss, norm = loss.detach(), get_total_norm(gradient)
-        if self.accelerator.scaler is None:  # else the loss scale may be to blame, and backs off
+        if scaler is None:  # else the loss scale may be to blame, and backs off
             loss = torch.where(norm.isfinite(), loss, torch.nan)
         if config.network_clip is not None:
-            shrink = (self._scaled(loss.new_full((), config.network_clip)) / norm).clamp(max=1)
+            most = loss.new_full((), config.network_clip)
+            shrink = ((most if scaler is None else scaler.scale(most)) / norm).clamp(max=1)
             gradient = [g * shrink for g in gradient]
         return loss, accuracy, list(gradient)
-
-    def _scaled(self, loss: Tensor) -> Tensor:
-        scaler = self.accelerator.scaler
-        return loss if scaler is None else scaler.scale(loss)
-
-    def _backward(
-        self, predictions: list[dict[str, Tensor]], gradients: list[list[Tensor]], finite: Tensor
-    ) -> None:
-        """From the predicted parameters on into the GHN; a skipped network counts as zero.
-
-        All processes must come here, whatever their losses were, or their gradient sums wait for
-        each other for ever.
-        """
-        outputs = [p for params in predictions for p in params.values()]
-        incoming = [
-            torch.where(ok, g, 0) / len(predictions)
-            for ok, per_network in zip(finite, gradients, strict=True)
-            for g in per_network
-        ]
-        torch.autograd.backward(outputs, incoming)
 
     def _update(self, finite: Tensor, networks: list[TrainingNetwork]) -> Tensor:
         norm = self.accelerator.clip_grad_norm_(self.ghn.parameters(), self.config.clip)
@@ -249,13 +251,16 @@ class MetaTrainer:
             )
         return norm
 
-    def _advance(self, seconds: float) -> None:
-        """Counts the step; all processes agree on the time, so that all stop together."""
-        if self.accelerator.num_processes > 1:
-            seconds = torch.tensor(seconds, device=self.accelerator.device)
-            seconds = float(self.accelerator.reduce(seconds, reduction="mean"))
+    def advance(self, seconds: float) -> bool:
+        """Counts a step and tells whether the run is to stop; all processes agree on both."""
+        stop, processes = self.stop.received != 0, self.accelerator.num_processes
+        if processes > 1:
+            sums = torch.tensor([seconds, float(stop)], device=self.accelerator.device)
+            total, stop = self.accelerator.reduce(sums, reduction="sum").tolist()
+            seconds = total / processes
         self.seconds_done += seconds
         self.steps_done += 1
+        return stop > 0
 
     def _lr(self) -> float:
         """Linear warm-up, then half a cosine to zero."""
@@ -266,73 +271,109 @@ class MetaTrainer:
         return self.config.lr * 0.5 * (1 + cosine)
 
     def _seed_step(self) -> None:
-        """Images and dropout are functions of seed, rank and step: a resumed run sees the same."""
         key = (self.config.seed, self.accelerator.process_index, 2, self.steps_done)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def save(self) -> None:
         """Writes the GHN and all that a later run needs to go on."""
         self.accelerator.wait_for_everyone()
+        log = self.log.state()
+        self.saved_step = self.steps_done
         if not self.accelerator.is_main_process:
             return
-        ghn = self.accelerator.unwrap_model(self.ghn)
+        ghn, scaler = self.accelerator.unwrap_model(self.ghn), self.accelerator.scaler
         training = json.dumps({**asdict(self.config), "steps_done": self.steps_done})
         metadata = {"training": training, **versions()}
+        save_pretrained(ghn, self.out / "model.safetensors", metadata=metadata)
         state = {
             "state_dict": ghn.state_dict(),
             "config": ghn.config,
             "training": asdict(self.config),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
+            "scaler": scaler and scaler.state_dict(),
             "steps_done": self.steps_done,
             "seconds_done": self.seconds_done,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "log": log,
         }
-        with atomic_path(self.out / "checkpoint.pt") as path:
-            torch.save(state, path)
-        save_pretrained(ghn, self.out / "model.safetensors", metadata=metadata)
+        write_state(state, self.out)
 
     def resume(self) -> None:
-        """Goes on from ``<out>/checkpoint.pt`` if there is one."""
-        path = self.out / "checkpoint.pt"
-        if path.exists():
-            self._load(path)
+        """Goes on from ``<out>/checkpoint.pt`` if there is one; if it is damaged, with a warning
+        from the one before, ``<out>/checkpoint.previous.pt``.
+
+        Raises:
+            CheckpointError: If neither can be used.
+            ConfigError: If it is of a run with other options.
+        """
+        current, previous = self.out / CHECKPOINT, self.out / PREVIOUS
+        damaged = False
+        if current.exists() or previous.exists():
+            try:
+                self._load(current)
+            except CheckpointError as error:
+                if not previous.exists():
+                    raise
+                self._load(previous)
+                damaged, self.saved_step = True, None
+                warnings.warn(
+                    f"The run goes on from {previous}, step {self.steps_done}, because {error}",
+                    stacklevel=2,
+                )
         steps = torch.tensor([self.steps_done], device=self.accelerator.device)
         if len(set(self.accelerator.gather(steps).tolist())) > 1:
             raise CheckpointError(
-                f"Not all processes found the same checkpoint {path}: `out` must be a folder that "
-                "all machines share."
+                f"Not all processes found the same checkpoint in {self.out}: `out` must be a "
+                "folder that all machines share."
             )
+        if damaged and self.accelerator.is_main_process and current.exists():
+            current.replace(self.out / DAMAGED)  # or the next save would replace the good one
 
     def _load(self, path: Path) -> None:
-        try:
-            state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device)
-        except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
-            raise CheckpointError(
-                f"{path} is damaged ({error}): delete it to start anew."
-            ) from error
+        state = read_state(path, self.accelerator.device)
         ghn = self.accelerator.unwrap_model(self.ghn)
         if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
-            raise CheckpointError(
+            raise ConfigError(
                 f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
                 "choose another folder `out`, or delete the checkpoint to start anew."
             )
-        self._warn_of_changes(state.get("training", {}))
-        ghn.load_state_dict(state["state_dict"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None and state.get("scaler"):
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]
-
-    def _warn_of_changes(self, before: dict[str, Any]) -> None:
-        after = asdict(self.config)
-        free = ("out", "steps", "minutes", "threads", "log_every", "save_every")
-        changed = [
-            f"{name} {before[name]} -> {after[name]}"
-            for name in before.keys() & after.keys() - set(free)
+        before, after = state["training"], asdict(self.config)
+        changes = {
+            name: f"{name} {before[name]} -> {after[name]}"
+            for name in sorted(before.keys() & after.keys() - _FREE)
             if before[name] != after[name]
-        ]
-        if changed:
+        }
+        refused = [change for name, change in changes.items() if name in _BINDING]
+        if refused and not self.config.allow_changes:
+            raise ConfigError(
+                f"The run in {self.out} began with other options: {', '.join(refused)}. Choose "
+                "another folder `out`, or set allow_changes to go on all the same."
+            )
+        try:
+            ghn.load_state_dict(state["state_dict"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for param, moments in self.optimizer.state.items():
+                for value in moments.values():
+                    if value.dim() and value.shape != param.shape:
+                        raise ValueError("moments of another shape")
+            if self.accelerator.scaler is not None and state.get("scaler"):
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            if "log" in state:
+                self.log.load_state(state["log"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(
+                f"{path} does not fit a GHN of {ghn.config} ({type(error).__name__}: {reason}): "
+                "delete it to start anew, or choose another `out`."
+            ) from error
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = self.config.weight_decay
+        self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]
+        self.skipped_in_a_row = state.get("skipped_in_a_row", 0)
+        self.saved_step = self.steps_done
+        if changes:
             warnings.warn(
-                f"The run in {self.out} goes on with other options: {', '.join(sorted(changed))}.",
+                f"The run in {self.out} goes on with other options: "
+                f"{', '.join(changes.values())}.",
                 stacklevel=2,
             )
