@@ -15,7 +15,7 @@ from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
 from pyg_ghn.architectures.plan_graph import plan_graph
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
-from pyg_ghn.graph.reasons import UNUSED
+from pyg_ghn.graph.unsupported import UNUSED
 
 _POOLING = {PRIMITIVES.index(op): (1, 1, 3, 3) for op in ("max_pool", "avg_pool")}
 _WITH_BIAS = [PRIMITIVES.index(op) for op in ("bn", "ln")]

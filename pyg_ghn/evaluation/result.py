@@ -11,7 +11,7 @@ from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.evaluation.networks import FAMILIES
+from pyg_ghn.evaluation.splits import FAMILIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ class NetworkResult:
     split: str
     name: str
     families: tuple[str, ...]
-    r"""What kinds of network it is, of :obj:`~pyg_ghn.evaluation.networks.FAMILIES`."""
+    r"""What kinds of network it is, of :obj:`~pyg_ghn.evaluation.splits.FAMILIES`."""
     num_params: int
     r"""All of its parameters, those of unused layers included."""
     predicted_share: float

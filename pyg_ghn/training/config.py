@@ -2,8 +2,9 @@ r"""Everything that decides a meta-training run, in one place."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from math import inf
 
 from pyg_ghn.architectures.splits import SPLITS
 from pyg_ghn.errors import ConfigError
@@ -16,47 +17,47 @@ class TrainConfig:
 
     Args:
         out (str): Folder of the run: configuration, log, checkpoints.
-        images (str): Name of an image data set: digits, fashion_mnist or image_folder.
+        images (str): Name of an image data set, see pyg_ghn.images.get_image_data.
         image_root (str, optional): Folder of the image data set.
-        hidden_channels (int): Hidden size d of the GHN-3.
-        num_layers (int): Number of layers L.
-        heads (int): Attention heads k.
+        hidden_channels (int): Hidden size of the GHN-3.
+        num_layers (int): Number of layers .
+        heads (int): Attention heads .
         max_shape (tuple): Largest decoded tensor (out, in, size, size).
         split (str): Split of DeepNets-1M that architectures are drawn from.
-        dataset_root (str, optional): Folder of a DeepNets-1M data set to draw architectures from,
-            instead of generating new ones all the time.
-        dataset_source (str): Which of its networks: official or generated.
-        max_cells (int, optional): Only networks with at most this many cells.
-        channels (list, optional): Initial widths C to draw from, multiples of 8; by default those
-            of DeepNets-1M, which depend on the network.
-        pool_size (int): Networks that each process keeps for reuse.
+        dataset_root (str, optional): Folder of a pyg_ghn.datasets.DeepNets1M to draw
+            architectures from, instead of generating new ones all the time.
+        dataset_source (str): Which of its networks: "official" or "generated".
+        max_cells (int, optional): Only networks with up to so many cells.
+        channels (list, optional): Initial widths to draw from, multiples of 8; by
+            default those of DeepNets-1M, which depend on the network.
+        pool_size (int): Networks that a process keeps for reuse.
         fresh (int): Networks of a process's meta-batch that were never used before; the others are
             drawn from the pool.
-        meta_batch_size (int): Networks per step, over all processes.
-        batch_size (int): Images per step and process, at least two.
+        meta_batch_size (int): Networks a step, over all processes.
+        batch_size (int): Images a step and process, at least two.
         steps (int, optional): Steps to train for.
-        minutes (float, optional): Minutes to train for; the learning rate follows whichever of
-            steps and minutes is further.
+        minutes (float, optional): Time to train for; the learning rate follows whichever of steps
+            and time is further.
         lr (float): Peak learning rate of AdamW.
         weight_decay (float): Weight decay.
         warmup (float): Share of the run in which the learning rate rises.
         clip (float): Largest norm of the GHN's gradient.
         network_clip (float, optional): Largest norm of the gradient of one network's predicted
-            parameters. Without it, a network without normalization can explode and decide the step
-            for all.
-        gamma (float): Weight of the penalty on the norm of predicted parameters (eq. 10 of the
-            GHN-3 paper).
+            parameters. A network without normalization can explode and would otherwise decide the
+            step for all.
+        gamma (float): Weight of the penalty of eq. 10.
         label_smoothing (float): Label smoothing of the cross-entropy.
-        channels_last (bool): Whether images are laid out with the channels last in memory. It
-            changes nothing but the order of sums; on a CPU networks take a sixth less time.
-        mixed_precision (str): no, fp16, bf16 or fp8, as in accelerate.
+        channels_last (bool): Whether the networks get their images with the channels last in
+            memory, which changes nothing but the order of sums; on a CPU it takes a sixth off
+            their time.
+        mixed_precision (str): As in accelerate.Accelerator.
         processes (int): Data-parallel processes to start on this machine.
-        threads (int, optional): Torch threads per process.
+        threads (int, optional): Torch threads a process.
         log_every (int): Steps between lines of the log.
         save_every (int): Steps between checkpoints.
         seed (int): Seed of the GHN, the architectures and the images.
-        allow_changes (bool): Whether a run may go on from its checkpoint with another seed, lr,
-            batch_size or meta_batch_size.
+        allow_changes (bool): Whether a run that goes on from its checkpoint may have another seed,
+            lr, batch_size or meta_batch_size than before.
 
     Raises:
         ConfigError: If an option does not make sense, by itself or together with the others.
@@ -97,76 +98,92 @@ class TrainConfig:
     allow_changes: bool = False
 
     def __post_init__(self) -> None:
-        for names, accepts, rule in _RULES:
+        for field in fields(self):
+            if getattr(self, field.name) is None and "None" not in str(field.type):
+                raise ConfigError(f"{field.name} must have a value.")
+        for names, valid, condition in _RANGES:
             for name in names.split():
                 value = getattr(self, name)
-                if value is not None and not accepts(value):
-                    raise ConfigError(f"{name} must be {rule}, got {value!r}.")
-        if self.steps is None and self.minutes is None:
-            raise ConfigError("Say how long to train: set steps, minutes or both.")
-        if self.hidden_channels % 4 or self.hidden_channels % self.heads:
-            raise ConfigError(
-                "hidden_channels must be a multiple of 4 and of heads, got "
-                f"hidden_channels={self.hidden_channels}, heads={self.heads}."
-            )
-        if self.dataset_root is not None and SPLITS[self.split].fixed_width:
-            raise ConfigError(
-                f"dataset_root goes with the split 'train' or 'search', not {self.split!r}: GHNs "
-                "are evaluated on the networks of the others."
-            )
-        least = SPLITS[self.split].layers[0]
-        if self.max_cells is not None and self.max_cells < least:
-            raise ConfigError(
-                f"max_cells={self.max_cells} leaves no network: those of the split {self.split!r} "
-                f"have {least} cells or more."
-            )
-        if self.meta_batch_size % self.processes:
-            raise ConfigError(
-                f"meta_batch_size={self.meta_batch_size} networks can't be shared evenly by "
-                f"{self.processes} processes."
-            )
-        if not 0 <= self.fresh <= self.share:
-            raise ConfigError(
-                f"fresh={self.fresh} must lie between 0 and the {self.share} networks of a "
-                "process's meta-batch."
-            )
+                if value is not None and not valid(value):
+                    raise ConfigError(f"{name} must be {condition}, got {value}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
+                )
+        for valid, message in self._conditions():
+            if not valid:
+                raise ConfigError(message)
 
     @property
     def share(self) -> int:
-        """The number of networks in a process's part of a meta-batch."""
+        r"""Networks of a process's meta-batch."""
         return self.meta_batch_size // self.processes
 
+    def _conditions(self) -> Iterator[tuple[bool, str]]:
+        yield (
+            self.steps is not None or self.minutes is not None,
+            "Say how long to train: set steps, minutes or both.",
+        )
+        yield (
+            self.hidden_channels % 4 == 0 and self.hidden_channels % self.heads == 0,
+            "hidden_channels must be a multiple of 4 and of heads, got "
+            f"hidden_channels={self.hidden_channels}, heads={self.heads}.",
+        )
+        size = tuple(self.max_shape)
+        yield (
+            len(size) == 4 and min(size) > 0 and size[2] == size[3],
+            f"max_shape must be (out, in, size, size) of the largest decoded tensor, got {size}.",
+        )
+        yield (
+            self.dataset_root is None or self.split in ("train", "search"),
+            f"dataset_root goes with the split 'train' or 'search', not {self.split!r}: GHNs are "
+            "evaluated on the networks of the others.",
+        )
+        least = LEAST_CELLS[self.split]
+        yield (
+            self.max_cells is None or self.max_cells >= least,
+            f"max_cells={self.max_cells} leaves no network: those of the split {self.split!r} have "
+            f"{least} cells or more.",
+        )
+        yield (
+            self.meta_batch_size % self.processes == 0,
+            f"meta_batch_size={self.meta_batch_size} networks can't be shared evenly by "
+            f"{self.processes} processes.",
+        )
+        yield (
+            0 <= self.fresh <= self.share,
+            f"fresh={self.fresh} must lie between 0 and the {self.share} networks of a process's "
+            "meta-batch.",
+        )
 
-def _one_of(*names):
-    return lambda value: value in names, f"one of {', '.join(names)}"
 
+LEAST_CELLS = dict.fromkeys(("train", "val", "test", "wide", "dense", "bnfree"), 4)
+LEAST_CELLS |= {"deep": 10, "search": 6}
+r"""The splits and their smallest networks, as in :obj:`pyg_ghn.architectures.SPLITS`, whose import
+would take seconds of each start of the command line."""
 
-def _at_least(least):
-    return lambda value: value >= least, f"{least} or more"
-
-
-_RULES = (
+_RANGES = (
     (
-        "num_layers heads hidden_channels pool_size meta_batch_size steps processes threads "
-        "log_every save_every",
-        *_at_least(1),
+        "pool_size meta_batch_size steps processes threads log_every save_every",
+        lambda value: value >= 1,
+        "1 or more",
     ),
-    ("batch_size", *_at_least(2)),  # BatchNorm makes its statistics of two images or more
-    ("weight_decay gamma seed", *_at_least(0)),
-    ("minutes lr clip network_clip", lambda v: v > 0 and math.isfinite(v), "more than 0"),
-    ("warmup label_smoothing", lambda v: 0 <= v < 1, "0 or more and less than 1"),
-    (
-        "max_shape",
-        lambda v: len(v) == 4 and min(v) > 0 and v[2] == v[3],
-        "(out, in, size, size) of the largest decoded tensor",
-    ),
-    ("mixed_precision", *_one_of("no", "fp16", "bf16", "fp8")),
-    ("split", *_one_of(*SPLITS)),
-    ("dataset_source", *_one_of("official", "generated")),
+    ("hidden_channels num_layers heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
+    ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2**32 - 1"),
+    # BatchNorm makes its statistics of two images or more.
+    ("batch_size", lambda value: value >= 2, "2 or more"),
+    ("weight_decay gamma", lambda value: 0 <= value < inf, "0 or more"),
+    ("minutes lr clip network_clip", lambda value: 0 < value < inf, "more than 0"),
+    ("warmup label_smoothing", lambda value: 0 <= value < 1, "0 or more and less than 1"),
     (
         "channels",
-        lambda v: len(v) > 0 and all(C > 0 and C % 8 == 0 for C in v),
+        lambda value: len(value) > 0 and all(C > 0 and C % 8 == 0 for C in value),
         "positive multiples of 8, as networks with attention need them",
     ),
 )
-r"""Names of options, the test of a value, and the rule in words."""
+_CHOICES = {
+    "split": tuple(LEAST_CELLS),
+    "dataset_source": ("official", "generated"),
+    "mixed_precision": ("no", "fp16", "bf16", "fp8"),
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from signal import SIGINT
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
@@ -45,10 +46,9 @@ def launch(config: TrainConfig) -> Path:
     )
     try:
         return elastic_launch(settings, _process)(config)[0]
-    except SignalException as error:  # the processes got the signal, too, and have saved
-        if error.sigval == signal.SIGINT:
-            raise KeyboardInterrupt from error
-        raise SystemExit(128 + error.sigval) from error
+    except SignalException as error:
+        number = int(error.sigval)
+        raise (KeyboardInterrupt if number == SIGINT else SystemExit(128 + number)) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise GHNError(f"Process {rank} of the run failed: {failure.message}") from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,37 @@ class RunLog:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def state(self) -> dict[str, Any]:
-        """The unfinished interval, for :meth:`load_state`; all processes must call it together."""
-        return {
-            "sums": self._totals(),
-            "steps": self.steps,
-            "start_seconds": self.start_seconds,
+    def pending(self) -> dict[str, torch.Tensor]:
+        """The sums since the last line, for a checkpoint."""
+        return {name: torch.stack(values) for name, values in self._values.items() if values}
+
+    def restore(self, pending: dict[str, torch.Tensor]) -> None:
+        """Goes on with the sums of a checkpoint."""
+        self._values = defaultdict(list, {name: list(v) for name, v in pending.items()})
+
+    def trim(self, steps_done: int) -> None:
+        """Drops the lines that a killed run wrote after its last checkpoint."""
+        path = self.out / "log.jsonl"
+        if not self.enabled or not path.exists():
+            return
+        kept = []
+        for line in path.read_text(errors="replace").splitlines():
+            with suppress(ValueError, TypeError, KeyError):  # what the kill left of the last line
+                if json.loads(line)["step"] <= steps_done:
+                    kept.append(f"{line}\n")
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(kept))
+
+    def flush(self, reduce: Callable[[torch.Tensor], torch.Tensor], **extra: float) -> str:
+        """Writes the line of an interval, over all processes, and returns it in short.
+
+        Args:
+            reduce (callable): Adds up a tensor over the processes; all must come here.
+            **extra: What else belongs into the line.
+        """
+        steps = len(self._values["loss"])
+        sums = {
+            name: float(reduce(torch.stack(v).sum().float())) for name, v in self._values.items()
         }
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ import time
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
+from signal import SIGTERM
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch.nn.utils import get_total_norm
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
+from pyg_ghn._files import atomic_path, sweep
 from pyg_ghn._version import versions
 from pyg_ghn.checkpoint import save_pretrained
 from pyg_ghn.datasets import DeepNets1M
@@ -27,17 +30,15 @@ from pyg_ghn.nn import GHN3
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
-from pyg_ghn.training.resume import (
-    CHECKPOINT,
-    DAMAGED,
-    PREVIOUS,
-    StopSignals,
-    read_state,
-    write_state,
-)
+from pyg_ghn.training.signals import StopRequest
 from pyg_ghn.training.stream import NetworkStream, TrainingNetwork
 
 MAX_SKIPPED_STEPS = 20
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
+STATE = {"config": dict, "state_dict": dict, "optimizer": dict}
+STATE |= {"steps_done": int, "seconds_done": (int, float)}
+DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size")
+FREE_TO_CHANGE = {"out", "steps", "minutes", "threads", "log_every", "save_every", "allow_changes"}
 
 # A run can go on with other values of these without a word; the second ones make it another run.
 _FREE = frozenset(
@@ -52,7 +53,8 @@ def train(config: TrainConfig) -> Path:
     <https://arxiv.org/abs/2303.04143>`_ paper.
 
     A run that was interrupted goes on from its last checkpoint when it is started again with the
-    same :obj:`config.out`. SIGINT and SIGTERM let it save first. Under :obj:`torchrun` or
+    same :obj:`config.out`. SIGINT and SIGTERM let it finish its step and write a checkpoint; then
+    it ends with a :class:`KeyboardInterrupt` or the exit status 143. Under :obj:`torchrun` or
     :obj:`accelerate launch` every process takes its share of the meta-batch; see
     :func:`~pyg_ghn.training.launch` to start processes from here.
 
@@ -60,19 +62,22 @@ def train(config: TrainConfig) -> Path:
         config (TrainConfig): The configuration.
 
     Returns:
-        The written GHN, ``<out>/model.safetensors``. Beside it lie ``training.json``,
-        ``log.jsonl``, ``checkpoint.pt`` and the checkpoint before, ``checkpoint.previous.pt``.
+        The written GHN, ``<out>/model.safetensors``. Beside it lie ``training.json``, ``log.jsonl``
+        and ``checkpoint.pt``, with the one before it as ``checkpoint.previous.pt``.
 
     Raises:
         CheckpointError: If there is a checkpoint, but none that the run can go on from.
         ConfigError: If the checkpoint is of a run with other options.
         DivergedError: If the loss was not finite for 20 steps in a row.
+        CheckpointError: If the folder's checkpoints are damaged or those of another run, or can't
+            be written.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     trainer = MetaTrainer(config)
-    trainer.resume()
-    return trainer.fit()
+    with trainer.stop.listening():
+        trainer.resume()
+        return trainer.fit()
 
 
 class MetaTrainer:
@@ -113,17 +118,30 @@ class MetaTrainer:
                     input_size=size,
                 )
         self.stream = NetworkStream(
-            replace(config, processes=self.accelerator.num_processes),  # as torchrun says
+            config,
             ghn.transform,
-            classes,
-            size,
-            dataset,
-            rank=self.accelerator.process_index,
+            self.images.num_classes,
+            self.images.input_size,
+            self._dataset(),
+            self.accelerator.process_index,
         )
         self.log = RunLog(self.out, self.accelerator)
         self.stop = StopSignals()
         self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
-        self.saved_step: int | None = None
+        self.stop = StopRequest()
+
+    def _dataset(self) -> DeepNets1M | None:
+        config = self.config
+        if config.dataset_root is None:
+            return None
+        with self.accelerator.main_process_first():  # which converts or generates what is missing
+            return DeepNets1M(
+                config.dataset_root,
+                config.split,
+                source=config.dataset_source,
+                num_classes=self.images.num_classes,
+                input_size=self.images.input_size,
+            )
 
     @property
     def progress(self) -> float:
@@ -151,17 +169,16 @@ class MetaTrainer:
             while self.progress < 1 and not stopped:
                 start = time.perf_counter()
                 self.log.add(**self.step())
-                stopped = self.advance(time.perf_counter() - start)
+                self._advance(time.perf_counter() - start)
+                if self.stop.number:
+                    self.save()
+                    self.stop.end(self.stop.number)
                 if self.steps_done % config.log_every == 0 or self.progress >= 1:
                     line = self.log.flush(self.steps_done, self._lr(), self.seconds_done)
                     bar.set_postfix_str(line, refresh=False)
-                if self.steps_done % config.save_every == 0:
+                if self.steps_done % config.save_every == 0 or self.progress >= 1:
                     self.save()
                 bar.update(100 * self.progress - bar.n)
-            if self.saved_step != self.steps_done:
-                self.save()
-        if stopped:
-            self.stop.raise_received()
         return self.out / "model.safetensors"
 
     def step(self) -> dict[str, Tensor]:
@@ -251,13 +268,15 @@ class MetaTrainer:
             )
         return norm
 
-    def advance(self, seconds: float) -> bool:
-        """Counts a step and tells whether the run is to stop; all processes agree on both."""
-        stop, processes = self.stop.received != 0, self.accelerator.num_processes
-        if processes > 1:
-            sums = torch.tensor([seconds, float(stop)], device=self.accelerator.device)
-            total, stop = self.accelerator.reduce(sums, reduction="sum").tolist()
-            seconds = total / processes
+    def _advance(self, seconds: float) -> None:
+        """Counts the step; all processes agree on the time and on signals: all stop together."""
+        if self.accelerator.num_processes > 1:
+            both = torch.tensor(
+                [seconds / self.accelerator.num_processes, self.stop.number],
+                device=self.accelerator.device,
+            )
+            seconds, signals = self.accelerator.reduce(both, reduction="sum").tolist()
+            self.stop.number = self.stop.number or (SIGTERM if signals else 0)
         self.seconds_done += seconds
         self.steps_done += 1
         return stop > 0
@@ -293,87 +312,92 @@ class MetaTrainer:
             "scaler": scaler and scaler.state_dict(),
             "steps_done": self.steps_done,
             "seconds_done": self.seconds_done,
-            "skipped_in_a_row": self.skipped_in_a_row,
-            "log": log,
+            "log": self.log.pending(),
         }
-        write_state(state, self.out)
+        last, previous = (self.out / name for name in CHECKPOINTS)
+        try:
+            with atomic_path(last) as path:
+                torch.save(state, path)
+                if last.exists():
+                    last.replace(previous)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise CheckpointError(f"Can't write {last}: {error}") from error
+        save_pretrained(ghn, self.out / "model.safetensors", metadata=metadata)
 
     def resume(self) -> None:
-        """Goes on from ``<out>/checkpoint.pt`` if there is one; if it is damaged, with a warning
-        from the one before, ``<out>/checkpoint.previous.pt``.
-
-        Raises:
-            CheckpointError: If neither can be used.
-            ConfigError: If it is of a run with other options.
-        """
-        current, previous = self.out / CHECKPOINT, self.out / PREVIOUS
-        damaged = False
-        if current.exists() or previous.exists():
+        """Goes on from the last checkpoint in the run's folder, or the one before it where that is
+        damaged."""
+        if self.accelerator.is_main_process:
+            sweep(self.out)
+        found = [path for name in CHECKPOINTS if (path := self.out / name).exists()]
+        for i, path in enumerate(found):
             try:
-                self._load(current)
+                state = self._read(path)
             except CheckpointError as error:
-                if not previous.exists():
+                if i + 1 == len(found):
                     raise
-                self._load(previous)
-                damaged, self.saved_step = True, None
-                warnings.warn(
-                    f"The run goes on from {previous}, step {self.steps_done}, because {error}",
-                    stacklevel=2,
-                )
+                warnings.warn(f"{error} Going on from {found[i + 1]}.", stacklevel=2)
+            else:
+                self._restore(state, path)
+                break
         steps = torch.tensor([self.steps_done], device=self.accelerator.device)
         if len(set(self.accelerator.gather(steps).tolist())) > 1:
             raise CheckpointError(
                 f"Not all processes found the same checkpoint in {self.out}: `out` must be a "
                 "folder that all machines share."
             )
-        if damaged and self.accelerator.is_main_process and current.exists():
-            current.replace(self.out / DAMAGED)  # or the next save would replace the good one
+        self.log.trim(self.steps_done)
 
-    def _load(self, path: Path) -> None:
-        state = read_state(path, self.accelerator.device)
-        ghn = self.accelerator.unwrap_model(self.ghn)
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            state = torch.load(path, map_location=self.accelerator.device)
+            for name, kind in STATE.items():
+                if not isinstance(state[name], kind):
+                    raise TypeError(f"{name} is {state[name]!r}")
+        except Exception as error:  # whatever is in a file that no run has written
+            raise CheckpointError(
+                f"{path} is damaged or none of a run ({type(error).__name__}: {error}): delete it "
+                "to start anew."
+            ) from error
+        return state
+
+    def _restore(self, state: dict[str, Any], path: Path) -> None:
+        ghn, scaler = self.accelerator.unwrap_model(self.ghn), self.accelerator.scaler
         if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
             raise ConfigError(
                 f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
                 "choose another folder `out`, or delete the checkpoint to start anew."
             )
-        before, after = state["training"], asdict(self.config)
-        changes = {
-            name: f"{name} {before[name]} -> {after[name]}"
-            for name in sorted(before.keys() & after.keys() - _FREE)
-            if before[name] != after[name]
-        }
-        refused = [change for name, change in changes.items() if name in _BINDING]
-        if refused and not self.config.allow_changes:
-            raise ConfigError(
-                f"The run in {self.out} began with other options: {', '.join(refused)}. Choose "
-                "another folder `out`, or set allow_changes to go on all the same."
-            )
+        self._check_changes(state.get("training", {}))
         try:
             ghn.load_state_dict(state["state_dict"])
             self.optimizer.load_state_dict(state["optimizer"])
-            for param, moments in self.optimizer.state.items():
-                for value in moments.values():
-                    if value.dim() and value.shape != param.shape:
-                        raise ValueError("moments of another shape")
-            if self.accelerator.scaler is not None and state.get("scaler"):
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-            if "log" in state:
-                self.log.load_state(state["log"])
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
+            if scaler is not None and state.get("scaler"):
+                scaler.load_state_dict(state["scaler"])
+            self.log.restore(state.get("log", {}))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
-                f"{path} does not fit a GHN of {ghn.config} ({type(error).__name__}: {reason}): "
-                "delete it to start anew, or choose another `out`."
+                f"{path} does not hold the state of this run ({type(error).__name__}: {reason}): "
+                "delete it to start anew."
             ) from error
-        for group in self.optimizer.param_groups:
-            group["weight_decay"] = self.config.weight_decay
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]
-        self.skipped_in_a_row = state.get("skipped_in_a_row", 0)
-        self.saved_step = self.steps_done
-        if changes:
+
+    def _check_changes(self, before: dict[str, Any]) -> None:
+        after = asdict(self.config)
+        changed = {
+            name: f"{name} {before[name]} -> {after[name]}"
+            for name in sorted(before.keys() & after.keys() - FREE_TO_CHANGE)
+            if before[name] != after[name]
+        }
+        refused = [changed[name] for name in DECISIVE if name in changed]
+        if refused and not self.config.allow_changes:
+            raise ConfigError(
+                f"The run in {self.out} began with other options ({', '.join(refused)}): use the "
+                "same ones, another `out`, or --allow_changes."
+            )
+        if changed:
             warnings.warn(
-                f"The run in {self.out} goes on with other options: "
-                f"{', '.join(changes.values())}.",
+                f"The run in {self.out} goes on with other options: {', '.join(changed.values())}.",
                 stacklevel=2,
             )

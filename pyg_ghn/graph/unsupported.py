@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
 from pyg_ghn.graph.operations import LAYERS, NORMS, PRODUCTS, SIGNATURES
-from pyg_ghn.graph.trace import Call, Trace, tensors
+from pyg_ghn.graph.trace import Trace, tensors
 
 MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
@@ -19,17 +19,10 @@ LOOKED_UP = "a table of which entries are looked up by index"
 
 
 def reasons(trace: Trace, builder: GraphBuilder, names: Collection[str]) -> dict[str, str]:
-    r"""Explains why no node stands for some parameters.
-
-    Args:
-        trace (Trace): The recorded forward pass.
-        builder (GraphBuilder): What the rules made of it.
-        names (collection): The parameters to explain.
-
-    Returns:
-        A short reason by parameter name.
-    """
-    uses = _uses(trace, builder, names) if names else {}
+    r"""Explains, for each of the named parameters, why no node stands for it."""
+    if not names:
+        return {}
+    uses = _uses(trace, builder)
     made = {name for node in builder.nodes for name in (node.param_name, node.bias_name)}
     return {name: _reason(name, builder, uses.get(name), name in made) for name in names}
 
@@ -50,25 +43,22 @@ def _reason(name: str, builder: GraphBuilder, uses: dict[str, Value] | None, is_
     return f"used by no supported operation ({', '.join(uses)})"
 
 
-def _uses(
-    trace: Trace, builder: GraphBuilder, names: Collection[str]
-) -> dict[str, dict[str, Value]]:
+def _uses(trace: Trace, builder: GraphBuilder) -> dict[str, dict[str, Value]]:
     """For each parameter that is used: the operations in which it, or what was computed from it,
     meets data."""
-    held = builder.tensors_of(names)
     uses: dict[str, dict[str, Value]] = {}
     for call in trace.calls:
         for place, tensor in enumerate(tensors(call.args, call.kwargs)):
-            for name in held.get(id(tensor), ()):
+            value = builder.value(tensor)
+            if not value.params:
+                continue
+            first = SIGNATURES.get(call.name, ("",))[0]
+            is_input = place == 0 and first in ("input", "query")
+            use = f"input of {call.name}" if is_input else call.name
+            is_data = value.sources and use not in LAYERS  # a layer's result, no weight
+            meets = not is_data and builder.value(next(tensors(call.out))).sources
+            for name in (*value.params, *value.factors):
                 of_name = uses.setdefault(name, {})
-                value, use = builder.value(tensor), _use(call, place)
-                is_data = value.sources and use not in LAYERS  # a layer's result, no weight
-                if not is_data and builder.value(next(tensors(call.out))).sources:
+                if meets:
                     of_name[use] = value
     return uses
-
-
-def _use(call: Call, place: int) -> str:
-    first = SIGNATURES.get(call.name, ("",))[0]
-    is_input = place == 0 and first in ("input", "query")
-    return f"input of {call.name}" if is_input else call.name

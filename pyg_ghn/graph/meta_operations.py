@@ -59,10 +59,6 @@ def _layer_norm(input: Tensor, normalized_shape: Any, *args, **kwargs) -> Tensor
     return input.new_empty(input.shape) if fits else NotImplemented
 
 
-def _roll(input: Tensor, *args, **kwargs) -> Tensor:
-    return input.new_empty(input.shape)
-
-
 def _elementwise(input: Any, other: Any, **kwargs) -> Tensor:
     operands = (input, other)
     if isinstance(input, Tensor) and isinstance(other, (int, float)) and not kwargs:
@@ -125,11 +121,9 @@ def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
         _window(n, k, *(_along(axis, value) for value in (stride, padding, dilation)))
         for axis, (n, k) in enumerate(zip(input.shape[2:], weight.shape[2:], strict=True))
     ]
-    return (
-        input.new_empty((*input.shape[:1], *weight.shape[:1], *size))
-        if min(size) > 0
-        else (NotImplemented)
-    )
+    if min(size) <= 0:
+        return NotImplemented
+    return input.new_empty((*input.shape[:1], *weight.shape[:1], *size))
 
 
 def _along(axis: int, value: Any) -> Any:
@@ -182,7 +176,7 @@ SHAPE_ONLY: dict[str, Callable] = {
     **dict.fromkeys(("add", "sub", "mul"), _elementwise),
     "cat": _cat,
     "mean": _mean,
-    "roll": _roll,
+    "roll": lambda input, *args, **kwargs: input.new_empty(input.shape),
     "adaptive_avg_pool2d": _adaptive_pool2d,
     "multi_head_attention_forward": _multi_head_attention,
     "linear": _linear,

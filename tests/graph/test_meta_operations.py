@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pyg_ghn.graph import from_module
-from pyg_ghn.graph.shapes import SHAPE_ONLY
+from pyg_ghn.graph.meta_operations import SHAPE_ONLY
 
 x = torch.empty(2, 4, 9, 8, device="meta")
 w = torch.empty(6, 4, 3, 3, device="meta")
@@ -100,34 +100,26 @@ def test_what_is_not_covered_is_left_to_torch(name, args, kwargs):
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("packed", [False, True])
-def test_recurrent(kind, packed):
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.rnn = kind(3, 5, num_layers=2, bidirectional=True, batch_first=True)
-
-        def forward(self, x):
-            if packed:
-                x = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 2]), batch_first=True)
-            out, hidden = self.rnn(x)
-            shapes = [out.data.shape if packed else out.shape]
-            shapes += [h.shape for h in (hidden if kind is nn.LSTM else (hidden,))]
-            self.shapes = shapes
-            seen.append(shapes)
-            return out.data if packed else out
+def test_recurrent(applied, kind, packed):
+    def forward(self, x):
+        if packed:
+            x = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 2]), batch_first=True)
+        out, hidden = self.rnn(x)
+        shapes = [out.data.shape if packed else out.shape]
+        seen.append(shapes + [h.shape for h in (hidden if kind is nn.LSTM else (hidden,))])
+        return out.data if packed else out
 
     seen = []
-    model = Recurrent()
+    model = applied(forward, rnn=kind(3, 5, num_layers=2, bidirectional=True, batch_first=True))
     model(torch.ones(2, 4, 3))
     from_module(model, (4, 3))
     assert seen[0] == seen[1]
 
 
-def test_in_place_operations_are_not_replaced():
-    class InPlace(nn.Module):
-        def forward(self, x):
-            y = F.relu(x, inplace=True)
-            assert y is x and x.add_(y) is x
-            return y
+def test_in_place_operations_are_not_replaced(applied):
+    def forward(self, x):
+        y = F.relu(x, inplace=True)
+        assert y is x and x.add_(y) is x
+        return y
 
-    assert from_module(InPlace(), (3,)).num_nodes == 1
+    assert from_module(applied(forward), (3,)).num_nodes == 1

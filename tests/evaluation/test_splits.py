@@ -1,8 +1,9 @@
 import pytest
 
 from pyg_ghn.architectures import network_from_args, split_net_args
-from pyg_ghn.evaluation import networks
-from pyg_ghn.evaluation.networks import evaluation_networks, network_count
+from pyg_ghn.errors import ArchitectureError
+from pyg_ghn.evaluation import TORCHVISION_NETWORKS
+from pyg_ghn.evaluation.splits import evaluation_networks
 
 
 def count(model):
@@ -11,16 +12,23 @@ def count(model):
 
 @pytest.mark.parametrize("split", ["val", "wide", "torchvision"])
 def test_number_and_names(split, images):
-    found = list(evaluation_networks(split, images, num_networks=3))
-    assert len(found) == network_count(split, 3) == 3
+    found = evaluation_networks(split, images, num_networks=3)
+    assert len(found) == 3
     assert {network.split for network in found} == {split}
     assert len({network.name for network in found}) == 3
 
 
-def test_counts_of_whole_splits():
-    assert network_count("test", None) == 500
-    assert network_count("torchvision", None) == len(networks.TORCHVISION_NETWORKS)
-    assert network_count("torchvision", 1000) == len(networks.TORCHVISION_NETWORKS)
+def test_counts_of_whole_splits(images):
+    assert len(evaluation_networks("bnfree", images)) == 100
+    for number in (None, 1000):
+        assert len(evaluation_networks("torchvision", images, number)) == len(TORCHVISION_NETWORKS)
+
+
+def test_errors(images):
+    with pytest.raises(ArchitectureError, match="Unknown split 'hard'; choose from train, val"):
+        evaluation_networks("hard", images)
+    with pytest.raises(ArchitectureError, match="num_networks must be 1 or more, got 0"):
+        evaluation_networks("test", images, 0)
 
 
 @pytest.mark.parametrize(("split", "factor"), [("test", 1), ("wide", 4)])

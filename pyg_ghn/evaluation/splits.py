@@ -2,7 +2,7 @@ r"""The networks that a GHN is evaluated on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Set
 from functools import partial
 from typing import NamedTuple
 
@@ -42,31 +42,11 @@ r"""Kind of network to its test on the node types of a graph. A network can be o
 
 
 class EvaluationNetwork(NamedTuple):
-    """A network to be built, with its own random initialization."""
+    r"""A network to be built, with its own random initialization."""
 
     split: str
     name: str
     build: Callable[[], nn.Module]
-
-
-def check_splits(splits: Sequence[str], num_networks: int | None) -> None:
-    """Raises an :class:`ArchitectureError` before any work is done."""
-    if unknown := [split for split in splits if split not in (*SPLITS, TORCHVISION)]:
-        raise ArchitectureError(
-            f"Unknown splits {', '.join(unknown)}; choose from {', '.join(SPLITS)}, {TORCHVISION}."
-        )
-    if not splits or (num_networks is not None and num_networks < 1):
-        raise ArchitectureError(
-            "There is nothing to evaluate: give at least one split and one network of each, got "
-            f"splits={tuple(splits)}, num_networks={num_networks}."
-        )
-
-
-def network_count(split: str, num_networks: int | None) -> int:
-    """How many networks :func:`evaluation_networks` yields."""
-    if split == TORCHVISION:
-        return len(TORCHVISION_NETWORKS[:num_networks])
-    return SPLITS[split].num_networks if num_networks is None else num_networks
 
 
 def evaluation_networks(
@@ -75,7 +55,7 @@ def evaluation_networks(
     num_networks: int | None = None,
     channels: int | None = None,
     fc_dim: int | None = None,
-) -> Iterator[EvaluationNetwork]:
+) -> list[EvaluationNetwork]:
     r"""The first networks of a split, for given images.
 
     Args:
@@ -87,20 +67,25 @@ def evaluation_networks(
             wide split multiplies. (default: each network's own)
         fc_dim (int, optional): Size of the hidden layers of their classifiers.
             (default: each network's own)
+
+    Raises:
+        ArchitectureError: If the split is unknown, or :obj:`num_networks` is not positive.
     """
     size, classes = images.input_size, images.num_classes
+    if num_networks is not None and num_networks < 1:
+        raise ArchitectureError(f"num_networks must be 1 or more, got {num_networks}.")
     if split == TORCHVISION:
-        for name in TORCHVISION_NETWORKS[:num_networks]:
-            yield EvaluationNetwork(split, name, partial(torchvision_small, name, classes, size))
-        return
+        return [
+            EvaluationNetwork(split, name, partial(torchvision_small, name, classes, size))
+            for name in TORCHVISION_NETWORKS[:num_networks]
+        ]
+    if split not in SPLITS:
+        raise ArchitectureError(
+            f"Unknown split {split!r}; choose from {', '.join(SPLITS)}, {TORCHVISION}."
+        )
+    networks = []
     for i, net_args in enumerate(split_net_args(split, num_networks)):
         width = SPLITS[split].widened(net_args["C"] if channels is None else channels, size)
-        build = partial(
-            network_from_args,
-            net_args,
-            num_classes=classes,
-            input_size=size,
-            C=width,
-            fc_dim=fc_dim,
-        )
-        yield EvaluationNetwork(split, str(i), build)
+        build = partial(network_from_args, net_args, classes, size, C=width, fc_dim=fc_dim)
+        networks.append(EvaluationNetwork(split, str(i), build))
+    return networks

@@ -6,8 +6,6 @@ from torch import nn
 from torch_geometric.data import Batch
 
 from pyg_ghn.graph import from_module
-from pyg_ghn.graph.completeness import missing_parameters
-from pyg_ghn.graph.inputs import record
 
 
 class Everything(nn.Module):
@@ -60,18 +58,3 @@ def test_reasons_are_batched_as_lists():
     batch = Batch.from_data_list(graphs)
     assert batch.unsupported_reason == [[], list(REASONS.values())]
     assert batch[1].unsupported == list(REASONS)
-
-
-def test_the_check_of_completeness_finds_what_is_lost():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2))
-    data, trace = from_module(model, (3, 8, 8)), record(model, (3, 8, 8))
-    assert not missing_parameters(trace, data)
-    for name, operation in (
-        ("0.weight", "conv2d"),
-        ("1.weight", "batch_norm"),
-        ("3.bias", "linear"),
-    ):
-        lossy = data.clone()
-        lossy.param_name = [None if n == name else n for n in data.param_name]
-        lossy.unsupported, lossy.unsupported_reason = [name], ["does not reach the output"]
-        assert missing_parameters(trace, lossy) == {name: operation}

@@ -14,8 +14,8 @@ from pyg_ghn.graph.operations import (
     arguments,
     flowing,
 )
-from pyg_ghn.graph.reasons import FACTOR, LARGE, LOOKED_UP, NO_WEIGHT
 from pyg_ghn.graph.trace import Call, Trace, tensors
+from pyg_ghn.graph.unsupported import FACTOR, LARGE, LOOKED_UP, NO_WEIGHT
 
 LEFT_RIGHTLY = frozenset((FACTOR, LARGE, LOOKED_UP, NO_WEIGHT))
 
