@@ -9,7 +9,6 @@ from typing import Any
 from pyg_ghn.architectures.genotype import Genotype
 from pyg_ghn.architectures.parts import CellPlan, Part
 from pyg_ghn.architectures.reachability import Live, live_parts
-from pyg_ghn.architectures.splits import SMALL_IMAGE
 from pyg_ghn.architectures.stem import (
     PositionEncoding,
     build_classifier,
@@ -19,6 +18,9 @@ from pyg_ghn.architectures.stem import (
     build_stem1,
 )
 from pyg_ghn.errors import ArchitectureError
+
+SMALL_IMAGE = 64
+r"""Images of up to this size get the stem of 32x32 images, larger ones that of 224x224 images."""
 
 
 @dataclass(frozen=True)

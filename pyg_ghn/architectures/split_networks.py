@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pyg_ghn.architectures.sampler import draw_width, sample_net_args
-from pyg_ghn.architectures.splits import SPLITS, get_split
+from pyg_ghn.architectures.sampler import SPLITS, draw_width, get_split, sample_net_args
 
 
 def split_net_args(

@@ -26,7 +26,7 @@ from pyg_ghn._files import atomic_path
 from pyg_ghn.architectures import split_net_args
 from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
 from pyg_ghn.architectures.plan_graph import plan_graph
-from pyg_ghn.architectures.splits import get_split
+from pyg_ghn.architectures.sampler import get_split
 from pyg_ghn.datasets.table import NetworkTable, naming, read_lines, write_table
 from pyg_ghn.errors import ConfigError, DatasetError
 

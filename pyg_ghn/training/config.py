@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import inf
 
-from pyg_ghn.architectures.splits import SPLITS
 from pyg_ghn.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    r"""Configuration of :func:`~pyg_ghn.training.train`: the options of ``pyg-ghn train``, whose
-    help shows what is written here.
+    r"""Configuration of :func:`~pyg_ghn.training.train`, also as YAML.
 
     Args:
         out (str): Folder of the run: configuration, log, checkpoints.
@@ -60,7 +58,7 @@ class TrainConfig:
             lr, batch_size or meta_batch_size than before.
 
     Raises:
-        ConfigError: If an option does not make sense, by itself or together with the others.
+        ConfigError: If an option does not make sense, by itself or beside the others.
     """
 
     out: str = "runs/ghn"

@@ -3,7 +3,6 @@ r"""Starts the data-parallel processes of a run on this machine."""
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from signal import SIGINT
 

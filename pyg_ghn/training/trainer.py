@@ -40,12 +40,6 @@ STATE |= {"steps_done": int, "seconds_done": (int, float)}
 DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size")
 FREE_TO_CHANGE = {"out", "steps", "minutes", "threads", "log_every", "save_every", "allow_changes"}
 
-# A run can go on with other values of these without a word; the second ones make it another run.
-_FREE = frozenset(
-    "out image_root dataset_root steps minutes threads log_every save_every allow_changes".split()
-)
-_BINDING = frozenset(("seed", "lr", "batch_size", "meta_batch_size"))
-
 
 def train(config: TrainConfig) -> Path:
     r"""Meta-trains a :class:`~pyg_ghn.nn.GHN3`, as in Section 5 of the
@@ -66,8 +60,6 @@ def train(config: TrainConfig) -> Path:
         and ``checkpoint.pt``, with the one before it as ``checkpoint.previous.pt``.
 
     Raises:
-        CheckpointError: If there is a checkpoint, but none that the run can go on from.
-        ConfigError: If the checkpoint is of a run with other options.
         DivergedError: If the loss was not finite for 20 steps in a row.
         CheckpointError: If the folder's checkpoints are damaged or those of another run, or can't
             be written.
@@ -95,28 +87,18 @@ class MetaTrainer:
         )
         set_seed(config.seed)
         self.images = get_image_data(config.images, root=config.image_root)
-        classes, size = self.images.num_classes, self.images.input_size
         ghn = GHN3(
             hidden_channels=config.hidden_channels,
             num_layers=config.num_layers,
             heads=config.heads,
             max_shape=tuple(config.max_shape),
-            num_classes=classes,
+            num_classes=self.images.num_classes,
         )
         optimizer = torch.optim.AdamW(
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
         self.ghn, self.optimizer = self.accelerator.prepare(ghn, optimizer)
-        dataset = None
-        if config.dataset_root is not None:
-            with self.accelerator.main_process_first():  # which makes the files that are missing
-                dataset = DeepNets1M(
-                    config.dataset_root,
-                    config.split,
-                    source=config.dataset_source,
-                    num_classes=classes,
-                    input_size=size,
-                )
+        config = replace(config, processes=self.accelerator.num_processes)  # as torchrun says
         self.stream = NetworkStream(
             config,
             ghn.transform,
@@ -125,8 +107,7 @@ class MetaTrainer:
             self._dataset(),
             self.accelerator.process_index,
         )
-        self.log = RunLog(self.out, self.accelerator)
-        self.stop = StopSignals()
+        self.log = RunLog(self.out, enabled=self.accelerator.is_main_process)
         self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
         self.stop = StopRequest()
 
@@ -151,10 +132,9 @@ class MetaTrainer:
         return min(1.0, max(steps, minutes))
 
     def fit(self) -> Path:
-        """Trains to the end and returns the written GHN. After SIGINT or SIGTERM it saves and ends
-        with a :class:`KeyboardInterrupt` or the exit status 143."""
+        """Trains to the end and returns the written GHN."""
         config = self.config
-        self.log.begin({**asdict(config), "versions": versions()}, self.steps_done)
+        self.log.write_config({**asdict(config), "versions": versions()})
         bar = tqdm(
             total=100,
             initial=round(100 * self.progress),
@@ -164,9 +144,8 @@ class MetaTrainer:
             mininterval=1,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}",
         )
-        stopped = False
-        with bar, self.stop:
-            while self.progress < 1 and not stopped:
+        with bar:
+            while self.progress < 1:
                 start = time.perf_counter()
                 self.log.add(**self.step())
                 self._advance(time.perf_counter() - start)
@@ -174,7 +153,12 @@ class MetaTrainer:
                     self.save()
                     self.stop.end(self.stop.number)
                 if self.steps_done % config.log_every == 0 or self.progress >= 1:
-                    line = self.log.flush(self.steps_done, self._lr(), self.seconds_done)
+                    line = self.log.flush(
+                        self.accelerator.reduce,
+                        step=self.steps_done,
+                        lr=self._lr(),
+                        seconds=self.seconds_done,
+                    )
                     bar.set_postfix_str(line, refresh=False)
                 if self.steps_done % config.save_every == 0 or self.progress >= 1:
                     self.save()
@@ -185,39 +169,28 @@ class MetaTrainer:
         """One optimizer step over a meta-batch; returns the sums that the log gets."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
+        device = self.accelerator.device
         networks = self.stream.meta_batch(self.steps_done)
-        # Images and dropout are functions of seed, rank and step: a resumed run sees the same.
         self._seed_step()
-        images, labels = self.images.train.sample(
-            self.config.batch_size, device=self.accelerator.device
-        )
+        images, labels = self.images.train.sample(self.config.batch_size, device=device)
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with self.accelerator.autocast():
             predictions = self.ghn(Batch.from_data_list([n.data for n in networks]))
-        losses, accuracies, gradients = zip(
-            *(
-                self._loss_and_gradient(network, params, images, labels)
-                for network, params in zip(networks, predictions, strict=True)
-            ),
-            strict=True,
-        )
-        losses = torch.stack(losses)
+        losses, accuracies, gradients = [], [], []
+        for network, params in zip(networks, predictions, strict=True):
+            loss, accuracy, gradient = self._loss_and_gradient(network, params, images, labels)
+            losses.append(loss)
+            accuracies.append(accuracy)
+            gradients.append(gradient)
+        losses, accuracies = torch.stack(losses), torch.stack(accuracies)
         finite = losses.isfinite()
-        # From the predicted parameters on into the GHN; a skipped network counts as zero. All
-        # processes must come here, whatever their losses were, or they wait for each other forever.
-        torch.autograd.backward(
-            [p for params in predictions for p in params.values()],
-            [
-                torch.where(ok, g, 0) / len(networks)
-                for ok, per_network in zip(finite, gradients, strict=True)
-                for g in per_network
-            ],
-        )
+        self._backward(predictions, gradients, finite)
+        norm = self._update(finite, networks)
         return {
             "loss": torch.where(finite, losses, 0).sum(),
-            "accuracy": torch.stack(accuracies).sum(),
-            "grad_norm": self._update(finite, networks),
+            "accuracy": accuracies.sum(),
+            "grad_norm": norm,
             "networks": finite.sum(),
             "skipped_networks": (~finite).sum(),
         }
@@ -227,26 +200,42 @@ class MetaTrainer:
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Back-propagates one network only, so that memory holds one network's activations. The
         loss is NaN where the loss or its gradient is not finite."""
-        config, scaler = self.config, self.accelerator.scaler
+        config = self.config
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         with self.accelerator.autocast():
             loss, accuracy = meta_loss(
                 network.model, leaves, images, labels, config.gamma, config.label_smoothing
             )
         gradient = torch.autograd.grad(
-            loss if scaler is None else scaler.scale(loss),
-            list(leaves.values()),
-            allow_unused=True,
-            materialize_grads=True,
+            self._scaled(loss), list(leaves.values()), allow_unused=True, materialize_grads=True
         )
         loss, norm = loss.detach(), get_total_norm(gradient)
-        if scaler is None:  # else the loss scale may be to blame, and backs off
+        if self.accelerator.scaler is None:  # else the loss scale may be to blame, and backs off
             loss = torch.where(norm.isfinite(), loss, torch.nan)
         if config.network_clip is not None:
-            most = loss.new_full((), config.network_clip)
-            shrink = ((most if scaler is None else scaler.scale(most)) / norm).clamp(max=1)
+            shrink = (self._scaled(loss.new_full((), config.network_clip)) / norm).clamp(max=1)
             gradient = [g * shrink for g in gradient]
         return loss, accuracy, list(gradient)
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        scaler = self.accelerator.scaler
+        return loss if scaler is None else scaler.scale(loss)
+
+    def _backward(
+        self, predictions: list[dict[str, Tensor]], gradients: list[list[Tensor]], finite: Tensor
+    ) -> None:
+        """From the predicted parameters on into the GHN; a skipped network counts as zero.
+
+        All processes must come here, whatever their losses were, or their gradient sums wait for
+        each other for ever.
+        """
+        outputs = [p for params in predictions for p in params.values()]
+        incoming = [
+            torch.where(ok, g, 0) / len(predictions)
+            for ok, per_network in zip(finite, gradients, strict=True)
+            for g in per_network
+        ]
+        torch.autograd.backward(outputs, incoming)
 
     def _update(self, finite: Tensor, networks: list[TrainingNetwork]) -> Tensor:
         norm = self.accelerator.clip_grad_norm_(self.ghn.parameters(), self.config.clip)
@@ -279,7 +268,6 @@ class MetaTrainer:
             self.stop.number = self.stop.number or (SIGTERM if signals else 0)
         self.seconds_done += seconds
         self.steps_done += 1
-        return stop > 0
 
     def _lr(self) -> float:
         """Linear warm-up, then half a cosine to zero."""
@@ -290,26 +278,24 @@ class MetaTrainer:
         return self.config.lr * 0.5 * (1 + cosine)
 
     def _seed_step(self) -> None:
+        """Images and dropout are functions of seed, rank and step: a resumed run sees the same."""
         key = (self.config.seed, self.accelerator.process_index, 2, self.steps_done)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def save(self) -> None:
         """Writes the GHN and all that a later run needs to go on."""
         self.accelerator.wait_for_everyone()
-        log = self.log.state()
-        self.saved_step = self.steps_done
         if not self.accelerator.is_main_process:
             return
-        ghn, scaler = self.accelerator.unwrap_model(self.ghn), self.accelerator.scaler
+        ghn = self.accelerator.unwrap_model(self.ghn)
         training = json.dumps({**asdict(self.config), "steps_done": self.steps_done})
         metadata = {"training": training, **versions()}
-        save_pretrained(ghn, self.out / "model.safetensors", metadata=metadata)
         state = {
             "state_dict": ghn.state_dict(),
             "config": ghn.config,
             "training": asdict(self.config),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": scaler and scaler.state_dict(),
+            "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
             "steps_done": self.steps_done,
             "seconds_done": self.seconds_done,
             "log": self.log.pending(),
@@ -364,7 +350,7 @@ class MetaTrainer:
     def _restore(self, state: dict[str, Any], path: Path) -> None:
         ghn, scaler = self.accelerator.unwrap_model(self.ghn), self.accelerator.scaler
         if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
-            raise ConfigError(
+            raise CheckpointError(
                 f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
                 "choose another folder `out`, or delete the checkpoint to start anew."
             )
