@@ -87,6 +87,7 @@ def evaluate(
     import torch
 
     from pyg_ghn.checkpoint import from_pretrained, read_metadata
+    from pyg_ghn.drawing import draw_generalization
     from pyg_ghn.evaluation import DEFAULT_SPLITS, evaluate_ghn
     from pyg_ghn.images import get_image_data
 
@@ -107,6 +108,7 @@ def evaluate(
     )
     with _writing(out):
         result.save(out)
+        draw_generalization(result, Path(out) / "plot.png")
     print(f"\n{result.table()}\nresults.json, table.txt and plot.png are in {Path(out).resolve()}")
 
 

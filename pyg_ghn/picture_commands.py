@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
@@ -14,7 +14,7 @@ def draw(
     out: str = "graph.svg",
     input_size: list[int] | None = None,
     model_args: dict[str, Any] | None = None,
-    backend: str | None = None,
+    backend: Literal["matplotlib"] = "matplotlib",
 ) -> None:
     """Draw the computational graph of a model.
 
@@ -24,12 +24,12 @@ def draw(
         out: The .svg, .pdf or .png file to write.
         input_size: Size of one input, [3,224,224] for example; by default what the model tells.
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
-        backend: graphviz or matplotlib; by default Graphviz where it is installed.
+        backend: What draws: matplotlib is the only choice left.
     """
-    from pyg_ghn.graph.draw import draw as draw_graph
+    from pyg_ghn.drawing import draw_graph
 
     _, graph = _network(model, input_size, model_args)
-    print(f"The graph is in {draw_graph(graph, out, model, backend)}.")
+    print(f"The graph is in {draw_graph(graph, out, model)}.")
 
 
 def draw_embeddings(
@@ -48,11 +48,11 @@ def draw_embeddings(
         input_size: Size of one input, [3,224,224] for example; by default what each model tells.
         method: Projection to two dimensions, pca or tsne.
     """
+    from pyg_ghn import drawing
     from pyg_ghn.checkpoint import from_pretrained
-    from pyg_ghn.evaluation import pictures
 
     graphs = {model: _network(model, input_size, None)[1] for model in models}
-    path = pictures.draw_embeddings(from_pretrained(checkpoint), graphs, out, method)
+    path = drawing.draw_embeddings(from_pretrained(checkpoint), graphs, out, method)
     print(f"The node embeddings are in {path}.")
 
 
@@ -76,18 +76,18 @@ def draw_filters(
     """
     import torch
 
+    from pyg_ghn import drawing
     from pyg_ghn.checkpoint import from_pretrained
-    from pyg_ghn.evaluation import pictures
 
     torch.manual_seed(seed)
     network, graph = _network(model, input_size, model_args)
-    name = pictures.first_convolution(graph)
+    name = drawing.first_convolution(graph)
     weights = {
         checkpoint: from_pretrained(checkpoint).predict_graph(graph)[name]
         for checkpoint in checkpoints or ["ghn3-digits"]
     }
     weights["the model's own initialization"] = network.get_parameter(name)
-    print(f"The filters {name} are in {pictures.draw_filters(weights, out)}.")
+    print(f"The filters {name} are in {drawing.draw_filters(weights, out)}.")
 
 
 def arguments_of(function: Callable) -> Callable[[ArgumentParser], None]:

@@ -1,7 +1,6 @@
+from pyg_ghn._lazy import lazy_getattr
 from pyg_ghn.evaluation.accuracy import accuracy, batch_statistics
 from pyg_ghn.evaluation.generalization import DEFAULT_SPLITS, evaluate_ghn
-from pyg_ghn.evaluation.pictures import draw_embeddings, draw_filters, first_convolution
-from pyg_ghn.evaluation.plots import plot_generalization
 from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
 from pyg_ghn.evaluation.splits import TORCHVISION_NETWORKS
 
@@ -18,3 +17,7 @@ __all__ = [
     "first_convolution",
     "plot_generalization",
 ]
+
+# They live in `pyg_ghn.drawing`, which imports this package, and were here once.
+_PICTURES = ("draw_embeddings", "draw_filters", "first_convolution", "plot_generalization")
+__getattr__ = lazy_getattr(__name__, dict.fromkeys(_PICTURES, "pyg_ghn.drawing"))

@@ -51,7 +51,6 @@ def test_draw_filters(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["resnet18", "--out=graph.gif"], "must end in .svg, .pdf or .png"),
-        (["resnet18", "--out=graph.svg", "--backend=paper"], "Unknown backend 'paper'"),
         (["deepnets:test/500"], r"has no network test/500; splits: train \(1,000,000\)"),
         (["deepnets:none/5"], "has no network none/5"),
         (["no_such_net"], "torchvision has no model 'no_such_net'"),
@@ -62,9 +61,3 @@ def test_errors(arguments, message, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=f"pyg-ghn draw: .*{message}"):
         main(["draw", *arguments])
     assert not list(tmp_path.iterdir())
-
-
-def test_unwritable_out(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(SystemExit, match="pyg-ghn draw: Can't write the picture"):
-        main(["draw", "resnet18", f"--out={tmp_path / 'file' / 'graph.svg'}"])

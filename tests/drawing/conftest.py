@@ -12,16 +12,15 @@ def graph_of(golden):
     """The graph of a torchvision model, or of a network of DeepNets-1M by its number."""
     graphs = {}
 
-    def build(name):
-        if isinstance(name, int):
-            return network_from_args(golden("deepnets")[name]["net_args"], device="meta")
-        options = {"init_weights": False} if name == "googlenet" else {}
-        with torch.device("meta"):
-            return torchvision.models.get_model(name, weights=None, **options)
-
     def graph(name):
         if name not in graphs:
-            graphs[name] = from_module(build(name))
+            with torch.device("meta"):
+                if isinstance(name, int):
+                    model = network_from_args(golden("deepnets")[name]["net_args"], device="meta")
+                else:
+                    options = {"init_weights": False} if name == "googlenet" else {}
+                    model = torchvision.models.get_model(name, weights=None, **options)
+            graphs[name] = from_module(model)
         return graphs[name]
 
     return graph
@@ -29,13 +28,12 @@ def graph_of(golden):
 
 @pytest.fixture(scope="session")
 def make_graph():
-    """A graph from edges; nodes are convolutions of layers ``name.INDEX``, all others unnamed."""
+    """A graph from edges; all nodes are convolutions unless told otherwise."""
 
     def make(edges, num_nodes, names=None, ops=None):
         names = names or [None] * num_nodes
-        ops = ops or ["conv"] * num_nodes
         return Data(
-            x=torch.tensor([[PRIMITIVES.index(op)] for op in ops]),
+            x=torch.tensor([[PRIMITIVES.index(op)] for op in ops or ["conv"] * num_nodes]),
             edge_index=torch.tensor(edges, dtype=torch.long).view(-1, 2).t().contiguous(),
             param_name=names,
             param_shape=[(8, 8, 3, 3) if name else None for name in names],

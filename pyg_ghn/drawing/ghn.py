@@ -6,27 +6,25 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.path import Path as Outline
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_ghn._pictures import picture_file
+from pyg_ghn.drawing.style import FRAME, INK, LINE, STYLES, save_figure
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.graph.draw.style import FRAME, INK, LINE, OUTLINES, STYLES
-from pyg_ghn.graph.primitives import PRIMITIVES
+from pyg_ghn.graph import PRIMITIVES
 from pyg_ghn.nn import GHN
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-PANEL, DPI = 3.4, 160
-MAX_IN_ROW = 3
-FEW_NODES = 3
-MARKER_SIZE = 32
+METHODS = ("pca", "tsne")
+PANEL, MAX_IN_ROW, DPI = 3.4, 3, 160  # inches, panels
 FILTER_PIXELS = 24  # each filter is enlarged to about that
 
 
@@ -38,7 +36,7 @@ def draw_embeddings(
     seed: int = 0,
 ) -> Path:
     r"""Draws the node embeddings of a GHN in two dimensions: one panel for each graph, all in the
-    same projection, with the colours and shapes of :func:`~pyg_ghn.graph.draw.draw`.
+    same projection, with the colours and shapes of :func:`~pyg_ghn.drawing.draw_graph`.
 
     Args:
         ghn (GHN): The graph hypernetwork.
@@ -53,24 +51,45 @@ def draw_embeddings(
         The path of the file, which appears whole or not at all.
 
     Raises:
-        ConfigError: If the method or the kind of file is unknown, or there are too few nodes.
+        ConfigError: If the method or the kind of file is unknown, or there are fewer than three
+            nodes.
         GHNError: If the file can't be written.
     """
-    if method not in PROJECTIONS:
-        raise ConfigError(f"Unknown method '{method}', choose one of {', '.join(PROJECTIONS)}.")
-    embeddings = [_embed(ghn, graph) for graph in graphs.values()]
-    if sum(map(len, embeddings)) < FEW_NODES:
-        raise ConfigError(f"A picture needs graphs of {FEW_NODES} or more nodes in total.")
-    points, axis_names = PROJECTIONS[method](np.concatenate(embeddings), seed)
-    points = np.split(points, np.cumsum([len(part) for part in embeddings])[:-1])
+    if method not in METHODS:
+        raise ConfigError(f"Unknown method '{method}', choose one of {', '.join(METHODS)}.")
+    embeddings = []
+    for graph in graphs.values():
+        data = ghn.transform(graph)
+        with torch.no_grad():
+            embedded = ghn.embed(data, [shape and tuple(shape) for shape in data.param_shape])
+        embeddings.append(embedded.float().numpy(force=True))
+    sizes = [len(part) for part in embeddings]
+    if sum(sizes) < 3:
+        raise ConfigError("A picture needs graphs of 3 or more nodes in total.")
+    if method == "pca":
+        pca = PCA(2, svd_solver="full")
+        points = pca.fit_transform(np.concatenate(embeddings))
+        shares = np.nan_to_num(pca.explained_variance_ratio_)
+        names = [f"component {i + 1} ({share:.0%})" for i, share in enumerate(shares)]
+    else:
+        perplexity = min(30.0, (sum(sizes) - 1) / 3)
+        tsne = TSNE(2, perplexity=perplexity, init="random", random_state=seed)
+        points, names = tsne.fit_transform(np.concatenate(embeddings)), ["t-SNE 1", "t-SNE 2"]
 
     figure, panels = _panels(list(graphs), share=True)
-    for axes, graph, part in zip(panels, graphs.values(), points, strict=True):
-        _scatter(axes, graph.x.view(-1).numpy(force=True), part)
-        axes.set_xlabel(axis_names[0], fontsize=8, color=LINE)
-    panels[0].set_ylabel(axis_names[1], fontsize=8, color=LINE)
-    _add_legend(figure, {op for graph in graphs.values() for op in graph.x.view(-1).tolist()})
-    return _save(figure, path)
+    ops = np.concatenate([graph.x.view(-1).numpy(force=True) for graph in graphs.values()])
+    panel_of = np.repeat(np.arange(len(sizes)), sizes)
+    for i, axes in enumerate(panels):
+        for op in np.unique(ops[panel_of == i]):
+            axes.scatter(*points[(panel_of == i) & (ops == op)].T, **_marker(PRIMITIVES[op]))
+        axes.tick_params(length=0, labelsize=8, colors=LINE)
+        axes.spines[:].set_color(FRAME)
+        axes.set_xlabel(names[0], fontsize=8, color=LINE)
+    panels[0].set_ylabel(names[1], fontsize=8, color=LINE)
+    used = [op for op in STYLES if PRIMITIVES.index(op) in ops]
+    handles = [panels[0].scatter([], [], label=op, **_marker(op)) for op in used]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    return save_figure(figure, path)
 
 
 def draw_filters(
@@ -93,14 +112,15 @@ def draw_filters(
         The path of the file, which appears whole or not at all.
 
     Raises:
-        ConfigError: If a weight is no such, there is none, or the kind of file is unknown.
+        ConfigError: If there is no weight, one is not finite or has another shape, or the kind of
+            file is unknown.
         GHNError: If the file can't be written.
     """
     for name, weight in weights.items():
         if weight.dim() != 4 or weight.shape[1] not in (1, 3) or not weight.isfinite().all():
             raise ConfigError(
-                f"'{name}' is no finite weight of a convolution of images: its shape is "
-                f"{tuple(weight.shape)} instead of (out, 1 or 3, height, width)."
+                f"'{name}' must be the finite weight of a convolution of images, of shape (out, "
+                f"1 or 3, height, width); its shape is {tuple(weight.shape)}."
             )
     if not weights or max_filters < 1:
         raise ConfigError("There is nothing to draw; give at least one weight and one filter.")
@@ -108,7 +128,7 @@ def draw_filters(
     for axes, weight in zip(panels, weights.values(), strict=True):
         axes.imshow(_mosaic(weight[:max_filters]), interpolation="nearest")
         axes.set_axis_off()
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def first_convolution(graph: Data) -> str:
@@ -126,36 +146,7 @@ def first_convolution(graph: Data) -> str:
     raise ConfigError("The model has no convolution of images with 1 or 3 channels to draw.")
 
 
-@torch.no_grad()
-def _embed(ghn: GHN, graph: Data) -> np.ndarray:
-    data = ghn.transform(graph)
-    shapes = [shape and tuple(shape) for shape in data.param_shape]
-    return ghn.embed(data, shapes).float().numpy(force=True)
-
-
-def _pca(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, list[str]]:
-    from sklearn.decomposition import PCA
-
-    pca = PCA(2, svd_solver="full")
-    points = pca.fit_transform(embeddings)
-    shares = np.nan_to_num(pca.explained_variance_ratio_)
-    return points, [f"component {i + 1} ({share:.0%})" for i, share in enumerate(shares)]
-
-
-def _tsne(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, list[str]]:
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30.0, (len(embeddings) - 1) / 3)
-    tsne = TSNE(2, perplexity=perplexity, init="random", random_state=seed)
-    return tsne.fit_transform(embeddings), ["t-SNE 1", "t-SNE 2"]
-
-
-PROJECTIONS = {"pca": _pca, "tsne": _tsne}
-
-
 def _panels(titles: list[str], share: bool) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
     rows, columns = math.ceil(len(titles) / MAX_IN_ROW), min(len(titles), MAX_IN_ROW)
     figure = Figure((PANEL * columns, (PANEL + 0.2) * rows), dpi=DPI, layout="constrained")
     figure.get_layout_engine().set(wspace=0.05)
@@ -167,32 +158,12 @@ def _panels(titles: list[str], share: bool) -> tuple[Figure, list[Axes]]:
     return figure, list(grid[: len(titles)])
 
 
-def _scatter(axes: Axes, ops: np.ndarray, points: np.ndarray) -> None:
-    for op in np.unique(ops):
-        axes.scatter(*points[ops == op].T, s=MARKER_SIZE, **_marker(op))
-    axes.tick_params(length=0, labelsize=8, colors=LINE)
-    for spine in axes.spines.values():
-        spine.set_color(FRAME)
-
-
-def _marker(op: int) -> dict[str, Any]:
+def _marker(op: str) -> dict[str, Any]:
     """The look of a primitive as a marker."""
-    from matplotlib.path import Path as Outline
-
-    style = STYLES[PRIMITIVES[op]]
-    corners = np.array(OUTLINES[style.shape]) * (1, -1)  # y points up here
-    marker = Outline(np.vstack([corners, corners[:1]]), closed=True)
-    return {"marker": marker, "facecolor": style.fill, "edgecolor": INK, "linewidth": 0.4}
-
-
-def _add_legend(figure: Figure, ops: set[int]) -> None:
-    names = sorted(map(PRIMITIVES.__getitem__, ops), key=list(STYLES).index)
-    axes = figure.axes[0]
-    handles = [
-        axes.scatter([], [], s=MARKER_SIZE, label=name, **_marker(PRIMITIVES.index(name)))
-        for name in names
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    style = STYLES[op]
+    outline = Outline(style.outline.vertices * (1, -1), style.outline.codes)  # y points up here
+    look = {"facecolor": style.fill, "edgecolor": INK, "linewidth": 0.4}
+    return {"marker": outline, "s": 32, **look}
 
 
 def _mosaic(filters: Tensor) -> np.ndarray:
@@ -209,9 +180,3 @@ def _mosaic(filters: Tensor) -> np.ndarray:
     tiles = torch.cat([tiles, missing]).unflatten(0, (rows, columns))
     image = tiles.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (rows h, columns w, 3)
     return image[:-2, :-2].numpy()
-
-
-def _save(figure: Figure, path: str | os.PathLike) -> Path:
-    with picture_file(path) as (temporary, file_format):
-        figure.savefig(temporary, format=file_format)
-    return Path(path)

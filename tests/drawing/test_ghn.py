@@ -4,8 +4,8 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
-from pyg_ghn.errors import ConfigError, GHNError
-from pyg_ghn.evaluation import draw_embeddings, draw_filters, first_convolution, pictures
+from pyg_ghn.drawing import draw_embeddings, draw_filters, first_convolution
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN3
 
@@ -25,6 +25,16 @@ def graphs():
     return {f"width {width}": from_module(make_model(width), (3, 8, 8)) for width in (4, 8, 16, 32)}
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that would have been saved."""
+    found = []
+    monkeypatch.setattr(
+        "pyg_ghn.drawing.ghn.save_figure", lambda figure, path: found.append(figure)
+    )
+    return found
+
+
 @pytest.mark.parametrize(("suffix", "method"), [(".png", "tsne"), (".svg", "pca"), (".pdf", "pca")])
 def test_embeddings(suffix, method, ghn, graphs, tmp_path):
     before = {name: graph.keys() for name, graph in graphs.items()}
@@ -34,10 +44,8 @@ def test_embeddings(suffix, method, ghn, graphs, tmp_path):
     assert all(param.grad is None for param in ghn.parameters())
 
 
-def test_each_node_is_a_point_of_the_common_projection(ghn, graphs, tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
-    draw_embeddings(ghn, graphs, tmp_path / "unused.png")
+def test_each_node_is_a_point_of_the_common_projection(ghn, graphs, figures):
+    draw_embeddings(ghn, graphs, "unused.png")
     (figure,) = figures
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == list(graphs)
@@ -72,23 +80,21 @@ def test_embeddings_of_nothing(ghn, graphs, tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_filters(channels, tmp_path):
     weights = {"few": torch.randn(5, channels, 3, 3), "many": torch.randn(100, channels, 16, 16)}
+    weights["zero"] = torch.zeros(4, channels, 3, 3)
     pixels = imread(draw_filters(weights, tmp_path / "filters.png"))
     colored = np.ptp(pixels[..., :3], axis=-1).max() > 0.2
     assert pixels.shape[1] > 1.5 * pixels.shape[0] and colored == (channels == 3)
 
 
-def test_mosaic_holds_the_filters_with_zero_in_grey():
+def test_mosaic_holds_the_filters_with_zero_in_grey(figures):
     filters = torch.zeros(5, 3, 6, 6)
     filters[0], filters[1, 0] = 1, -1
-    image = pictures._mosaic(filters)
+    draw_filters({"filters": filters}, "unused.png")
+    image = figures[0].axes[0].images[0].get_array()
     assert image.shape == (2 * 24 + 2, 3 * 24 + 2 * 2, 3)  # two rows of three filters of 24 pixels
     assert (image[:24, :24] == 1).all() and (image[:24, 26:50] == [0, 0.5, 0.5]).all()
     assert (image[26:, 26:50] == 0.5).all() and (image[26:, 52:] == 1).all()
     assert (image[24:26] == 1).all()
-
-
-def test_filters_of_a_constant_zero_weight(tmp_path):
-    assert imread(draw_filters({"zero": torch.zeros(4, 3, 3, 3)}, tmp_path / "f.png")).size
 
 
 @pytest.mark.parametrize(
@@ -97,20 +103,11 @@ def test_filters_of_a_constant_zero_weight(tmp_path):
     ids=["two channels", "linear", "not finite"],
 )
 def test_weights_that_are_no_filters(weight, tmp_path):
-    with pytest.raises(ConfigError, match="'bad' is no finite weight"):
+    with pytest.raises(ConfigError, match="'bad' must be the finite weight"):
         draw_filters({"bad": weight}, tmp_path / "f.png")
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_filters(tmp_path):
     with pytest.raises(ConfigError, match="nothing to draw"):
         draw_filters({}, tmp_path / "f.png")
-
-
-def test_unwritable_path(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(GHNError, match="Can't write the picture"):
-        draw_filters({"w": torch.randn(4, 3, 3, 3)}, tmp_path / "file" / "f.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_first_convolution():
