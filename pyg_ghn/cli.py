@@ -312,8 +312,8 @@ def _network(
     name: str, input_size: list[int] | None, model_args: dict[str, Any] | None
 ) -> tuple[Any, Any]:
     """A model by name, and its graph."""
+    from pyg_ghn.architectures import build_model
     from pyg_ghn.graph import from_module
-    from pyg_ghn.models import build_model
 
     size, arguments = input_size and tuple(input_size), model_args or {}
     if size and name.startswith("deepnets:"):  # built for one size of images
