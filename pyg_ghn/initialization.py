@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from pyg_ghn.errors import GHNError, PredictionError, UnpredictedWarning
 from pyg_ghn.nn import GHN
-from pyg_ghn.nn.finite import non_finite
+from pyg_ghn.nn.prediction import non_finite
 from pyg_ghn.nn.report import shortened
 
 
