@@ -2,22 +2,48 @@ r"""Files that appear whole or not at all, made by one process at a time."""
 
 from __future__ import annotations
 
+import errno
+import glob
 import os
 import re
+import socket
+import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from pyg_ghn.errors import WriteError
+
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+# Machine, process and random digits: writers at the same time do not meet.
+_TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})([0-9a-f]{8})[0-9a-f]{16}(\.\w+)?")
+_STALE_AFTER = 86400  # seconds without a change, where the process can't be looked up
+# What torch and safetensors say when the system can't write.
+_WRITE_FAILED = re.compile(
+    r"failed writing|write failed|unexpected pos|write\(\): fd|os error \d+", re.I
+)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary name beside :obj:`path` to write to, which becomes :obj:`path` at the end
-    of the block; after an exception nothing is left of it. Folders are made as needed."""
+    of the block; after an exception nothing is left of it. Folders are made as needed. What killed
+    writers of the same path left is deleted.
+
+    Raises:
+        WriteError: If the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own, with the same suffix: writers at the same time do not meet.
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    for other in path.parent.glob(f".{glob.escape(path.stem)}.*"):
+        if other.suffix == path.suffix and _is_stale(other):
+            other.unlink(missing_ok=True)
+    token = f"{_HOST}{os.getpid():08x}{uuid.uuid4().hex[:16]}"
+    temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
     try:
         with temporary.open("xb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777  # what the umask leaves
@@ -26,8 +52,30 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # a crash must not leave the new name on empty blocks
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise WriteError(f"Can't write {path}: {error.strerror}.") from error
+        raise
+    except (RuntimeError, SafetensorError) as error:
+        if _WRITE_FAILED.search(str(error)):
+            raise WriteError(f"Can't write {path}: the disk is full or fails.") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_stale(temporary: Path) -> bool:
+    """Whether nobody writes to a temporary file any more."""
+    if not (match := _TEMPORARY.fullmatch(temporary.name)):
+        return False
+    try:
+        if match[1] == _HOST:
+            os.kill(int(match[2], 16), 0)
+        return time.time() - temporary.stat().st_mtime > _STALE_AFTER
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # another user's process, or the file is gone
+        return False
 
 
 @contextmanager
@@ -50,5 +98,5 @@ def one_process(path: str | os.PathLike) -> Iterator[None]:
 def sweep(folder: str | os.PathLike) -> None:
     """Deletes what killed writers of :func:`atomic_path` left in a folder that nobody writes to."""
     for path in Path(folder).glob(".*"):
-        if re.fullmatch(r"\..+\.[0-9a-f]{32}(\.\w+)?", path.name):
+        if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -326,6 +326,8 @@ def _network(
 def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
+    except GHNError:
+        raise
     except OSError as error:
         raise GHNError(f"Can't write to {path}: {error}; choose another {option}.") from error
 

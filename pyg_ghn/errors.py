@@ -31,6 +31,10 @@ class CheckpointError(GHNError, ValueError):
     """A checkpoint is missing, damaged or does not fit."""
 
 
+class WriteError(GHNError, OSError):
+    """A file cannot be written, as the disk is full."""
+
+
 class ImageDataError(GHNError, FileNotFoundError):
     """An image data set is unknown or its files are missing."""
 

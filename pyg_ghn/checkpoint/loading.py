@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -58,22 +58,20 @@ def from_pretrained(name_or_path: str | Path, map_location: str | torch.device =
         return _ghn(state, config, map_location)
 
 
-def read_training_checkpoint(path: str | Path, keys: Iterable[str] = ()) -> dict[str, Any]:
+def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
     r"""Reads all that a file of :func:`torch.save` holds, to resume a training run, without running
-    code. Tensors are mapped into memory where the file is a zip file.
+    code. Checksums are checked; tensors of a zip file are mapped into memory.
 
     Args:
         path (str or Path): The file.
-        keys (iterable of str, optional): What the file must hold. (default: :obj:`()`)
 
     Raises:
-        CheckpointError: If the file cannot be read, is damaged, or is another program's.
+        CheckpointError: If the file cannot be read, is damaged, or holds no dictionary.
     """
     with naming(path := Path(path)):
         content = _plain(read_pickled(path)[0])
-        if content is None or (missing := [key for key in keys if key not in content]):
-            what = f"it lacks {', '.join(missing)}" if content is not None else "no dictionary"
-            raise UnreadableError(f"is no training checkpoint of this package: {what}.")
+        if content is None:
+            raise UnreadableError("holds no dictionary, as a training checkpoint does.")
         return content
 
 

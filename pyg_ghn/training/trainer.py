@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from pyg_ghn._files import atomic_path, sweep
 from pyg_ghn._version import versions
-from pyg_ghn.checkpoint import save_pretrained
+from pyg_ghn.checkpoint import read_training_checkpoint, save_pretrained
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
 from pyg_ghn.images import get_image_data
@@ -336,7 +336,7 @@ class MetaTrainer:
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
-            state = torch.load(path, map_location=self.accelerator.device)
+            state = read_training_checkpoint(path)
             for name, kind in STATE.items():
                 if not isinstance(state[name], kind):
                     raise TypeError(f"{name} is {state[name]!r}")
