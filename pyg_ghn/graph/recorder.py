@@ -316,6 +316,7 @@ _PREFIXED_DUNDERS = frozenset(
 )
 _OTHER_NAMES = {
     "expit": "sigmoid",
+    "fused_rms_norm": "rms_norm",
     "native_layer_norm": "layer_norm",
     "safe_softmax": "softmax",
     "unsafe_view": "view",
