@@ -40,15 +40,8 @@ class CentralityEncoding(nn.Module):
 
     def forward(self, in_degree: Tensor, out_degree: Tensor, input_distance: Tensor) -> Tensor:
         r"""Runs the forward pass of the module."""
-        return (
-            _look_up(self.in_degree, in_degree)
-            + _look_up(self.out_degree, out_degree)
-            + _look_up(self.input_distance, input_distance)
-        )
+        pairs = zip(self.children(), (in_degree, out_degree, input_distance), strict=True)
+        return sum(table(values.clamp(max=table.num_embeddings - 1)) for table, values in pairs)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.channels})"
-
-
-def _look_up(table: nn.Embedding, values: Tensor) -> Tensor:
-    return table(values.clamp(max=table.num_embeddings - 1))

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.nn.block_linear import Part, block_linear
-from pyg_ghn.nn.send import send
-from pyg_ghn.nn.shape_encoding import Shape
-from pyg_ghn.nn.sliced_linear import sliced_linear
-from pyg_ghn.nn.targets import VECTORS, Kind, Target
-from pyg_ghn.nn.tiling import normalization, place_positions, sizes_4d, squash, tile
+from pyg_ghn.nn.batching import send
+from pyg_ghn.nn.shape_encoding import is_sequence
+from pyg_ghn.nn.targets import Role, Target
 
-Window = tuple[int, int]
-Decoded = tuple["_Bucket", Sequence[Tensor]]
+CLASS_TOKEN_STD = 0.02
 
 _WINDOW_STARTS = {
     "center": lambda length, size: size // 2 - length // 2,
@@ -45,11 +41,11 @@ class ParameterDecoder(nn.Module):
     of which smaller parameters take the leading channels and the central positions (the leading
     ones in GHN-2). Larger ones repeat the channels; larger kernels are interpolated. Vectors come
     from an MLP with two rows, one for the weights of normalization layers and one for biases. The
-    classification layer maps the channels to the classes by one linear layer more. The results are
-    scaled as in He initialization, vectors are squashed to values around 1 or 0.
+    classification layer maps the channels to the classes by one more linear layer. The results are
+    scaled as in He initialization; vectors are squashed to values around 1 or 0.
 
-    All parameters of a batch are decoded together: each weight is read once, and nothing but the
-    positions and channels that some parameter needs is computed.
+    All parameters of a batch are decoded together: each weight is read once, and only the positions
+    and channels that some parameter needs are computed.
 
     Args:
         channels (int): Size of the node embeddings.
@@ -75,7 +71,7 @@ class ParameterDecoder(nn.Module):
     def __init__(
         self,
         channels: int,
-        max_shape: Shape,
+        max_shape: tuple[int, ...],
         num_classes: int,
         window: str = "center",
         weight_norm: bool = True,
@@ -113,125 +109,120 @@ class ParameterDecoder(nn.Module):
 
     def forward(self, x: Tensor, targets: Sequence[Target]) -> list[Tensor]:
         r"""Runs the forward pass of the module."""
-        buckets = _group(targets)
-        nodes = torch.tensor(
-            [node for bucket in buckets for node in bucket.nodes], dtype=torch.long
-        )
-        rows = x.index_select(0, send(nodes, x.device)).split([len(b.nodes) for b in buckets])
-        inputs = list(zip(buckets, rows, strict=True))
-        vectors = [pair for pair in inputs if pair[0].kind in VECTORS]
-        kernels = [pair for pair in inputs if pair[0].kind not in VECTORS]
+        alike = defaultdict(list)
+        for place, target in enumerate(targets):
+            alike[target.role, target.shape].append(place)
+        groups = [_Group(targets[places[0]], places, self.max_shape) for places in alike.values()]
+        vectors = sorted((g for g in groups if g.role.is_vector), key=lambda g: g.role.value)
+        kernels = sorted((g for g in groups if not g.role.is_vector), key=lambda g: g.channels)
+        groups = vectors + kernels
+        nodes = [targets[place].node for group in groups for place in group.places]
+        nodes = send(torch.tensor(nodes, dtype=torch.long), x.device)
+        rows = x.index_select(0, nodes).split([len(group.places) for group in groups])
+        values: list[Sequence[Tensor]] = []
+        if vectors:
+            values += self._vectors(vectors, rows[: len(vectors)])
+        if kernels:
+            values += self._kernels(kernels, rows[len(vectors) :])
         params: list[Tensor | None] = [None] * len(targets)
-        for decode, some in ((self._vectors, vectors), (self._kernels, kernels)):
-            for bucket, tensors in decode(some) if some else ():
-                for place, tensor in zip(bucket.places, tensors, strict=True):
-                    params[place] = tensor
+        for group, tensors in zip(groups, values, strict=True):
+            for place, tensor in zip(group.places, tensors, strict=True):
+                params[place] = tensor
         return params
 
-    def _vectors(self, inputs: list[tuple[_Bucket, Tensor]]) -> Iterator[Decoded]:
-        weights, biases = self.vector(torch.cat([rows for _, rows in inputs])).chunk(2, dim=1)
+    def _vectors(
+        self, groups: Sequence[_Group], rows: Sequence[Tensor]
+    ) -> Iterator[Sequence[Tensor]]:
+        weights, biases = self.vector(torch.cat(rows)).chunk(2, dim=1)
         start = 0
-        for kind, some in groupby((bucket for bucket, _ in inputs), lambda bucket: bucket.kind):
+        for role, some in groupby(groups, lambda group: group.role):
             some = list(some)
-            counts = [len(bucket.nodes) for bucket in some]
+            counts = [len(group.places) for group in some]
             part = slice(start, start := start + sum(counts))
-            values = weights[part] if kind is Kind.SCALE else biases[part]
-            if kind is Kind.CLASS_BIAS:
+            values = weights[part] if role is Role.SCALE else biases[part]
+            if role is Role.CLASS_BIAS:
                 values = self.class_bias(values.relu())
-            if self.weight_norm:
-                values = squash(kind, values)
-            for bucket, rows in zip(some, values.split(counts), strict=True):
-                rows = tile(rows, (len(rows), prod(bucket.shape))).contiguous()
-                yield bucket, rows.view(-1, *bucket.shape).unbind()
+            if self.weight_norm:  # weights of norms around 1, biases around 0
+                is_scale = role is Role.SCALE
+                values = 2 * torch.sigmoid(values / 2) if is_scale else torch.tanh(values / 5)
+            for group, own in zip(some, values.split(counts), strict=True):
+                own = tile(own, (len(own), prod(group.shape))).contiguous()
+                yield own.view(-1, *group.shape).unbind()
 
-    def _kernels(self, inputs: list[tuple[_Bucket, Tensor]]) -> Iterator[Decoded]:
-        jobs = [_job(bucket, rows, self.max_shape) for bucket, rows in inputs]
-        jobs.sort(key=lambda job: job.channels)
-        positions = self._positions(jobs)
-        scales = [self._scale(job.bucket.kind, job.bucket.shape) for job in jobs]
-        scales = torch.tensor(scales, dtype=positions.dtype)
-        scales = scales.repeat_interleave(torch.tensor([job.num_rows for job in jobs]))
+    def _kernels(
+        self, groups: Sequence[_Group], rows: Sequence[Tensor]
+    ) -> Iterator[Sequence[Tensor]]:
+        positions = self._positions(groups, rows)
+        counts = [group.num_rows for group in groups]
+        scales = [  # position embeddings stay as they are, classes do not exist yet
+            normalization(g.shape) if self.weight_norm and g.role is Role.KERNEL else 1.0
+            for g in groups
+        ]
+        scales = torch.tensor(scales, dtype=positions.dtype).repeat_interleave(torch.tensor(counts))
         scales = send(scales, positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
-        kernels = block_linear(
+        by_channels = [list(some) for _, some in groupby(groups, lambda group: group.channels)]
+        maps = _block_linear(
             hidden,
             scales,
             self.kernel[2].weight.view(*self.max_shape[:2], -1),
             self.kernel[2].bias.view(self.max_shape[:2]),
-            [Part(job.channels, (len(job.inputs), *job.window)) for job in jobs],
+            [some[0].channels for some in by_channels],
+            [sum(group.num_rows for group in some) for some in by_channels],
         )
-        for job, maps in zip(jobs, kernels, strict=True):
-            yield job.bucket, self._finish(job, maps)
+        for some, together in zip(by_channels, maps, strict=True):
+            parts = together.split([group.num_rows for group in some], dim=1)
+            for group, own in zip(some, parts, strict=True):
+                own = own.unflatten(1, (len(group.places), *group.window))
+                yield self._finish(group, own.permute(1, 0, 4, 2, 3))
 
-    def _positions(self, jobs: list[_Job]) -> Tensor:
-        """The features of every kernel position of every node, a row each, in the order of jobs."""
+    def _positions(self, groups: Sequence[_Group], rows: Sequence[Tensor]) -> Tensor:
+        """The features of every position of every node's kernel, :math:`(R, 4d)`, by groups."""
+        size, channels = self.max_shape[-1], 4 * self.channels
         by_window = defaultdict(list)
-        for place, job in enumerate(jobs):
-            by_window[job.window].append(place)
-        inputs = {
-            window: torch.cat([jobs[place].inputs for place in places])
-            for window, places in by_window.items()
-        }
-        features = self._large_windows(inputs) | self._small_windows(inputs)
-        ordered: list[Tensor | None] = [None] * len(jobs)
-        for window, places in by_window.items():
-            rows = features[window].movedim(2, 0).reshape(-1, 4 * self.channels)
-            parts = rows.split([jobs[place].num_rows for place in places])
-            for place, part in zip(places, parts, strict=True):
+        for place, group in enumerate(groups):
+            by_window[group.window].append(place)
+        start = _WINDOW_STARTS[self.window]
+        windows = [
+            (slice(None), *(slice(start(n, size), start(n, size) + n) for n in window))
+            for window in by_window
+        ]
+        # Where many positions are needed, a product with all of them is faster than their copy.
+        whole = [4 * prod(window) >= size * size for window in by_window]
+        parts = [... if all_ else part for all_, part in zip(whole, windows, strict=True)]
+        weights = _Parts.apply(self.position.weight.view(channels, size, size, -1), parts)
+        biases = _Parts.apply(self.position.bias.view(channels, size, size), parts)
+        ordered: list[Tensor | None] = [None] * len(groups)
+        for places, all_, window, weight, bias in zip(
+            by_window.values(), whole, windows, weights, biases, strict=True
+        ):
+            x = torch.cat([rows[place] for place in places])
+            maps = F.linear(x, weight.flatten(0, 2), bias.flatten()).view(-1, *bias.shape)
+            maps = maps[(slice(None), *window)] if all_ else maps
+            features = maps.permute(0, 2, 3, 1).reshape(-1, channels)
+            counts = [groups[place].num_rows for place in places]
+            for place, part in zip(places, features.split(counts), strict=True):
                 ordered[place] = part
         return torch.cat(ordered).relu()
 
-    def _large_windows(self, inputs: dict[Window, Tensor]) -> dict[Window, Tensor]:
-        """One product with all positions, which is the fastest where many of them are needed."""
-        size, features = self.max_shape[-1], {}
-        for window, rows in inputs.items():
-            if _is_large(window, size):
-                maps = self.position(rows).view(len(rows), -1, size, size)
-                index = (slice(None), slice(None), *self._window(window))
-                features[window] = maps[index].permute(2, 3, 0, 1)
-        return features
-
-    def _small_windows(self, inputs: dict[Window, Tensor]) -> dict[Window, Tensor]:
-        """Products with the positions of each window."""
-        size, channels = self.max_shape[-1], 4 * self.channels
-        small = [window for window in inputs if not _is_large(window, size)]
-        if not small:
-            return {}
-        rows = torch.cat([inputs[window] for window in small])
-        features = sliced_linear(
-            rows,
-            rows.new_ones(len(rows)),
-            self.position.weight.view(channels, size, size, -1).permute(1, 2, 0, 3),
-            self.position.bias.view(channels, size, size).permute(1, 2, 0),
-            [(len(inputs[window]), self._window(window)) for window in small],
-        )
-        return dict(zip(small, features, strict=True))
-
-    def _window(self, window: Window) -> tuple[slice, ...]:
-        """The part of the largest kernel that a smaller one takes."""
-        start = _WINDOW_STARTS[self.window]
-        size = self.max_shape[-1]
-        return tuple(slice(start(n, size), start(n, size) + n) for n in window)
-
-    def _scale(self, kind: Kind, shape: Shape) -> float:
-        return normalization(kind, shape) if self.weight_norm else 1.0
-
-    def _finish(self, job: _Job, maps: Tensor) -> list[Tensor]:
-        """Maps of single positions to parameters of full size."""
-        bucket, (out, in_, *window) = job.bucket, job.sizes
-        if bucket.kind is Kind.CLASS_KERNEL:
+    def _finish(self, group: _Group, maps: Tensor) -> list[Tensor]:
+        """Maps (nodes, out, in, height, width) of single positions to parameters of full size."""
+        out, in_, *kernel = group.sizes
+        if group.role is Role.CLASS_KERNEL:
             maps = self.class_kernel(maps.flatten(2).transpose(1, 2).relu()).transpose(1, 2)
-            maps = maps[..., None, None] * self._scale(Kind.KERNEL, bucket.shape)
-        if job.window != tuple(window):
-            resized = F.interpolate(maps.flatten(0, 1), window, mode="bilinear")
+            maps = maps[..., None, None]
+            if self.weight_norm:
+                maps = maps * normalization(group.shape)
+        if group.window != tuple(kernel):
+            resized = F.interpolate(maps.flatten(0, 1), kernel, mode="bilinear")
             maps = resized.unflatten(0, (-1, maps.size(1)))
-        if prod(window) > 1:
+        if prod(kernel) > 1:
             maps = maps.contiguous()  # once, not again for each tile
         # Tiled one by one: the backward pass then never stacks gradients of full size.
-        kernels = [tile(kernel, (out, in_)) for kernel in maps.unbind()]
-        if bucket.kind is Kind.POSITION:
-            kernels = [place_positions(kernel, bucket.shape) for kernel in kernels]
-        return [kernel.contiguous().view(bucket.shape) for kernel in kernels]
+        kernels = [tile(map_, (out, in_)) for map_ in maps.unbind()]
+        if group.role is Role.POSITION and is_sequence(group.shape):
+            kernels = [_place_positions(kernel, group.shape) for kernel in kernels]
+        return [kernel.contiguous().view(group.shape) for kernel in kernels]
 
     def __repr__(self) -> str:
         return (
@@ -250,45 +241,147 @@ class _SmallLinear(nn.Linear):
         self.bias.zero_()
 
 
-class _Bucket(NamedTuple):
-    """Targets of one kind and shape."""
+class _Group:
+    """Targets of one role and shape, and what has to be computed for them."""
 
-    kind: Kind
-    shape: Shape
-    nodes: list[int]
-    places: list[int]  # in the list of targets
-
-
-class _Job(NamedTuple):
-    """What has to be computed for a bucket of kernels."""
-
-    bucket: _Bucket
-    inputs: Tensor  # node embeddings
-    sizes: tuple[int, int, int, int]  # of the parameter
-    channels: tuple[int, int]  # leading output and input channels
-    window: Window  # central positions
-    num_rows: int  # one for each node and position
+    def __init__(self, target: Target, places: list[int], max_shape: tuple[int, ...]) -> None:
+        self.role, self.shape = target.role, target.shape
+        self.places = places  # in the list of targets
+        if self.role.is_vector:
+            return
+        c_out, c_in, size, _ = max_shape
+        out, in_, *kernel = self.sizes = target.sizes
+        # Leading channels; the class predictor acts on all output channels.
+        out = c_out if self.role is Role.CLASS_KERNEL else min(out, c_out)
+        self.channels = out, min(in_, c_in)
+        self.window = min(kernel[0], size), min(kernel[1], size)
+        self.num_rows = len(places) * prod(self.window)  # one for each node and position
 
 
-def _group(targets: Sequence[Target]) -> list[_Bucket]:
-    buckets: dict[tuple[Kind, Shape], _Bucket] = {}
-    for place, (_, node, shape, kind) in enumerate(targets):
-        bucket = buckets.get((kind, shape))
-        if bucket is None:
-            bucket = buckets[kind, shape] = _Bucket(kind, shape, [], [])
-        bucket.nodes.append(node)
-        bucket.places.append(place)
-    return sorted(buckets.values(), key=lambda bucket: bucket.kind.value)
+class _Parts(torch.autograd.Function):
+    """Parts of a tensor, as views. Their gradients are added up in one tensor; autograd by itself
+    makes one of the size of the whole tensor for each part."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, parts: Sequence[Any]) -> tuple[Tensor, ...]:
+        ctx.parts = parts
+        ctx.shape, ctx.like = x.shape, x.new_empty(0)
+        return tuple(x[part] for part in parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        total = ctx.like.new_zeros(ctx.shape)
+        for part, grad in zip(ctx.parts, grads, strict=True):
+            total[part] += grad
+        return total, None
 
 
-def _job(bucket: _Bucket, inputs: Tensor, max_shape: Shape) -> _Job:
-    out, in_, height, width = sizes = sizes_4d(bucket.kind, bucket.shape)
-    c_out, c_in, size, _ = max_shape
-    # The class predictor acts on all output channels.
-    channels = c_out if bucket.kind is Kind.CLASS_KERNEL else min(out, c_out), min(in_, c_in)
-    window = min(height, size), min(width, size)
-    return _Job(bucket, inputs, sizes, channels, window, len(bucket.nodes) * prod(window))
+def normalization(shape: tuple[int, ...]) -> float:
+    r"""The factor :math:`\sqrt{\beta / \textrm{fan}_{in}}` of a kernel, with :math:`\beta = 2`, but
+    :math:`\beta = 1` for depthwise kernels and for those wider than high."""
+    depthwise = len(shape) > 2 and shape[1] == 1
+    wide = len(shape) == 4 and shape[2] < shape[3]
+    return ((1 if depthwise or wide else 2) / prod(shape[1:])) ** 0.5
 
 
-def _is_large(window: Window, size: int) -> bool:
-    return 4 * prod(window) >= size * size
+def tile(x: Tensor, sizes: tuple[int, int]) -> Tensor:
+    r"""Repeats the first two dimensions up to the given sizes, or takes the leading slice. The
+    second goes first, so that the result is written, and its gradient read, once and in order."""
+    for dim in (1, 0):
+        times, rest = divmod(sizes[dim], x.size(dim))
+        if not times:
+            x = x.narrow(dim, 0, rest)
+        elif rest:
+            x = torch.cat([x] * times + [x.narrow(dim, 0, rest)], dim)
+        elif times > 1:
+            repeats = [times if d == dim else -1 for d in range(x.dim() + 1)]
+            x = x.unsqueeze(dim).expand(repeats).flatten(dim, dim + 1)
+    return x
+
+
+def _place_positions(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A decoded (1, c, r, r) as position embedding (1, n, c). The n - r^2 rows in front, of the
+    class token, are drawn at random."""
+    positions = kernel.flatten(2).transpose(1, 2)
+    num_tokens = shape[1] - positions.size(1)
+    tokens = positions.new_empty(1, num_tokens, shape[2]).normal_(std=CLASS_TOKEN_STD)
+    return torch.cat([tokens, positions], dim=1)
+
+
+# What one more small product costs beside its arithmetic, and what one more block costs in Python,
+# as multiply-adds. Measured by benchmarks/speed.py on a CPU; on a GPU it hardly matters.
+_PRODUCT, _BLOCK = 1 << 17, 1 << 22
+# Columns in which products go fast: one of 61 columns takes twice as long as one of 64.
+_ALIGNED = 16
+
+
+class _Block(NamedTuple):
+    """A rectangle of the weight and the groups whose rows it is multiplied with."""
+
+    index: tuple[slice, slice]
+    groups: list[int]
+
+
+def _block_linear(
+    rows: Tensor,
+    scales: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    counts: Sequence[int],
+) -> list[Tensor]:
+    """Applies a linear layer whose outputs form a matrix (out, in) to groups of rows, of which each
+    needs its leading ``sizes`` of it only: for each group a tensor (out, rows, in). The weight
+    (out, in, features) is read once, by blocks; the bias is multiplied by the scales."""
+    blocks = _cover(sizes, counts, rows.size(1))
+    indices = [block.index for block in blocks]
+    weights, biases = _Parts.apply(weight, indices), _Parts.apply(bias, indices)
+    rows, scales = rows.split(counts), scales.split(counts)
+    bands: list[dict[int, list[Tensor]]] = [{} for _ in sizes]
+    for block, w, b in zip(blocks, weights, biases, strict=True):
+        x, s = (torch.cat([values[g] for g in block.groups]) for values in (rows, scales))
+        # A batch of products reads the strided block in place; its gradient would take the memory
+        # of a copy of all rows for each output channel, that of one product does not.
+        maps = x @ w.mT if x.requires_grad else torch.bmm(x.expand(len(w), -1, -1), w.mT)
+        maps = torch.addcmul(maps, b[:, None], s[:, None])
+        parts = maps.split([counts[g] for g in block.groups], dim=1)
+        for group, part in zip(block.groups, parts, strict=True):
+            bands[group].setdefault(block.index[0].start, []).append(part)
+    return [
+        torch.cat([torch.cat(band, dim=2)[..., :in_] for band in group.values()])[:out]
+        for group, (out, in_) in zip(bands, sizes, strict=True)
+    ]
+
+
+def _cover(
+    sizes: Sequence[tuple[int, int]], counts: Sequence[int], num_features: int
+) -> list[_Block]:
+    """Covers the leading sizes of a matrix that groups of rows need with blocks that do not
+    overlap. Each entry of the weight, which for few rows takes longer to read than to multiply, is
+    then read once for all groups. A border at which less would be saved than one more product costs
+    is left out; then some products are never used."""
+    groups, max_in = range(len(sizes)), max(in_ for _, in_ in sizes)
+    work = [sizes[g][1] * counts[g] * num_features for g in groups]
+    blocks = []
+    for top, bottom in pairwise(_borders([out for out, _ in sizes], work, _BLOCK)):
+        band = [g for g in groups if sizes[g][0] > top]
+        height = bottom - top
+        work_in = [counts[g] * num_features * height for g in band]
+        ends = [min(-(-sizes[g][1] // _ALIGNED) * _ALIGNED, max_in) for g in band]
+        for left, right in pairwise(_borders(ends, work_in, _BLOCK + height * _PRODUCT)):
+            some = [g for g in band if sizes[g][1] > left]
+            blocks.append(_Block((slice(top, bottom), slice(left, right)), some))
+    return blocks
+
+
+def _borders(ends: Sequence[int], work: Sequence[int], worth: int) -> list[int]:
+    """From 0 to the largest end, with those ends between at which stopping saves enough work."""
+    per_end: dict[int, int] = defaultdict(int)
+    for end, amount in zip(ends, work, strict=True):
+        per_end[end] += amount
+    last, *others = sorted(per_end, reverse=True)
+    borders = [last]
+    for end in others:
+        if (borders[-1] - end) * per_end[end] > worth:
+            borders.append(end)
+    return [0, *reversed(borders)]

@@ -12,8 +12,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.utils import coalesce, remove_self_loops, scatter
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.nn.graph_sizes import matrix_sizes
-from pyg_ghn.nn.send import send
+from pyg_ghn.nn.batching import matrix_sizes, send
 
 
 class GatedDAGConv(nn.Module):
@@ -33,8 +32,8 @@ class GatedDAGConv(nn.Module):
 
     A node needs nodes of lower level only (see :class:`~pyg_ghn.transforms.AddTopologicalLevel`),
     so the nodes of one level, over all graphs of the batch, are updated in one step. All steps are
-    laid out before the first one, and none of them waits for the device: nothing at all does where
-    all inputs but the features lie on the CPU. Duplicated edges count once, self loops not at all.
+    laid out before the first one, and none of them waits for the device. Where all inputs but the
+    features are on the CPU, nothing waits. Duplicated edges count once, self loops not at all.
 
     Args:
         channels (int): Size of each node's features.
@@ -58,8 +57,12 @@ class GatedDAGConv(nn.Module):
         self.channels = channels
         self.virtual_edges = virtual_edges
         hidden = channels // 2 if virtual_edges else channels
-        # One for edges and one for virtual edges.
-        self.mlps = nn.ModuleList(_mlp(channels, hidden) for _ in range(1 + virtual_edges))
+        self.mlps = nn.ModuleList(  # one for edges and one for virtual edges
+            nn.Sequential(
+                nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.ReLU()
+            )
+            for _ in range(1 + virtual_edges)
+        )
         self.gru = nn.GRUCell(channels, channels)
 
     def reset_parameters(self) -> None:
@@ -78,10 +81,13 @@ class GatedDAGConv(nn.Module):
         r"""Runs the forward pass of the module."""
         if not len(x):
             return x
-        links = _edges(edge_index, x)
+        source, target = coalesce(remove_self_loops(edge_index)[0], num_nodes=len(x))
+        links = source, target, torch.zeros_like(source), torch.ones_like(source, dtype=x.dtype)
         if self.virtual_edges:
-            links = _joined(links, _virtual_edges(spd, batch, x))
-        if (level[links.source] >= level[links.target]).any():
+            both = zip(links, _virtual_edges(spd, batch, x), strict=True)
+            links = [torch.cat(parts) for parts in both]
+        source, target, kind, weight = links
+        if (level[source] >= level[target]).any():
             raise GraphError(
                 "An edge does not lead to a higher level: levels and path lengths must be made of "
                 "the same edges, by `AddTopologicalLevel` and `AddShortestPathEncoding`."
@@ -89,24 +95,28 @@ class GatedDAGConv(nn.Module):
         level, order = level.sort(stable=True)
         place = torch.empty_like(order)
         place[order] = torch.arange(len(order), device=order.device)
-        ahead = links._replace(source=place[links.source], target=place[links.target])
-        back = ahead._replace(source=ahead.target, target=ahead.source)
+        source, target = place[source], place[target]
         states = x[send(order, x.device)].split(level.bincount().tolist())
-        states = self._visit(states, self._steps(ahead, level))
-        states = self._visit(states[::-1], self._steps(back, level)[::-1])
+        ahead = self._steps(source, target, kind, weight, level)
+        back = self._steps(target, source, kind, weight, level)
+        states = self._visit(states, ahead)
+        states = self._visit(states[::-1], back[::-1])
         return torch.cat(states[::-1])[send(place, x.device)]
 
-    def _steps(self, links: _Links, level: Tensor) -> list[_Step]:
-        """What happens at each level, given the ascending levels of all nodes."""
+    def _steps(
+        self, source: Tensor, target: Tensor, kind: Tensor, weight: Tensor, level: Tensor
+    ) -> list[_Step]:
+        """What happens at each level, given edges of either kind with their weights and the
+        ascending levels of all nodes."""
         sizes = level.bincount()
-        target, order = links.target.sort()
+        target, order = target.sort()
         of = level[target]
         counts = of.bincount(minlength=len(sizes)).tolist()
         kinds = len(self.mlps)
         parts = (
-            (links.source * kinds + links.kind)[order],
+            (source * kinds + kind)[order],
             target - (sizes.cumsum(0) - sizes)[of],
-            links.weight[order, None],
+            weight[order, None],
         )
         device = self.gru.weight_ih.device
         parts = [send(part, device).split(counts) for part in parts]
@@ -131,15 +141,6 @@ class GatedDAGConv(nn.Module):
         return f"{self.__class__.__name__}({self.channels}, virtual_edges={self.virtual_edges})"
 
 
-class _Links(NamedTuple):
-    """Edges and virtual edges."""
-
-    source: Tensor
-    target: Tensor
-    kind: Tensor  # which MLP makes the message
-    weight: Tensor
-
-
 class _Step(NamedTuple):
     """The update of the nodes of one level."""
 
@@ -149,27 +150,16 @@ class _Step(NamedTuple):
     weight: Tensor
 
 
-def _mlp(channels: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.ReLU()
-    )
-
-
-def _edges(edge_index: Tensor, x: Tensor) -> _Links:
-    source, target = coalesce(remove_self_loops(edge_index)[0], num_nodes=len(x))
-    weight = torch.ones_like(source, dtype=x.dtype)
-    return _Links(source, target, torch.zeros_like(source), weight)
-
-
-def _virtual_edges(spd: Tensor | None, batch: Tensor | None, x: Tensor) -> _Links:
-    """All pairs of nodes with a path between them, from flat matrices of path lengths."""
+def _virtual_edges(
+    spd: Tensor | None, batch: Tensor | None, x: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All pairs of nodes with a path between them, from flat matrices of path lengths: sources,
+    targets, kinds and weights."""
     if spd is None:
         raise GraphError("Virtual edges need the path lengths that `AddShortestPathEncoding` adds.")
     sizes = matrix_sizes(spd, batch)
     if sum(sizes) != len(x):
-        raise GraphError(
-            f"The path lengths are of graphs of {sizes} nodes, `x` has {len(x)} nodes."
-        )
+        raise GraphError(f"The path lengths are for graphs of {sizes} nodes, `x` has {len(x)}.")
     sizes = torch.tensor(sizes, device=spd.device)
     pairs = spd.nonzero().view(-1)
     ends = (sizes * sizes).cumsum(0)
@@ -177,8 +167,4 @@ def _virtual_edges(spd: Tensor | None, batch: Tensor | None, x: Tensor) -> _Link
     size = sizes[graph]
     pair, first = pairs - ends[graph] + size * size, (sizes.cumsum(0) - sizes)[graph]
     source, target = first + pair // size, first + pair % size
-    return _Links(source, target, torch.ones_like(source), 1 / spd[pairs].to(x.dtype))
-
-
-def _joined(links: _Links, others: _Links) -> _Links:
-    return _Links(*(torch.cat(both) for both in zip(links, others, strict=True)))
+    return source, target, torch.ones_like(source), 1 / spd[pairs].to(x.dtype)

@@ -12,16 +12,17 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn.inits import reset
 from torch_geometric.transforms import BaseTransform, Compose
 
-from pyg_ghn.errors import ConfigError, GraphError
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
+from pyg_ghn.nn.batching import require, send
 from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
 from pyg_ghn.nn.ghn3_conv import GHN3Conv
-from pyg_ghn.nn.prediction import Prediction, predict_model
-from pyg_ghn.nn.send import send
-from pyg_ghn.nn.shape_encoding import Shape, ShapeEncoding
+from pyg_ghn.nn.prediction import Prediction, fit_to_model
+from pyg_ghn.nn.shape_encoding import ShapeEncoding
 from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
-from pyg_ghn.nn.targets import Target, collect_targets
+from pyg_ghn.nn.targets import collect_targets
 from pyg_ghn.transforms import AddDegreeEncoding, AddShortestPathEncoding, RequireAcyclic
 
 
@@ -38,7 +39,9 @@ class GHN(nn.Module, ABC):
 
     CONFIGS: ClassVar[dict[str, dict[str, Any]]] = {}
 
-    def __init__(self, channels: int, max_shape: Shape, num_classes: int, **kwargs: Any) -> None:
+    def __init__(
+        self, channels: int, max_shape: tuple[int, ...], num_classes: int, **kwargs: Any
+    ) -> None:
         super().__init__()
         self.hidden_channels = channels
         self.num_classes = num_classes
@@ -86,7 +89,7 @@ class GHN(nn.Module, ABC):
     def encode(self, x: Tensor, data: Data) -> Tensor:
         r"""Node embeddings of a graph or batch, from those of single nodes."""
 
-    def embed(self, data: Data, shapes: Sequence[Shape | None]) -> Tensor:
+    def embed(self, data: Data, shapes: Sequence[tuple[int, ...] | None]) -> Tensor:
         r"""Embeds the nodes of a graph or batch, whose parameters have the given shapes."""
         ops = send(data.x.view(-1), self.op_embedding.weight.device)
         return self.encode(self.op_embedding(ops) + self.shape_encoding(shapes), data)
@@ -109,7 +112,10 @@ class GHN(nn.Module, ABC):
             GraphError: If attributes of the graph are missing.
             DecodeError: If a parameter has a shape that cannot be decoded.
         """
-        targets, shapes = self._read(data)
+        require(data, "x", "param_name", "param_shape")
+        targets = collect_targets(data, self.num_classes)
+        shapes = data.param_shape
+        shapes = [s for graph in shapes for s in graph] if isinstance(data, Batch) else shapes
         embeddings = self.embed(data, shapes)
         params = iter(self.decoder(embeddings, [t for some in targets for t in some]))
         return [{target.name: next(params) for target in some} for some in targets]
@@ -142,7 +148,9 @@ class GHN(nn.Module, ABC):
             GraphError: If the model's forward pass fails.
             PredictionError: If a predicted value is not finite.
         """
-        return predict_model(self, model, input_size, example_inputs)
+        data = from_module(model, input_size, example_inputs)
+        (targets,) = collect_targets(data, self.num_classes)
+        return fit_to_model(self, model, data, targets, self.predict_graph(data))
 
     @torch.no_grad()
     def predict_graph(self, data: Data) -> dict[str, Tensor]:
@@ -155,31 +163,6 @@ class GHN(nn.Module, ABC):
             The parameters by name, as those of :meth:`predict`.
         """
         return self(self.transform(data))[0]
-
-    def targets(self, data: Data) -> list[list[Target]]:
-        r"""For each graph the parameters that are predicted, and how each is decoded."""
-        return self._read(data)[0]
-
-    def _read(self, data: Data) -> tuple[list[list[Target]], list[Shape | None]]:
-        """What to predict for each graph, and the shapes of all nodes."""
-        require(data, "x", "param_name", "param_shape")
-        ops = data.x.view(-1).tolist()
-        names, shapes = data.param_name, data.param_shape
-        bias_names = data.bias_name if "bias_name" in data else None
-        if not isinstance(data, Batch):
-            names, shapes, bias_names = [names], [shapes], bias_names and [bias_names]
-        # `Batch.to` turns the tuples into lists.
-        shapes = [[shape and tuple(shape) for shape in graph] for graph in shapes]
-        targets, start = [], 0
-        for graph, (name, shape) in enumerate(zip(names, shapes, strict=True)):
-            nodes = range(start, start := start + len(name))
-            bias_name = bias_names[graph] if bias_names else [None] * len(name)
-            targets.append(
-                collect_targets(
-                    nodes, ops[nodes.start : start], name, shape, bias_name, self.num_classes
-                )
-            )
-        return targets, [shape for graph in shapes for shape in graph]
 
     def __repr__(self) -> str:
         args = ", ".join(f"{name}={value}" for name, value in self.config.items())
@@ -228,7 +211,7 @@ class GHN3(GHN):
         hidden_channels: int = 64,
         num_layers: int = 3,
         heads: int = 8,
-        max_shape: Shape = (64, 64, 16, 16),
+        max_shape: tuple[int, ...] = (64, 64, 16, 16),
         num_classes: int = 1000,
         layer_norm: bool = True,
         weight_norm: bool = True,
@@ -270,17 +253,3 @@ class GHN3(GHN):
 class _OpEmbedding(nn.Embedding):
     def reset_parameters(self) -> None:
         nn.init.trunc_normal_(self.weight, std=self.embedding_dim**-0.5)
-
-
-def require(data: Data, *names: str) -> None:
-    r"""Checks that a graph has the attributes.
-
-    Raises:
-        GraphError: If some are missing.
-    """
-    missing = [name for name in names if name not in data]
-    if missing:
-        raise GraphError(
-            f"The graph lacks {', '.join(missing)}. Build it by `pyg_ghn.graph.from_module` and "
-            "apply the GHN's `transform`."
-        )

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform, Compose
 
+from pyg_ghn.nn.batching import require
 from pyg_ghn.nn.gated_dag_conv import GatedDAGConv
-from pyg_ghn.nn.ghn import GHN, require
-from pyg_ghn.nn.shape_encoding import Shape
+from pyg_ghn.nn.ghn import GHN
 from pyg_ghn.transforms import AddShortestPathEncoding, AddTopologicalLevel, RequireAcyclic
 
 
@@ -41,7 +41,7 @@ class GHN2(GHN):
     def __init__(
         self,
         hidden_channels: int = 32,
-        max_shape: Shape = (64, 64, 16, 16),
+        max_shape: tuple[int, ...] = (64, 64, 16, 16),
         num_classes: int = 1000,
         layer_norm: bool = True,
         weight_norm: bool = True,
@@ -87,7 +87,7 @@ class GHNMLP(GHN):
     def __init__(
         self,
         hidden_channels: int = 32,
-        max_shape: Shape = (64, 64, 16, 16),
+        max_shape: tuple[int, ...] = (64, 64, 16, 16),
         num_classes: int = 1000,
         layer_norm: bool = True,
         weight_norm: bool = True,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.nn.graph_sizes import graph_sizes
+from pyg_ghn.nn.batching import graph_sizes
 
 
 class GHN3Conv(nn.Module):

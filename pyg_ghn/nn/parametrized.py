@@ -4,7 +4,7 @@ r"""Predicted weights of layers that compute their weight from other tensors: by
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -44,10 +44,10 @@ class Solution:
 def solve_parametrizations(model: nn.Module, params: Mapping[str, Tensor]) -> Solution:
     r"""Finds the tensors from which the layers of a model compute the predicted weights.
 
-    A graph names the largest tensor that a weight is computed from, as if it were the weight. For
-    weight normalization, say, that is the direction of the weight without its length. So the
-    predicted weight goes through the parametrization's :meth:`right_inverse`, which gives all
-    tensors that it is computed from. Where there is no inverse, the prediction stays what it is.
+    A graph names the largest tensor that a weight is computed from as if it were the weight. For
+    weight normalization, that is the direction of the weight without its length. So the predicted
+    weight goes through the parametrization's :meth:`right_inverse`, which gives all tensors that it
+    is computed from. Without an inverse, the prediction stays as it is.
 
     Args:
         model (torch.nn.Module): The model, which is only read: copies of its parametrizations do
@@ -57,21 +57,18 @@ def solve_parametrizations(model: nn.Module, params: Mapping[str, Tensor]) -> So
     solution = Solution()
     for module_name, module in model.named_modules():
         prefix = f"{module_name}." if module_name else ""
-        for weight in _hooked_weights(module):
-            names = [n for n in params if n.startswith(f"{prefix}{weight}_")]
-            solution.notes.update(dict.fromkeys(names, f"{prefix}{weight} is computed from it"))
+        for hook in module._forward_pre_hooks.values():
+            for kind, attribute in HOOKS.items():
+                if isinstance(hook, kind):
+                    weight = f"{prefix}{getattr(hook, attribute)}"
+                    for name in params:
+                        if name.startswith(f"{weight}_"):
+                            solution.notes[name] = f"{weight} is computed from it"
         if parametrize.is_parametrized(module):
             for weight, parametrization in module.parametrizations.items():
                 path = f"{prefix}parametrizations.{weight}."
                 _solve(solution, f"{prefix}{weight}", path, parametrization, params)
     return solution
-
-
-def _hooked_weights(module: nn.Module) -> Iterator[str]:
-    for hook in module._forward_pre_hooks.values():
-        for kind, attribute in HOOKS.items():
-            if isinstance(hook, kind):
-                yield getattr(hook, attribute)
 
 
 def _solve(
@@ -85,22 +82,19 @@ def _solve(
     found = [name for name in originals if name in params]
     fitted = _fitted(parametrization, params[found[0]]) if len(found) == 1 else None
     if fitted is None:
-        solution.notes.update(dict.fromkeys(found, f"{weight} is computed from it"))
+        solution.notes |= dict.fromkeys(found, f"{weight} is computed from it")
         return
     own, value = fitted(), params[found[0]]
     exact = (own - value).norm() <= TOLERANCE * value.norm()
-    is_what = (
-        "is the prediction" if exact else "is what its parametrization makes of the prediction"
-    )
-    solution.notes.update(dict.fromkeys(originals, f"{weight} {is_what}"))
-    solution.params.update(
-        (path + name, p.detach()) for name, p in fitted.named_parameters(recurse=False)
-    )
-    solution.buffers.update((path + name, buffer) for name, buffer in fitted.named_buffers())
+    what = "the prediction" if exact else "what its parametrization makes of the prediction"
+    solution.notes |= dict.fromkeys(originals, f"{weight} is {what}")
+    for name, param in fitted.named_parameters(recurse=False):
+        solution.params[path + name] = param.detach()
+    solution.buffers |= {path + name: buffer for name, buffer in fitted.named_buffers()}
 
 
 def _fitted(parametrization: ParametrizationList, weight: Tensor) -> ParametrizationList | None:
-    """A copy that computes this weight, or what comes next to it, where the weight is."""
+    """A copy, on the weight's device, that computes this weight or the nearest it can."""
     memo = {
         id(p): nn.Parameter(torch.empty_like(p, device=weight.device))
         for p in parametrization.parameters(recurse=False)
@@ -113,5 +107,5 @@ def _fitted(parametrization: ParametrizationList, weight: Tensor) -> Parametriza
             for _ in range(SETTLING_STEPS):
                 fitted()
         return fitted.eval() if fitted.eval()().shape == weight.shape else None
-    except Exception:  # has no inverse, or is on the meta device: anything its author raises
+    except Exception:  # no inverse, or on the meta device: its author may raise anything
         return None

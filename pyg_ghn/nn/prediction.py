@@ -1,10 +1,11 @@
-r"""From a model to its predicted parameters, with a report on all of them."""
+r"""From the decoded parameters of a graph to those that a model can take, with a report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch_geometric.data import Data
 
 from pyg_ghn.errors import PredictionError
-from pyg_ghn.graph import from_module
-from pyg_ghn.nn.aliases import Distinct, distinct_parameters
-from pyg_ghn.nn.describe import describe, first_tile
-from pyg_ghn.nn.finite import non_finite
-from pyg_ghn.nn.parametrized import Solution, solve_parametrizations
+from pyg_ghn.nn.parametrized import solve_parametrizations
 from pyg_ghn.nn.report import ParameterReport, PredictionReport, shortened
-from pyg_ghn.nn.targets import Kind, Target
-
-if TYPE_CHECKING:
-    from pyg_ghn.nn.ghn import GHN
+from pyg_ghn.nn.targets import Role, Target
 
 
 class Prediction(dict[str, Tensor]):
@@ -51,36 +45,65 @@ class Prediction(dict[str, Tensor]):
 
 
 @torch.no_grad()
-def predict_model(
-    ghn: GHN,
+def fit_to_model(
+    ghn: nn.Module,
     model: nn.Module,
-    input_size: tuple[int, ...] | None = None,
-    example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
+    data: Data,
+    targets: Sequence[Target],
+    decoded: Mapping[str, Tensor],
 ) -> Prediction:
-    r"""What :meth:`~pyg_ghn.nn.GHN.predict` does."""
-    data = from_module(model, input_size, example_inputs)
-    (targets,), decoded = ghn.targets(data), ghn.predict_graph(data)
+    r"""Makes the prediction for a model of what a GHN decoded for its graph: gives tied parameters
+    one value, solves parametrizations, checks that all is finite, and reports.
+
+    Args:
+        ghn (GHN): The graph hypernetwork.
+        model (torch.nn.Module): The model, which is only read.
+        data (Data): Its graph.
+        targets (list of Target): The parameters that were decoded, and how.
+        decoded (dict): Their values by name.
+
+    Raises:
+        PredictionError: If a value is not finite, or a shape is not that of the model.
+    """
+    max_shape = ghn.decoder.max_shape
     left = dict(zip(data.unsupported, data.unsupported_reason, strict=True))
     own, named = distinct_parameters(model), dict(model.named_parameters())
-    solution = solve_parametrizations(model, _fit_to_model(decoded, own, named, left))
-    params = _fit_to_model(decoded | solution.params, own, named, left)
-    max_shape = ghn.decoder.max_shape
+    solution = solve_parametrizations(model, _fitting(decoded, own, named, left))
+    params = _fitting({**decoded, **solution.params}, own, named, left)
     tiles = {t.name: first_tile(decoded[t.name], t, max_shape) for t in targets}
     _check_finite(ghn, {**tiles, **solution.params, **solution.buffers})
-    described = {t.name: describe(t, max_shape) for t in targets}
-    report = [_report(distinct, params, described, solution, left) for distinct in own]
-    return Prediction(
-        params, PredictionReport(report, _notes(ghn, model, targets)), solution.buffers
-    )
+    described = {t.name: ParameterReport.of(t, max_shape) for t in targets}
+    reports = []
+    for param, names, _ in own:
+        name = next((n for n in names if n in params), None)
+        report = described.get(name, ParameterReport(names[0], tuple(param.shape)))
+        note, reason = solution.notes.get(name, ""), ""
+        if name is None:
+            note = "its values are not finite" if non_finite([("", param)]) else ""
+            reason = left[names[0]]
+        reports.append(replace(report, name=names[0], reason=reason, note=note, tied=names[1:]))
+    notes = []
+    if not any(target.role is Role.CLASS_KERNEL for target in targets):
+        notes.append(
+            f"The model has no last layer for the GHN's {ghn.num_classes} classes: all of its "
+            "layers are predicted alike."
+        )
+    if any(m.running_mean is not None for m in model.modules() if isinstance(m, _BatchNorm)):
+        notes.append(
+            "BatchNorm keeps its running statistics, which do not fit the new parameters: train, "
+            "or evaluate with batch statistics."
+        )
+    return Prediction(params, PredictionReport(reports, notes), solution.buffers)
 
 
-def _fit_to_model(
-    params: dict[str, Tensor],
+def _fitting(
+    params: Mapping[str, Tensor],
     own: Sequence[Distinct],
     named: Mapping[str, nn.Parameter],
     left: dict[str, str],
 ) -> dict[str, Tensor]:
-    """The predictions that the model can take, under all names; what it can't take is left."""
+    """The predictions that the model can take, under all names. The reason why it cannot take
+    another goes to ``left``."""
     fitting, owners = {}, {}
     for param, names, memory in own:
         name = next((n for n in names if n in params), None)
@@ -101,7 +124,17 @@ def _fit_to_model(
     return fitting
 
 
-def _check_finite(ghn: GHN, tensors: Mapping[str, Tensor]) -> None:
+def first_tile(value: Tensor, target: Target, max_shape: tuple[int, ...]) -> Tensor:
+    r"""The part of a decoded parameter of which the rest is a repetition."""
+    c_out, c_in = max_shape[:2]
+    if target.role in (Role.SCALE, Role.BIAS):
+        return value.flatten()[: max(c_out, c_in)]
+    if target.role is Role.KERNEL:
+        return value[:c_out, :c_in]
+    return value[:, :c_in] if target.role is Role.CLASS_KERNEL else value
+
+
+def _check_finite(ghn: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     broken = non_finite(tensors.items())
     if not broken:
         return
@@ -117,31 +150,60 @@ def _check_finite(ghn: GHN, tensors: Mapping[str, Tensor]) -> None:
     )
 
 
-def _report(
-    distinct: Distinct,
-    params: Mapping[str, Tensor],
-    described: Mapping[str, ParameterReport],
-    solution: Solution,
-    left: Mapping[str, str],
-) -> ParameterReport:
-    param, names, _ = distinct
-    name = next((n for n in names if n in params), None)
-    plain = ParameterReport(names[0], tuple(param.shape))
-    if name is not None:
-        note = solution.notes.get(name, "")
-        return replace(described.get(name, plain), name=names[0], note=note, tied=names[1:])
-    note = "its values are not finite" if non_finite([("", param)]) else ""
-    return replace(plain, reason=left[names[0]], note=note, tied=names[1:])
+def non_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+    r"""The names of the floating-point tensors that hold an infinity or NaN.
+
+    Args:
+        tensors (iterable): Pairs of name and tensor, on any devices.
+    """
+    extremes: dict[torch.device, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors:
+        if tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
+            wide = tensor if tensor.element_size() > 1 else tensor.float()
+            # Much faster than `isfinite` of all elements; the extremes of what holds a NaN are NaN.
+            extremes[tensor.device][name] = torch.stack(torch.aminmax(wide)).isfinite().all()
+    found = []
+    for of_device in extremes.values():  # one transfer from each
+        finite = torch.stack([*of_device.values()]).tolist()
+        found += [name for name, ok in zip(of_device, finite, strict=True) if not ok]
+    return found
 
 
-def _notes(ghn: GHN, model: nn.Module, targets: Sequence[Target]) -> Iterator[str]:
-    if not any(target.kind is Kind.CLASS_KERNEL for target in targets):
-        yield (
-            f"The model has no last layer for the GHN's {ghn.num_classes} classes: all of its "
-            "layers are predicted alike."
-        )
-    if any(m.running_mean is not None for m in model.modules() if isinstance(m, _BatchNorm)):
-        yield (
-            "BatchNorm keeps its running statistics, which do not fit the new parameters: train, "
-            "or evaluate with batch statistics."
-        )
+class Distinct(NamedTuple):
+    r"""A parameter under all of its names."""
+
+    param: nn.Parameter
+    names: tuple[str, ...]
+    memory: int  # equal for parameters that overlap
+
+
+def distinct_parameters(model: nn.Module) -> list[Distinct]:
+    r"""The parameters of a model in its order, each of them once: tied ones, and those that are the
+    same view of the same memory, are one parameter."""
+    found: dict[Hashable, tuple[nn.Parameter, list[str]]] = {}
+    for name, param in model.named_parameters(remove_duplicate=False):
+        address = _address(param)
+        view = (param.device, address, tuple(param.shape), param.stride(), param.dtype)
+        found.setdefault(id(param) if address is None else view, (param, []))[1].append(name)
+    spans = []
+    for index, (param, _) in enumerate(found.values()):
+        address = _address(param)
+        steps = zip(param.shape, param.stride(), strict=True)
+        # Only where both fill their memory without gaps do two that meet share elements.
+        if address is not None and param.numel() == sum((n - 1) * s for n, s in steps) + 1:
+            spans.append((address, address + param.numel() * param.element_size(), index))
+    memory, first, end = list(range(len(found))), -1, 0
+    for start, stop, index in sorted(spans):
+        if start >= end:
+            first = index
+        memory[index], end = first, max(end, stop)
+    return [Distinct(p, tuple(names), memory[i]) for i, (p, names) in enumerate(found.values())]
+
+
+def _address(param: Tensor) -> int | None:
+    if param.is_meta or not param.numel():
+        return None
+    try:
+        return param.data_ptr()
+    except RuntimeError:  # a subclass that is made of several tensors
+        return None

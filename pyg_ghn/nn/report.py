@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from math import prod
+from math import ceil, prod
 from typing import Any
 
-from pyg_ghn.nn.shape_encoding import Shape
+from pyg_ghn.nn.shape_encoding import is_sequence
+from pyg_ghn.nn.targets import Role, Target
 
 
 class Status(str, Enum):
-    r"""Where the values of a parameter come from. Of those that apply it is the last one."""
+    r"""Where the values of a parameter come from. If several apply, the last one counts."""
 
     PREDICTED = "predicted"
     r"""Each value was decoded for its place."""
@@ -44,13 +45,40 @@ class ParameterReport:
     """
 
     name: str
-    shape: Shape
+    shape: tuple[int, ...]
     reason: str = ""
     tiles: tuple[int, int] = (1, 1)
     interpolated: tuple[tuple[int, int], tuple[int, int]] | None = None
     random_values: int = 0
     note: str = ""
     tied: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, target: Target, max_shape: tuple[int, ...]) -> ParameterReport:
+        r"""Tells which values of a predicted parameter are decoded, repeated, interpolated or
+        random.
+
+        Args:
+            target (Target): The parameter and its role.
+            max_shape (tuple): Size :math:`(c_{out}, c_{in}, s, s)` of what the decoder makes.
+        """
+        name, _, shape, role = target
+        report = cls(name, shape)
+        c_out, c_in, size, _ = max_shape
+        if role is Role.CLASS_BIAS:
+            return report
+        if role.is_vector:
+            return replace(report, tiles=(ceil(prod(shape) / max(c_out, c_in)), 1))
+        out, in_, *kernel = target.sizes
+        times_out = 1 if role is Role.CLASS_KERNEL else ceil(out / c_out)
+        window = [min(length, size) for length in kernel]
+        has_tokens = role is Role.POSITION and is_sequence(shape)
+        return replace(
+            report,
+            tiles=(times_out, ceil(in_ / c_in)),
+            interpolated=None if window == kernel else (tuple(window), tuple(kernel)),
+            random_values=prod(shape) - out * in_ * prod(kernel) if has_tokens else 0,
+        )
 
     @property
     def numel(self) -> int:
@@ -78,7 +106,7 @@ class ParameterReport:
         r"""The status in numbers and words."""
         parts = [self.reason] if self.reason else []
         if self.tiles != (1, 1):
-            parts.append(f"repeated {self.tiles[0]} x {self.tiles[1]} times (out x in)")
+            parts.append("repeated {} x {} times (out x in)".format(*self.tiles))
         if self.interpolated:
             parts.append("interpolated from {} x {} to {} x {}".format(*sum(self.interpolated, ())))
         if self.random_values:
@@ -90,18 +118,10 @@ class ParameterReport:
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        r"""All there is to know, as JSON can hold it."""
-        return {
-            "name": self.name,
-            "shape": list(self.shape),
-            "status": self.status.value,
-            "reason": self.reason,
-            "tiles": list(self.tiles),
-            "interpolated": self.interpolated and [list(size) for size in self.interpolated],
-            "random_values": self.random_values,
-            "note": self.note,
-            "tied": list(self.tied),
-        }
+        r"""The whole report, as JSON can hold it."""
+        rest = asdict(self)
+        name, shape = rest.pop("name"), rest.pop("shape")
+        return {"name": name, "shape": shape, "status": self.status.value, **rest}
 
 
 class PredictionReport(Sequence):
@@ -152,18 +172,21 @@ class PredictionReport(Sequence):
 
     def summary(self, most: int = 10) -> str:
         r"""A table that stays readable whatever the number of parameters: the counts of each
-        status, then what is special about parameters, those of equal names but for the numbers
-        in them on one line.
+        status, then what is special about parameters. Those whose names are equal but for the
+        numbers in them share a line.
 
         Args:
             most (int, optional): Number of lines on single parameters. (default: :obj:`10`)
         """
-        lines = [self._headline()]
+        lines = [
+            f"predicted: {len(self) - len(self.left):,} of {len(self):,} parameters, "
+            f"{self.num_predicted:,} of {self.num_values:,} values"
+        ]
         for status, (parameters, values) in self.counts.items():
             if parameters:
                 noun = "parameter" if parameters == 1 else "parameters"
                 line = f"  {status:<13} {parameters:>6,} {noun:<10} {values:>15,} values"
-                lines.append(f"{line}  {self._extent(status)}".rstrip())
+                lines.append(f"{line}  {_extent(self.of_status(status))}".rstrip())
         for title, described in (
             ("left as they are", {p: p.reason for p in self.left}),
             ("notes", {p: p.note for p in self if p.note}),
@@ -174,35 +197,16 @@ class PredictionReport(Sequence):
         return "\n".join([*lines, *self.notes])
 
     def what_is_left(self, most: int = 10) -> list[str]:
-        r"""A line for each parameter that keeps its values, with the reason. Those of equal names
-        but for the numbers in them share one.
+        r"""A line for each parameter that keeps its values, with the reason. Those whose names are
+        equal but for the numbers in them share a line.
 
         Args:
             most (int, optional): Number of lines on parameters. (default: :obj:`10`)
         """
         return _grouped({p: p.detail for p in self.left}, most)
 
-    def _extent(self, status: str) -> str:
-        """How far the parameters of a status are from being decoded value by value."""
-        some = self.of_status(status)
-        if status == Status.TILED:
-            out, in_ = (max(times) for times in zip(*(p.tiles for p in some), strict=True))
-            return f"repeated up to {out} x {in_} times (out x in)"
-        if status == Status.INTERPOLATED:
-            decoded, kernel = max((p.interpolated for p in some), key=lambda sizes: sizes[1])
-            return "up to {} x {} from {} x {}".format(*kernel, *decoded)
-        if status == Status.PARTLY_RANDOM:
-            return f"{sum(p.random_values for p in some):,} of them random"
-        return ""
-
-    def _headline(self) -> str:
-        return (
-            f"predicted: {len(self) - len(self.left):,} of {len(self):,} parameters, "
-            f"{self.num_predicted:,} of {self.num_values:,} values"
-        )
-
     def to_dict(self) -> dict[str, Any]:
-        r"""All there is to know, as JSON can hold it."""
+        r"""The whole report, as JSON can hold it."""
         return {
             "values": self.num_values,
             "predicted_values": self.num_predicted,
@@ -222,8 +226,24 @@ class PredictionReport(Sequence):
         return f"{self.__class__.__name__}({counts})"
 
 
+def _extent(some: list[ParameterReport]) -> str:
+    """How far parameters of the same status are from being decoded value by value."""
+    if some[0].status is Status.TILED:
+        out, in_ = (max(times) for times in zip(*(p.tiles for p in some), strict=True))
+        return f"repeated up to {out} x {in_} times (out x in)"
+    if some[0].status is Status.INTERPOLATED:
+        decoded, kernel = max((p.interpolated for p in some), key=lambda sizes: sizes[1])
+        return "up to {} x {} from {} x {}".format(*kernel, *decoded)
+    if some[0].status is Status.PARTLY_RANDOM:
+        return f"{sum(p.random_values for p in some):,} of them random"
+    return ""
+
+
+_NUMBER = re.compile(r"\d+")
+
+
 def _grouped(described: dict[ParameterReport, str], most: int) -> list[str]:
-    """A line for all parameters of the same description and name, but for the numbers in them."""
+    """A line for all parameters whose names and descriptions are equal but for numbers."""
     groups: dict[str, list[ParameterReport]] = {}
     for parameter, text in described.items():
         groups.setdefault(_NUMBER.sub("*", f"{parameter.name}: {text}"), []).append(parameter)
@@ -238,11 +258,8 @@ def _grouped(described: dict[ParameterReport, str], most: int) -> list[str]:
     return lines[:most] + [f"and {len(lines) - most:,} more"] * (len(lines) > most)
 
 
-_NUMBER = re.compile(r"\d+")
-
-
 def _common(texts: list[str]) -> str:
-    """Texts that differ in numbers only, as one: a star for the numbers in which they do."""
+    """Texts that are equal but for numbers, as one: a star for each number that differs."""
     numbers = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
     common = (some[0] if len({*some}) == 1 else "*" for some in numbers)
     return _NUMBER.sub(lambda match: next(common), texts[0])

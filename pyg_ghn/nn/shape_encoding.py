@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError, DecodeError
-from pyg_ghn.nn.send import send
-
-Shape = tuple[int, ...]
+from pyg_ghn.nn.batching import send
 
 _MAX_CHANNELS = 8192  # larger sizes are taken as this one, but for the number of classes
 
@@ -71,14 +69,14 @@ class ShapeEncoding(nn.Module):
         for table in (self.channel, self.kernel):
             nn.init.trunc_normal_(table.weight, std=self.channels**-0.5)
 
-    def forward(self, shapes: Sequence[Shape | None]) -> Tensor:
+    def forward(self, shapes: Sequence[tuple[int, ...] | None]) -> Tensor:
         r"""Runs the forward pass of the module."""
         rows = torch.tensor([self._rows(s) for s in shapes], dtype=torch.long).view(-1, 4)
         rows = send(rows, self.channel.weight.device)
         halves = self.channel(rows[:, :2]).flatten(1), self.kernel(rows[:, 2:]).flatten(1)
         return torch.cat(halves, dim=1)
 
-    def _rows(self, shape: Shape | None) -> tuple[int, int, int, int]:
+    def _rows(self, shape: tuple[int, ...] | None) -> tuple[int, int, int, int]:
         if shape is None:
             return self._no_shape
         out, in_, height, width = as_4d(shape)
@@ -97,7 +95,7 @@ class ShapeEncoding(nn.Module):
         )
 
 
-def as_4d(shape: Shape) -> tuple[int, int, int, int]:
+def as_4d(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     r"""The shape as (out, in, height, width). The positions of a position embedding
     :math:`(1, n, c)` are laid out as a square: :math:`(1, c, r, r)` with
     :math:`r = \lfloor \sqrt{n} \rfloor`."""
@@ -109,7 +107,7 @@ def as_4d(shape: Shape) -> tuple[int, int, int, int]:
     return (*shape, *(1,) * (4 - len(shape)))
 
 
-def is_sequence(shape: Shape) -> bool:
+def is_sequence(shape: tuple[int, ...]) -> bool:
     r"""Whether the shape is that of a position embedding :math:`(1, n, c)`."""
     return len(shape) == 3 and shape[0] == 1 and min(shape[1:]) > 1
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.nn.graph_sizes import matrix_sizes
+from pyg_ghn.nn.batching import matrix_sizes
 
 # Rows of the distance table in released checkpoints; a distance s takes row s + 2.
 _ROWS, _OFFSET = 257, 2

@@ -1,17 +1,20 @@
 r"""Which parameters a computational graph asks for, and how each is decoded."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from enum import Enum, auto
 from math import prod
 from typing import NamedTuple
 
+from torch_geometric.data import Batch, Data
+
 from pyg_ghn.errors import DecodeError
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
-from pyg_ghn.nn.shape_encoding import Shape
+from pyg_ghn.nn.shape_encoding import as_4d
 
 
-class Kind(Enum):
-    r"""The ways of decoding a parameter."""
+class Role(Enum):
+    r"""What a parameter is in its layer, which decides how it is decoded."""
 
     SCALE = auto()  # weight of a normalization layer, or any other weight of one dimension
     BIAS = auto()
@@ -20,93 +23,96 @@ class Kind(Enum):
     CLASS_KERNEL = auto()
     POSITION = auto()  # position embedding
 
+    @property
+    def is_vector(self) -> bool:
+        r"""Whether the parameter is decoded as a vector, not as a kernel."""
+        return self in (Role.SCALE, Role.BIAS, Role.CLASS_BIAS)
 
-VECTORS = frozenset({Kind.SCALE, Kind.BIAS, Kind.CLASS_BIAS})
 
 # Nodes whose parameters are not decoded as kernels.
-_KIND_OF_OP = {
-    PRIMITIVE_INDEX["bias"]: Kind.BIAS,
-    PRIMITIVE_INDEX["bn"]: Kind.SCALE,
-    PRIMITIVE_INDEX["ln"]: Kind.SCALE,
-    PRIMITIVE_INDEX["pos_enc"]: Kind.POSITION,
+_ROLE_OF_OP = {
+    PRIMITIVE_INDEX["bias"]: Role.BIAS,
+    PRIMITIVE_INDEX["bn"]: Role.SCALE,
+    PRIMITIVE_INDEX["ln"]: Role.SCALE,
+    PRIMITIVE_INDEX["pos_enc"]: Role.POSITION,
 }
 _CLASSIFIER_OPS = [PRIMITIVE_INDEX["conv"], PRIMITIVE_INDEX["bias"]]
 
 
 class Target(NamedTuple):
-    r"""A parameter to predict."""
+    r"""A parameter to predict.
+
+    Attributes:
+        name: Its name in the model.
+        node: Row of its node in the batch.
+        shape: Its shape.
+        role: How it is decoded.
+    """
 
     name: str
     node: int
-    shape: Shape
-    kind: Kind
+    shape: tuple[int, ...]
+    role: Role
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        r"""The shape as (out, in, height, width). Only a position embedding becomes a square."""
+        shape = self.shape
+        return as_4d(shape) if self.role is Role.POSITION else (*shape, *(1,) * (4 - len(shape)))
 
 
-def collect_targets(
-    nodes: Sequence[int],
-    ops: Sequence[int],
-    names: Sequence[str | None],
-    shapes: Sequence[Shape | None],
-    bias_names: Sequence[str | None],
-    num_classes: int,
-) -> list[Target]:
-    r"""The parameters of one graph in the order of its nodes, a norm's bias behind its weight.
+def collect_targets(data: Data, num_classes: int) -> list[list[Target]]:
+    r"""For each graph its parameters in the order of its nodes, a norm's bias behind its weight.
 
     The last two nodes are the classification layer if they are a 1x1 kernel and its bias and have
     :obj:`num_classes` outputs. If not, as in a network for another number of classes, the last
     layer is decoded like every other.
 
     Args:
-        nodes (sequence): Rows of the graph's nodes in the batch.
-        ops (sequence): Rows of :obj:`~pyg_ghn.graph.PRIMITIVES`.
-        names (sequence): For each node the name of its parameter, or :obj:`None`.
-        shapes (sequence): For each node a shape, or :obj:`None`.
-        bias_names (sequence): For each norm's node the name of the norm's bias, or :obj:`None`.
+        data (Data or Batch): The graphs, see :func:`~pyg_ghn.graph.from_module`.
         num_classes (int): Number of classes of the GHN.
 
     Raises:
         DecodeError: If a parameter has a shape that cannot be decoded.
     """
-    kernel_kind, bias_kind = _last_kinds(ops, shapes, num_classes)
-    last = len(ops) - 1
-    targets = []
-    for place, (node, op, name, shape, bias_name) in enumerate(
-        zip(nodes, ops, names, shapes, bias_names, strict=True)
-    ):
-        if name is not None:
-            kind = _KIND_OF_OP.get(op, Kind.KERNEL)
-            if place == last - 1:
-                kind = kernel_kind or kind
-            elif place == last:
-                kind = bias_kind or kind
-            if len(shape or ()) == 1 and kind not in VECTORS:
-                kind = Kind.SCALE
-            targets.append(_checked(Target(name, node, shape, kind)))
-        if bias_name is not None:
-            targets.append(_checked(Target(bias_name, node, shape, Kind.BIAS)))
+    per_node = [data.param_name, data.param_shape, data.bias_name if "bias_name" in data else None]
+    if not isinstance(data, Batch):
+        per_node = [[values] for values in per_node]
+    elif per_node[2] is None:
+        per_node[2] = [None] * data.num_graphs
+    ops = iter(data.x.view(-1).tolist())
+    node, targets = 0, []
+    for names, shapes, bias_names in zip(*per_node, strict=True):
+        # `Batch.to` turns the tuples into lists.
+        shapes = [shape and tuple(shape) for shape in shapes]
+        own = [next(ops) for _ in names]
+        roles = [_ROLE_OF_OP.get(op, Role.KERNEL) for op in own]
+        if own[-2:] == _CLASSIFIER_OPS:
+            weight, bias = (shape or () for shape in shapes[-2:])
+            has_classes = bias == weight[:1] == (num_classes,)
+            if has_classes and len(weight) > 1 and prod(weight[2:]) == 1:
+                roles[-2:] = Role.CLASS_KERNEL, Role.CLASS_BIAS
+        targets.append([])
+        for role, name, shape, bias_name in zip(
+            roles, names, shapes, bias_names or [None] * len(names), strict=True
+        ):
+            if name is not None:
+                role = Role.SCALE if len(shape or ()) == 1 and not role.is_vector else role
+                targets[-1].append(_checked(Target(name, node, shape, role)))
+            if bias_name is not None:
+                targets[-1].append(_checked(Target(bias_name, node, shape, Role.BIAS)))
+            node += 1
     return targets
 
 
-def _last_kinds(
-    ops: Sequence[int], shapes: Sequence[Shape | None], num_classes: int
-) -> tuple[Kind | None, Kind | None]:
-    """How the last two nodes are decoded if they are the classification layer."""
-    if list(ops[-2:]) == _CLASSIFIER_OPS:
-        weight, bias = (shape or () for shape in shapes[-2:])
-        outputs = bias == (num_classes,) and weight[:1] == (num_classes,)
-        if outputs and len(weight) > 1 and prod(weight[2:]) == 1:
-            return Kind.CLASS_KERNEL, Kind.CLASS_BIAS
-    return None, None
-
-
 def _checked(target: Target) -> Target:
-    name, _, shape, kind = target
+    name, _, shape, role = target
     if shape is None:
         reason = "has no shape"
-    elif len(shape) > 4 or (not shape and kind not in VECTORS):
-        reason = f"has shape {tuple(shape)}, but 1 to 4 dimensions can be predicted"
+    elif len(shape) > 4 or (not shape and not role.is_vector):
+        reason = f"has shape {tuple(shape)}, but only 1 to 4 dimensions can be predicted"
     elif not prod(shape):
-        reason = f"has shape {tuple(shape)}, which holds nothing to predict"
+        reason = f"has shape {tuple(shape)}, which holds no values"
     else:
         return target
     raise DecodeError(

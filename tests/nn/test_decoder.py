@@ -7,58 +7,60 @@ import torch.nn.functional as F
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.nn import ParameterDecoder
-from pyg_ghn.nn.targets import Kind, Target
+from pyg_ghn.nn import decoder as decoder_module
+from pyg_ghn.nn.decoder import tile
+from pyg_ghn.nn.targets import Role, Target
 
 CHANNELS, CLASSES = 4, 6
 MAX_SHAPES = [(4, 4, 7, 7), (6, 4, 8, 8), (4, 6, 5, 5)]
 CASES = [
-    (Kind.SCALE, (3,)),
-    (Kind.SCALE, (9,)),
-    (Kind.SCALE, (3, 5)),  # a norm over several dimensions
-    (Kind.BIAS, (4,)),
-    (Kind.BIAS, (12,)),
-    (Kind.CLASS_BIAS, (6,)),
-    (Kind.KERNEL, (4, 4, 1, 1)),
-    (Kind.KERNEL, (8, 12, 1, 1)),
-    (Kind.KERNEL, (7, 9)),
-    (Kind.KERNEL, (3, 2, 3, 3)),
-    (Kind.KERNEL, (5, 1, 2, 2)),
-    (Kind.KERNEL, (1, 1, 4, 4)),
-    (Kind.KERNEL, (1, 4, 3, 3)),
-    (Kind.KERNEL, (9, 5, 1, 7)),
-    (Kind.KERNEL, (2, 9, 7, 1)),
-    (Kind.KERNEL, (4, 3, 5)),
-    (Kind.KERNEL, (1, 4, 3)),
-    (Kind.KERNEL, (2, 3, 11, 11)),
-    (Kind.KERNEL, (2, 3, 9, 2)),
-    (Kind.CLASS_KERNEL, (6, 3)),
-    (Kind.CLASS_KERNEL, (6, 11, 1, 1)),
-    (Kind.POSITION, (1, 9, 8)),
-    (Kind.POSITION, (1, 100, 3)),
-    (Kind.POSITION, (1, 5, 6, 6)),
-    (Kind.POSITION, (20, 3)),
+    (Role.SCALE, (3,)),
+    (Role.SCALE, (9,)),
+    (Role.SCALE, (3, 5)),  # a norm over several dimensions
+    (Role.BIAS, (4,)),
+    (Role.BIAS, (12,)),
+    (Role.CLASS_BIAS, (6,)),
+    (Role.KERNEL, (4, 4, 1, 1)),
+    (Role.KERNEL, (8, 12, 1, 1)),
+    (Role.KERNEL, (7, 9)),
+    (Role.KERNEL, (3, 2, 3, 3)),
+    (Role.KERNEL, (5, 1, 2, 2)),
+    (Role.KERNEL, (1, 1, 4, 4)),
+    (Role.KERNEL, (1, 4, 3, 3)),
+    (Role.KERNEL, (9, 5, 1, 7)),
+    (Role.KERNEL, (2, 9, 7, 1)),
+    (Role.KERNEL, (4, 3, 5)),
+    (Role.KERNEL, (1, 4, 3)),
+    (Role.KERNEL, (2, 3, 11, 11)),
+    (Role.KERNEL, (2, 3, 9, 2)),
+    (Role.CLASS_KERNEL, (6, 3)),
+    (Role.CLASS_KERNEL, (6, 11, 1, 1)),
+    (Role.POSITION, (1, 9, 8)),
+    (Role.POSITION, (1, 100, 3)),
+    (Role.POSITION, (1, 5, 6, 6)),
+    (Role.POSITION, (20, 3)),
 ]
 # Each for several nodes, so that no ReLU is off for all of them.
 TARGETS = [
-    Target(f"p{i}.{node}", node, shape, kind)
-    for i, (kind, shape) in enumerate(CASES)
+    Target(f"p{i}.{node}", node, shape, role)
+    for i, (role, shape) in enumerate(CASES)
     for node in {i % 7, (i + 2) % 7, (i + 3) % 7}
 ]
 
 
-def reference(decoder, h, kind, shape):
+def reference(decoder, h, role, shape):
     """One parameter, step by step."""
     c_out, c_in, size, _ = decoder.max_shape
-    if kind in (Kind.SCALE, Kind.BIAS, Kind.CLASS_BIAS):
+    if role in (Role.SCALE, Role.BIAS, Role.CLASS_BIAS):
         weight, bias = decoder.vector(h).chunk(2)
-        if kind is Kind.CLASS_BIAS:
+        if role is Role.CLASS_BIAS:
             bias = decoder.class_bias(bias.relu())
-        value = weight if kind is Kind.SCALE else bias
+        value = weight if role is Role.SCALE else bias
         if decoder.weight_norm:
-            value = 2 * torch.sigmoid(value / 2) if kind is Kind.SCALE else torch.tanh(value / 5)
+            value = 2 * torch.sigmoid(value / 2) if role is Role.SCALE else torch.tanh(value / 5)
         return value.repeat(ceil(prod(shape) / len(value)))[: prod(shape)].view(shape)
     out, in_, height, width = (*shape, *(1,) * (4 - len(shape)))
-    if kind is Kind.POSITION and len(shape) == 3:
+    if role is Role.POSITION and len(shape) == 3:
         side = int(shape[1] ** 0.5)
         out, in_, height, width = 1, shape[2], side, side
     h_slice, w_slice = (
@@ -70,14 +72,14 @@ def reference(decoder, h, kind, shape):
     features = decoder.position(h).relu().view(-1, size, size)[:, h_slice, w_slice]
     maps = decoder.kernel(features.permute(1, 2, 0)).unflatten(-1, (c_out, c_in))
     maps = maps.permute(2, 3, 0, 1)
-    if kind is Kind.CLASS_KERNEL:
+    if role is Role.CLASS_KERNEL:
         maps = decoder.class_kernel(maps[:, :, 0, 0].t().relu()).t()[:, :, None, None]
     if maps.shape[2:] != (height, width):
         maps = F.interpolate(maps, (height, width), mode="bilinear")
     maps = maps.repeat(ceil(out / maps.size(0)), ceil(in_ / maps.size(1)), 1, 1)[:out, :in_]
-    if not decoder.weight_norm and kind is not Kind.POSITION:
+    if not decoder.weight_norm and role is not Role.POSITION:
         return maps.view(shape)
-    if kind is Kind.POSITION:
+    if role is Role.POSITION:
         return maps.flatten(2)[0].t()[None] if len(shape) == 3 else maps.view(shape)
     halved = (len(shape) > 2 and shape[1] == 1) or (len(shape) == 4 and shape[2] < shape[3])
     return (maps * ((1 if halved else 2) / prod(shape[1:])) ** 0.5).view(shape)
@@ -89,23 +91,34 @@ def decoder(request):
     return ParameterDecoder(CHANNELS, max_shape, CLASSES, window, weight_norm).double()
 
 
+@pytest.fixture(params=[1, None, 10**9], ids=["all borders", "some borders", "no border"])
+def borders(request, monkeypatch):
+    """How the decoder divides its last weight into blocks."""
+    if request.param is not None:
+        for cost in ("_PRODUCT", "_BLOCK"):
+            monkeypatch.setattr(decoder_module, cost, request.param)
+        monkeypatch.setattr(decoder_module, "_ALIGNED", 2)
+
+
 @pytest.fixture
 def x():
     return torch.randn(7, CHANNELS, dtype=torch.float64, requires_grad=True)
 
 
-def test_against_one_parameter_at_a_time(decoder, x):
-    params = decoder(x, TARGETS)
-    expected = [reference(decoder, x[t.node], t.kind, t.shape) for t in TARGETS]
+@pytest.mark.parametrize("grad", [True, False])
+def test_against_one_parameter_at_a_time(decoder, x, borders, grad):
+    with torch.set_grad_enabled(grad):
+        params = decoder(x, TARGETS)
+    expected = [reference(decoder, x[t.node], t.role, t.shape) for t in TARGETS]
     for target, param, value in zip(TARGETS, params, expected, strict=True):
         assert param.shape == target.shape, target
         assert param.is_contiguous(), target
         assert torch.allclose(param, value, atol=1e-12), target
 
 
-def test_gradients_against_one_parameter_at_a_time(decoder, x):
+def test_gradients_against_one_parameter_at_a_time(decoder, x, borders):
     params = decoder(x, TARGETS)
-    expected = [reference(decoder, x[t.node], t.kind, t.shape) for t in TARGETS]
+    expected = [reference(decoder, x[t.node], t.role, t.shape) for t in TARGETS]
     weights = [torch.randn_like(p) for p in params]
     leaves = [x, *decoder.parameters()]
     grads, expected_grads = (
@@ -139,9 +152,41 @@ def test_nothing_to_decode(decoder, x):
 
 
 def test_class_token_is_drawn(decoder, x):
-    target = Target("p", 0, (1, 5, 8), Kind.POSITION)
+    target = Target("p", 0, (1, 5, 8), Role.POSITION)
     first, second = decoder(x, [target])[0], decoder(x, [target])[0]
     assert torch.equal(first[0, 1:], second[0, 1:]) and not torch.equal(first[0, 0], second[0, 0])
+
+
+def test_class_token_is_small(x):
+    decoder = ParameterDecoder(CHANNELS, (4, 4, 7, 7), CLASSES).double()
+    (param,) = decoder(x, [Target("p", 0, (1, 2, 4000), Role.POSITION)])
+    assert param[0, 0].std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_channels_and_positions_that_nobody_needs_have_no_gradient(x):
+    decoder = ParameterDecoder(CHANNELS, (4, 4, 7, 7), CLASSES).double()
+    decoder(x, [Target("p", 0, (2, 3, 3, 3), Role.KERNEL)])[0].sum().backward()
+    grad = decoder.kernel[2].weight.grad.view(4, 4, -1)
+    assert grad[:2, :3].any(-1).all() and not grad[2:].any() and not grad[:, 3:].any()
+    grad = decoder.position.bias.grad.view(-1, 7, 7)
+    assert grad[:, 2:5, 2:5].any() and grad.count_nonzero() == grad[:, 2:5, 2:5].count_nonzero()
+
+
+def test_parameters_without_a_gradient_count_as_zero(decoder, x):
+    first, *_ = decoder(x, TARGETS)
+    (grad,) = torch.autograd.grad(first.sum(), x)
+    assert grad[TARGETS[0].node].any() and grad.any(dim=1).sum() == 1
+
+
+@pytest.mark.parametrize("out, in_", [(1, 1), (3, 2), (4, 3), (5, 6), (8, 7), (11, 10)])
+def test_tile_repeats_with_the_period_of_the_tensor(out, in_):
+    values = torch.randn(4, 3, 2, 2, requires_grad=True)
+    tiled = tile(values, (out, in_))
+    rows, columns = torch.arange(out) % 4, torch.arange(in_) % 3
+    assert torch.equal(tiled, values[rows][:, columns])
+    tiled.sum().backward()
+    copies = rows.bincount(minlength=4)[:, None] * columns.bincount(minlength=3)
+    assert torch.equal(values.grad, copies[..., None, None].expand(4, 3, 2, 2).float())
 
 
 def test_initialization():

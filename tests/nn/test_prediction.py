@@ -12,7 +12,8 @@ import pyg_ghn
 from pyg_ghn.errors import GraphError, PredictionError
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN3, Status
-from pyg_ghn.nn.describe import first_tile
+from pyg_ghn.nn.prediction import distinct_parameters, first_tile, non_finite
+from pyg_ghn.nn.targets import collect_targets
 
 SIZE = (3, 8, 8)
 
@@ -86,7 +87,7 @@ class TestStatus:
         model = Network()
         data = from_module(model, SIZE)
         params = ghn.predict_graph(data)
-        for target in ghn.targets(data)[0]:
+        for target in collect_targets(data, 10)[0]:
             tile = first_tile(params[target.name], target, ghn.decoder.max_shape)
             assert tile.unique().equal(params[target.name].unique())
             cut = ("tiled.weight", "tiled.bias", "norm.weight", "norm.bias", "large.weight")
@@ -291,3 +292,65 @@ class TestParametrized:
         report = ghn.predict(chain(change), SIZE).report
         assert report[f"0.{name}"].note == "0.weight is computed from it"
         assert [p.name for p in report.left] == [f"{i}.{n}" for i in (0, 2) for n in left]
+
+
+def names_and_memory(model):
+    return [(d.names, d.memory) for d in distinct_parameters(model)]
+
+
+def test_tied_parameters_are_one():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    model[2].weight = nn.Parameter(model[0].weight.detach())  # another object, the same memory
+    assert [n for n, _ in names_and_memory(model)] == [
+        ("0.weight", "1.weight", "2.weight"),
+        ("0.bias",),
+        ("1.bias",),
+        ("2.bias",),
+    ]
+
+
+def test_views_of_the_same_memory_are_entangled():
+    model = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 4))
+    model[1].weight = nn.Parameter(model[0].weight.detach().t())
+    memory = dict(names_and_memory(model))
+    assert memory[("0.weight",)] == memory[("1.weight",)] != memory[("0.bias",)]
+
+
+def test_parts_of_one_storage_are_not_entangled():
+    flat = torch.zeros(24)
+    model = nn.ParameterList([nn.Parameter(flat[:12].view(3, 4)), nn.Parameter(flat[12:])])
+    assert len({memory for _, memory in names_and_memory(model)}) == 2
+    model.append(nn.Parameter(flat[10:14]))
+    assert len({memory for _, memory in names_and_memory(model)}) == 1
+    columns = flat.view(6, 4)
+    model = nn.ParameterList([nn.Parameter(columns[:, :2]), nn.Parameter(columns[:, 2:])])
+    assert len({memory for _, memory in names_and_memory(model)}) == 2
+
+
+def test_parameters_without_memory():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    model.append(nn.ParameterList([nn.Parameter(torch.empty(0, 2))]))
+    found = names_and_memory(model)
+    assert found[0][0] == ("0.weight", "1.weight") and len(found) == 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_what_is_not_finite_is_found(value, dtype):
+    broken = torch.zeros(3, 70, dtype=dtype)
+    broken[1, 60] = value
+    fine = torch.tensor([-torch.finfo(dtype).max, torch.finfo(dtype).max], dtype=dtype)
+    pairs = [("a", fine), ("b", broken), ("c", broken.t()), ("d", fine[:0]), ("e", fine.long())]
+    assert non_finite(pairs) == ["b", "c"]
+
+
+def test_eight_bits():
+    values = torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn)
+    assert non_finite([("a", values), ("b", values[:1])]) == ["a"]
+
+
+def test_nothing():
+    assert non_finite([]) == non_finite([("a", torch.empty(2, device="meta"))]) == []
