@@ -24,13 +24,13 @@ from typing import Any
 import coverage_models
 import coverage_table
 import torch
+from completeness import missing_parameters
 from torch_geometric.data import Data
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn._version import versions
 from pyg_ghn.graph import from_module
-from pyg_ghn.graph.completeness import missing_parameters
-from pyg_ghn.graph.inputs import record
+from pyg_ghn.graph.convert import record
 
 ROOT = Path(__file__).parents[1]
 

@@ -21,7 +21,7 @@ explained in [graphs.md](graphs.md).
   real forward pass had to be recorded instead of one on the meta device.
 
 In none of the graphs is a weight or bias of a supported operation missing where the result reaches
-the output, unless a row says so (`pyg_ghn.graph.completeness` checks each).
+the output, unless a row says so (`benchmarks/completeness.py` checks each).
 
 Versions: {versions}.
 """

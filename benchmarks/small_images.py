@@ -12,7 +12,7 @@ import warnings
 import torch
 
 import pyg_ghn
-from pyg_ghn.architectures import torchvision_small
+from pyg_ghn.architectures import torchvision_model
 from pyg_ghn.evaluation.accuracy import accuracy
 from pyg_ghn.images import get_image_data
 
@@ -29,7 +29,7 @@ def main(checkpoint: str = "ghn3-digits") -> None:
     print("|---|---|---|---|---|")
     for name in NETWORKS:
         torch.manual_seed(0)
-        model = torchvision_small(name, images.num_classes, images.input_size)
+        model = torchvision_model(name, images.num_classes, images.input_size)
         params = ghn.predict(model, images.input_size)
         tiles = (max(times) for times in zip(*(p.tiles for p in params.report), strict=True))
         share = params.report.num_predicted / params.report.num_values

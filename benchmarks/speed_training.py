@@ -17,7 +17,7 @@ from _measure import peak_memory, synchronize
 
 from pyg_ghn.architectures import network_from_args
 from pyg_ghn.training import TrainConfig, trainer
-from pyg_ghn.training.networks import TrainingNetwork
+from pyg_ghn.training.stream import TrainingNetwork
 
 IMAGE, CLASSES, BATCH = (3, 32, 32), 10, 32
 

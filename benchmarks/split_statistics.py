@@ -19,11 +19,11 @@ import numpy as np
 from jsonargparse import auto_cli
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
+from torch_geometric.data import Data
 from tqdm import tqdm
 
-from pyg_ghn.architectures import SPLITS
-from pyg_ghn.datasets import NetworkRecord
-from pyg_ghn.datasets.generate import GENERATOR, records
+from pyg_ghn.architectures import SPLITS, network_graph, split_net_args
+from pyg_ghn.datasets.generate import GENERATOR
 
 FOLDER = Path(__file__).parent
 PUBLISHED = FOLDER / "published_split_statistics.json"
@@ -56,8 +56,8 @@ def main(
     properties = {}
     for split in ("train", "val", *EVALUATION):
         size = train if split == "train" else SPLITS[split].num_networks
-        networks = tqdm(records(split, size, seed), split, size)
-        properties[split] = measure(networks)
+        nets = tqdm(split_net_args(split, size, seed), split, size)
+        properties[split] = measure((network_graph(net), net["num_params"]) for net in nets)
         result["splits"][split] = compare(properties[split], published[split])
     degrees = np.concatenate([properties[split].degrees for split in EVALUATION])
     result["evaluation_degrees"] = [
@@ -79,13 +79,14 @@ class Properties(NamedTuple):
     r"""Parameters of the 32-channel network for 32x32 images."""
 
 
-def measure(networks: Iterable[NetworkRecord]) -> Properties:
+def measure(networks: Iterable[tuple[Data, dict[str, int]]]) -> Properties:
+    r"""Measures graphs with their numbers of parameters."""
     rows = []
-    for net_args, ops, edges, _ in networks:
-        n = ops.size
-        graph = coo_array((np.ones(edges.shape[1]), edges.astype(np.int32)), shape=(n, n))
-        lengths = shortest_path(graph.tocsr(), directed=False, unweighted=True)
-        millions = net_args["num_params"]["cifar10"] / 1e6
+    for graph, num_params in networks:
+        n, edges = graph.num_nodes, graph.edge_index.numpy()
+        matrix = coo_array((np.ones(edges.shape[1]), edges), shape=(n, n))
+        lengths = shortest_path(matrix.tocsr(), directed=False, unweighted=True)
+        millions = num_params["cifar10"] / 1e6
         rows.append((n, 2 * edges.shape[1] / n, lengths.sum() / (n * (n - 1)), millions))
     return Properties(*np.array(rows).T)
 

@@ -9,16 +9,18 @@ biased by the number of bonds between them. The data set is downloaded on the fi
 import argparse
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from ogb.graphproppred import Evaluator, PygGraphPropPredDataset
 from ogb.graphproppred.mol_encoder import AtomEncoder, BondEncoder
 from torch import nn
 from torch_geometric import seed_everything
 from torch_geometric.data import Data
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+from torch_geometric.data.storage import GlobalStorage
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import GINEConv, global_mean_pool
 
-from pyg_ghn.datasets.ogb import ogb_globals
 from pyg_ghn.nn import GHN3Conv, ShortestPathBias
 from pyg_ghn.transforms import AddShortestPathEncoding
 
@@ -53,8 +55,12 @@ def mlp(channels: int) -> nn.Module:
 
 def load(root: str) -> dict[str, list[Data]]:
     """The molecules of each split, with path lengths."""
-    # ogb calls torch.load without arguments, which reads tensors only since torch 2.6.
-    with torch.serialization.safe_globals(ogb_globals()):
+    # ogb calls torch.load without arguments, which since torch 2.6 reads tensors only: this is what
+    # its files consist of besides them.
+    kinds = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, np.ndarray, np.dtype]
+    kinds += [type(np.dtype(np.int64)), np.empty(0).__reduce__()[0], np.int64(0).__reduce__()[0]]
+    admitted = torch.serialization.get_safe_globals()  # these must not be taken back afterwards
+    with torch.serialization.safe_globals([kind for kind in kinds if kind not in admitted]):
         dataset = PygGraphPropPredDataset(NAME, root=root)
         splits = dataset.get_idx_split()
     encode = AddShortestPathEncoding(CUTOFF)

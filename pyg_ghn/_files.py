@@ -3,6 +3,7 @@ r"""Files that appear whole or not at all, made by one process at a time."""
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,3 +45,10 @@ def one_process(path: str | os.PathLike) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Deletes what killed writers of :func:`atomic_path` left in a folder that nobody writes to."""
+    for path in Path(folder).glob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{32}(\.\w+)?", path.name):
+            path.unlink(missing_ok=True)

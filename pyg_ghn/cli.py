@@ -1,22 +1,20 @@
 r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters, draw pictures, generate
-networks, convert checkpoints."""
+networks, convert checkpoints. Lists are several words (--splits test deep); -o is --out."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import mode
+from statistics import mode as most_common
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
-
-from pyg_ghn import picture_commands as pictures
-from pyg_ghn.errors import GHNError
+from pyg_ghn._arguments import Parser, check_options, joined_lists
+from pyg_ghn._version import __version__
+from pyg_ghn.errors import ConfigError, GHNError
 from pyg_ghn.training import TrainConfig
 
 
@@ -26,30 +24,44 @@ def main(argv: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message=".*torch.jit.script")
     sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
 
-    parser = ArgumentParser(prog="pyg-ghn", description=__doc__)
+    parser = Parser(prog="pyg-ghn", description=__doc__, version=__version__)
     subcommands = parser.add_subcommands()
-    for name, (run, add_arguments) in COMMANDS.items():
+    for name, run in COMMANDS.items():
         summary = run.__doc__.split("\n")[0]
-        subparser = ArgumentParser(description=summary)
+        subparser = Parser(description=summary)
         subparser.add_argument("--config", action="config", help="YAML file with these options.")
-        add_arguments(subparser)
+        if run is train:
+            subparser.add_class_arguments(TrainConfig, None, as_group=False)
+        elif run is draw_embeddings:
+            subparser.add_argument("models", nargs="+", metavar="MODEL", help="As of pyg-ghn draw.")
+            subparser.add_function_arguments(run, as_group=False, skip={"models"})
+        else:
+            subparser.add_function_arguments(run, as_group=False, as_positional=True)
         subcommands.add_subcommand(name, subparser, help=summary)
-    chosen = parser.parse_args(argv)
+
+    words = sys.argv[1:] if argv is None else argv
+    chosen = parser.parse_args(joined_lists(words, {**COMMANDS, "train": TrainConfig}))
+    command = f"pyg-ghn {chosen.subcommand}"
     options = chosen[chosen.subcommand].as_dict()
     del options["config"]
     try:
-        COMMANDS[chosen.subcommand][0](**options)
-    except GHNError as error:
-        sys.exit(f"pyg-ghn {chosen.subcommand}: {error}")
+        check_options(options)
+        COMMANDS[chosen.subcommand](**options)
+    except (GHNError, OSError) as error:
+        sys.exit(f"{command}: {error}")
+    except MemoryError:
+        sys.exit(f"{command}: there is not enough memory for options as large as these.")
     except KeyboardInterrupt:
-        sys.exit(f"pyg-ghn {chosen.subcommand}: interrupted (a run goes on from its checkpoint).")
+        print(f"{command}: interrupted (a run goes on from its checkpoint).", file=sys.stderr)
+        sys.exit(130)
 
 
 def train(**options: Any) -> None:
     """Meta-train a GHN-3 on freshly sampled architectures."""
+    config = TrainConfig(**options)
+
     from pyg_ghn.training import launch
 
-    config = TrainConfig(**options)
     path = launch(config)
     root = f" --image_root {config.image_root}" if config.image_root else ""
     print(f"The GHN is in {path}. Evaluate it with: pyg-ghn evaluate --checkpoint {path}{root}")
@@ -74,9 +86,8 @@ def evaluate(
         checkpoint: The GHN: a packaged name, a hub name or a path.
         images: Image set, by default the one that the GHN was trained on.
         image_root: Folder of the image set.
-        splits: Of val, test, wide, deep, dense, bnfree and torchvision, as '["test","deep"]';
-            all of them by default.
-        num_networks: Networks of each split of DeepNets-1M; all by default.
+        splits: Of val, test, wide, deep, dense, bnfree and torchvision; all of them by default.
+        num_networks: Networks of each split; all by default.
         channels: Width C of the first cells, by default the one the GHN was trained with.
         fc_dim: Width of hidden classifier layers.
         image_split: The images to classify, test or val.
@@ -87,18 +98,20 @@ def evaluate(
     import torch
 
     from pyg_ghn.checkpoint import from_pretrained, read_metadata
+    from pyg_ghn.drawing import draw_generalization
     from pyg_ghn.evaluation import DEFAULT_SPLITS, evaluate_ghn
     from pyg_ghn.images import get_image_data
 
-    if threads:
+    if threads is not None:
         torch.set_num_threads(threads)
     ghn = from_pretrained(checkpoint)
     trained = read_metadata(checkpoint).get("training", {})
-    channels = channels or mode(trained.get("channels") or [32])
+    if channels is None:
+        channels = most_common(trained.get("channels") or [32])
     result = evaluate_ghn(
         ghn,
         get_image_data(images or trained.get("images", "digits"), root=image_root),
-        splits or DEFAULT_SPLITS,
+        DEFAULT_SPLITS if splits is None else splits,
         num_networks,
         seed=seed,
         image_split=image_split,
@@ -107,6 +120,7 @@ def evaluate(
     )
     with _writing(out):
         result.save(out)
+        draw_generalization(result, Path(out) / "plot.png")
     print(f"\n{result.table()}\nresults.json, table.txt and plot.png are in {Path(out).resolve()}")
 
 
@@ -127,7 +141,7 @@ def predict(
             package.module:factory.
         checkpoint: The GHN: a packaged name, a hub name or a path.
         out: The safetensors file to write, by default named after the model.
-        input_size: Size of one input, [3,224,224] for example; by default what the model tells.
+        input_size: Size of one input, 3 224 224 for example; by default what the model tells.
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
         mode: The mode of the model in the one forward pass that shows its graph: auxiliary heads
             run in train mode only, detection models in eval mode only.
@@ -138,14 +152,14 @@ def predict(
     from safetensors.torch import save_model
 
     from pyg_ghn._files import atomic_path
+    from pyg_ghn.architectures import build_model
     from pyg_ghn.checkpoint import from_pretrained
     from pyg_ghn.initialization import assign_parameters
-    from pyg_ghn.models import build_model
 
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
     network = build_model(model, model_args).train(mode == "train")
-    prediction = ghn.predict(network, input_size=tuple(input_size) if input_size else None)
+    prediction = ghn.predict(network, input_size=input_size and tuple(input_size))
     assign_parameters(network, {**prediction, **prediction.buffers})
     path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}.safetensors")
     with _writing(path), atomic_path(path) as temporary:
@@ -156,13 +170,16 @@ def predict(
             temporary.write_text(json.dumps(prediction.report.to_dict(), indent=1))
 
 
-def convert(checkpoint: str, out: str) -> None:
+def convert(checkpoint: str, out: str | None = None) -> None:
     """Write a checkpoint of any kind, released ones too, in the format of this package.
 
     Args:
         checkpoint: The GHN: a path, a hub name or the name of a released file (ghn3tm8.pt).
         out: A .safetensors file, or a folder for model.safetensors and config.json.
     """
+    if out is None:
+        raise ConfigError("say where to write the GHN: --out FILE.safetensors, or a folder.")
+
     from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
 
     ghn = from_pretrained(checkpoint)
@@ -187,7 +204,7 @@ def generate(
     rank: int = 0,
     world_size: int = 1,
 ) -> None:
-    """Generate networks of DeepNets-1M with their graphs.
+    """Generate networks of DeepNets-1M.
 
     Args:
         split: train, val, test, wide, deep, dense, bnfree or search.
@@ -210,6 +227,101 @@ def generate(
         print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
 
 
+def draw(
+    model: str,
+    out: str = "graph.svg",
+    input_size: list[int] | None = None,
+    model_args: dict[str, Any] | None = None,
+    backend: Literal["matplotlib"] = "matplotlib",
+) -> None:
+    """Draw the computational graph of a model.
+
+    Args:
+        model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
+            package.module:factory.
+        out: The .svg, .pdf or .png file to write.
+        input_size: Size of one input, 3 224 224 for example; by default what the model tells.
+        model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
+        backend: What draws: matplotlib is the only choice left.
+    """
+    from pyg_ghn.drawing import draw_graph
+
+    _, graph = _network(model, input_size, model_args)
+    print(f"The graph is in {draw_graph(graph, out, model)}.")
+
+
+def draw_embeddings(
+    models: list[str],
+    out: str = "embeddings.png",
+    checkpoint: str = "ghn3-digits",
+    input_size: list[int] | None = None,
+    method: str = "pca",
+) -> None:
+    """Draw the embeddings that a GHN makes of the nodes of models.
+
+    Args:
+        models: As of pyg-ghn draw.
+        out: The .svg, .pdf or .png file to write.
+        checkpoint: The GHN: a packaged name, a hub name or a path.
+        input_size: Size of one input, 3 224 224 for example; by default what each model tells.
+        method: Projection to two dimensions, pca or tsne.
+    """
+    from pyg_ghn import drawing
+    from pyg_ghn.checkpoint import from_pretrained
+
+    graphs = {model: _network(model, input_size, None)[1] for model in models}
+    path = drawing.draw_embeddings(from_pretrained(checkpoint), graphs, out, method)
+    print(f"The node embeddings are in {path}.")
+
+
+def draw_filters(
+    model: str,
+    out: str = "filters.png",
+    checkpoints: list[str] | None = None,
+    input_size: list[int] | None = None,
+    model_args: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> None:
+    """Draw the first convolution's filters as GHNs predict them, and as the model begins.
+
+    Args:
+        model: As of pyg-ghn draw.
+        out: The .svg, .pdf or .png file to write.
+        checkpoints: The GHNs: packaged names, hub names or paths; ghn3-digits by default.
+        input_size: Size of one input, 3 224 224 for example; by default what the model tells.
+        model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
+        seed: Seed of the model's own initialization.
+    """
+    import torch
+
+    from pyg_ghn import drawing
+    from pyg_ghn.checkpoint import from_pretrained
+
+    torch.manual_seed(seed)
+    network, graph = _network(model, input_size, model_args)
+    name = drawing.first_convolution(graph)
+    weights = {
+        checkpoint: from_pretrained(checkpoint).predict_graph(graph)[name]
+        for checkpoint in checkpoints or ["ghn3-digits"]
+    }
+    weights["the model's own initialization"] = network.get_parameter(name)
+    print(f"The filters {name} are in {drawing.draw_filters(weights, out)}.")
+
+
+def _network(
+    name: str, input_size: list[int] | None, model_args: dict[str, Any] | None
+) -> tuple[Any, Any]:
+    """A model by name, and its graph."""
+    from pyg_ghn.architectures import build_model
+    from pyg_ghn.graph import from_module
+
+    size, arguments = input_size and tuple(input_size), model_args or {}
+    if size and name.startswith("deepnets:"):  # built for one size of images
+        arguments = {"input_size": size, **arguments}
+    model = build_model(name, arguments)
+    return model, from_module(model, input_size=size)
+
+
 @contextmanager
 def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     try:
@@ -218,38 +330,15 @@ def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
         raise GHNError(f"Can't write to {path}: {error}; choose another {option}.") from error
 
 
-def _train_arguments(parser: ArgumentParser) -> None:
-    parser.add_class_arguments(TrainConfig, None, as_group=False)
-    for action in parser._actions:  # the docstring is made for the documentation
-        if action.help:
-            text = re.sub(r"\s*\(default: .*\)\s*$", "", action.help, flags=re.DOTALL)
-            action.help = re.sub(r":\w+:`[~\\]?([^`]*)`", r"\1", text)
-
-
-def _convert_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=str, help="The GHN: a path or a name on the hub.")
-    parser.add_argument(
-        "-o", "--out", type=str, required=True, help="A .safetensors file, or a folder."
-    )
-
-
-def _arguments_of(function: Callable) -> Callable[[ArgumentParser], None]:
-    return lambda parser: parser.add_function_arguments(
-        function, as_group=False, as_positional=True
-    )
-
-
-COMMANDS = {
-    "train": (train, _train_arguments),
-    "evaluate": (evaluate, _arguments_of(evaluate)),
-    "predict": (predict, _arguments_of(predict)),
-    "convert": (convert, _convert_arguments),
-    "generate": (generate, _arguments_of(generate)),
-    "draw": (pictures.draw, pictures.arguments_of(pictures.draw)),
-    "draw-embeddings": (
-        pictures.draw_embeddings,
-        pictures.arguments_of(pictures.draw_embeddings),
-    ),
-    "draw-filters": (pictures.draw_filters, pictures.arguments_of(pictures.draw_filters)),
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "convert": convert,
+    "generate": generate,
+    "draw": draw,
+    "draw-embeddings": draw_embeddings,
+    "draw-filters": draw_filters,
 }
-r"""Subcommand to what it runs and what declares its options."""
+r"""Subcommand to what it runs. Its options are the function's parameters, those of ``train`` the
+fields of :class:`~pyg_ghn.training.TrainConfig`, with the help of the docstrings."""

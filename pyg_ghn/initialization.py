@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -24,8 +23,8 @@ def initialize(
     example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
 ) -> nn.Module:
     r"""Initializes a model in place with the parameters that a GHN predicts for it. Each parameter
-    keeps its device, type and memory, whether it requires a gradient or not. Either all predicted
-    parameters are written or none.
+    keeps its device, type and memory, whether it requires a gradient or not. Nothing is written
+    before all predicted parameters are known to fit.
 
     Buffers stay as they are, but for those of parametrizations. Running statistics of BatchNorm,
     which a GHN does not predict, fit the new parameters only after some training; until then
@@ -64,7 +63,7 @@ def initialize(
 
 @torch.no_grad()
 def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> list[str]:
-    r"""Copies predicted parameters into a model, all of them or none.
+    r"""Copies predicted parameters into a model, once all of them are known to fit.
 
     Args:
         model (torch.nn.Module): The model.
@@ -86,34 +85,15 @@ def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> list[st
         raise PredictionError(
             f"Values of {shortened(broken)} are not finite in {own[broken[0]].dtype}; nothing was "
             "written. Where they are too large for the type, initialize the model in float32 and "
-            "convert it then."
+            "convert it afterwards."
         )
-    _write(own, params)
+    for name, value in params.items():
+        if own[name].is_inference():  # can be written in this mode only
+            with torch.inference_mode():
+                own[name].copy_(value)
+        else:
+            own[name].copy_(value)
     return [name for name, _ in model.named_parameters() if name not in params]
-
-
-def _write(own: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> None:
-    """If writing fails or is interrupted, all tensors get their values back."""
-    saved = {}
-    try:
-        for name, value in params.items():
-            saved[name] = own[name].clone()
-            _copy(own[name], value)
-    except BaseException as error:
-        for name, value in saved.items():
-            with suppress(RuntimeError):  # the one that can't be written
-                _copy(own[name], value)
-        if not isinstance(error, RuntimeError):
-            raise
-        raise GHNError(f"Can't write to '{name}', nothing was written: {error}") from error
-
-
-def _copy(tensor: Tensor, value: Tensor) -> None:
-    if tensor.is_inference():  # may be written in this mode only
-        with torch.inference_mode():
-            tensor.copy_(value)
-    else:
-        tensor.copy_(value)
 
 
 def _check_fits(name: str, value: Tensor, param: Tensor | None) -> None:
@@ -132,3 +112,8 @@ def _check_fits(name: str, value: Tensor, param: Tensor | None) -> None:
         )
     if value.is_floating_point() and not param.is_floating_point():
         raise GHNError(f"'{name}' is {param.dtype} and can't hold {value.dtype}.")
+    if any(s == 0 and n > 1 for s, n in zip(param.stride(), param.shape, strict=True)):
+        raise GHNError(
+            f"Can't write to '{name}', an expanded tensor whose values share memory; nothing was "
+            "written. Make it one of its own by `.clone()`."
+        )

@@ -131,7 +131,7 @@ def test_convert_keeps_metadata(checkpoint, tmp_path):
         ),
         (["predict", "resnet18", "--input_size=[3,8]"], "The forward pass of ResNet"),
         (["predict", "resnet18", "--checkpoint=nowhere.pt"], "nowhere.pt"),
-        (["evaluate", '--splits=["hard"]'], "Unknown splits hard"),
+        (["evaluate", '--splits=["hard"]'], "Unknown split 'hard'"),
         (["evaluate", "--images=pets"], "Unknown image set 'pets'"),
         (["train", "--out=x"], "how long to train"),
         (["convert", "nowhere.pt", "-o=x"], "'nowhere.pt' is no file"),

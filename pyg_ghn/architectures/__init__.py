@@ -1,40 +1,29 @@
-r"""The networks of DeepNets-1M and their generator; torchvision models for small images."""
+r"""The networks of DeepNets-1M, their generator and graphs; torchvision models for small images."""
 
-from pyg_ghn.architectures.genotype import Genotype
-from pyg_ghn.architectures.network import Network, network_from_args
-from pyg_ghn.architectures.operations import OPERATIONS
-from pyg_ghn.architectures.plan import count_parameters
-from pyg_ghn.architectures.sampler import (
-    SPLITS,
-    Split,
-    draw_width,
-    sample_net_args,
-)
-from pyg_ghn.architectures.small_images import (
-    adapt_to_small_images,
-    torchvision_model,
-    torchvision_small,
-)
-from pyg_ghn.architectures.split_networks import (
-    architecture_key,
-    evaluation_architectures,
-    split_net_args,
-)
+from pyg_ghn._lazy import lazy_getattr
 
-__all__ = [
-    "OPERATIONS",
-    "SPLITS",
-    "Genotype",
-    "Network",
-    "Split",
-    "adapt_to_small_images",
-    "architecture_key",
-    "count_parameters",
-    "draw_width",
-    "evaluation_architectures",
-    "network_from_args",
-    "sample_net_args",
-    "split_net_args",
-    "torchvision_model",
-    "torchvision_small",
-]
+_MODULES = {
+    "OPERATIONS": "pyg_ghn.architectures.operations",
+    "SPLITS": "pyg_ghn.architectures.splits",
+    "Genotype": "pyg_ghn.architectures.genotype",
+    "Network": "pyg_ghn.architectures.network",
+    "Split": "pyg_ghn.architectures.splits",
+    "adapt_to_small_images": "pyg_ghn.architectures.small_images",
+    "architecture_key": "pyg_ghn.architectures.sampler",
+    "build_model": "pyg_ghn.architectures.by_name",
+    "count_parameters": "pyg_ghn.architectures.plan",
+    "draw_width": "pyg_ghn.architectures.sampler",
+    "evaluation_architectures": "pyg_ghn.architectures.sampler",
+    "network_from_args": "pyg_ghn.architectures.network",
+    "network_graph": "pyg_ghn.architectures.plan_graph",
+    "sample_net_args": "pyg_ghn.architectures.sampler",
+    "split_net_args": "pyg_ghn.architectures.sampler",
+    "torchvision_model": "pyg_ghn.architectures.by_name",
+}
+
+__all__ = [*_MODULES]
+__getattr__ = lazy_getattr(__name__, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,10 +1,10 @@
 r"""The description of a cell, from `"DARTS: Differentiable Architecture Search"
-<https://arxiv.org/abs/1806.09055>`_."""
+<https://arxiv.org/abs/1806.09055>`_, and which parts of it a network's output depends on."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import index
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyg_ghn.architectures.operations import OPERATIONS
 from pyg_ghn.errors import ArchitectureError
@@ -37,11 +37,11 @@ class Genotype:
     reduce_concat: tuple[int, ...]
 
     def __post_init__(self):
-        for kind in ("normal", "reduce"):
-            ops = _checked_ops(kind, getattr(self, kind))
-            concat = _checked_concat(kind, getattr(self, f"{kind}_concat"), len(ops) // 2)
-            object.__setattr__(self, kind, ops)
-            object.__setattr__(self, f"{kind}_concat", concat)
+        for cell in ("normal", "reduce"):
+            ops = _checked_ops(cell, getattr(self, cell))
+            concat = _checked_concat(cell, getattr(self, f"{cell}_concat"), len(ops) // 2)
+            object.__setattr__(self, cell, ops)
+            object.__setattr__(self, f"{cell}_concat", concat)
 
     @classmethod
     def from_dict(cls, genotype: "Genotype | Mapping[str, Any]") -> "Genotype":
@@ -81,46 +81,93 @@ class Genotype:
         return "msa" in self.operations
 
 
-def operation_names(genotype: Genotype | Mapping[str, Any]) -> list[str]:
-    r"""The names of all operations of both cells, fast: a dictionary is not checked."""
-    if isinstance(genotype, Genotype):
-        return list(genotype.operations)
-    return [name for kind in ("normal", "reduce") for name, _ in genotype[kind]]
+class Live(NamedTuple):
+    r"""The parts of one cell that the network's output depends on.
+
+    The operation :obj:`none` and states that are left out of a cell's output cut parts off:
+    operations, preprocessing layers, even whole cells. They keep their parameters but never run.
+    """
+
+    ops: tuple[bool, ...]  # each operation
+    inputs: tuple[bool, bool]  # the outputs of the two previous cells
+
+    @property
+    def cell(self) -> bool:
+        r"""Whether the cell itself is needed."""
+        return any(self.inputs)
 
 
-def _checked_ops(kind: str, ops: Iterable[Sequence]) -> Ops:
+def live_parts(genotype: Genotype, reductions: Sequence[bool]) -> tuple[Live, ...]:
+    r"""Finds what the output of the last cell depends on in every cell.
+
+    Args:
+        genotype (Genotype): The two kinds of cells.
+        reductions (list of bool): The kind of each cell, :obj:`True` for a reduction cell.
+    """
+    cells = [genotype.cell(reduction) for reduction in reductions]
+    filled = [True, True]  # whether data arrives at the outputs of the stem (twice) and the cells
+    filled_states = []
+    for ops, concat in cells:
+        states = filled[-2:]
+        for (name, source), (other_name, other_source) in zip(ops[::2], ops[1::2], strict=True):
+            states.append(
+                (name != "none" and states[source])
+                or (other_name != "none" and states[other_source])
+            )
+        filled_states.append(states)
+        filled.append(any(states[state] for state in concat))
+
+    needed = [False] * len(filled)
+    needed[-1] = filled[-1]
+    parts = []
+    for i in reversed(range(len(cells))):  # cell i reads outputs i and i + 1, writes i + 2
+        (ops, concat), states = cells[i], filled_states[i]
+        wanted = {state for state in concat if needed[i + 2] and states[state]}
+        live = [False] * len(ops)
+        for position in reversed(range(len(ops))):
+            name, source = ops[position]
+            if 2 + position // 2 in wanted and name != "none" and states[source]:
+                live[position] = True
+                wanted.add(source)
+        parts.append(Live(tuple(live), (0 in wanted, 1 in wanted)))
+        needed[i] |= 0 in wanted
+        needed[i + 1] |= 1 in wanted
+    return tuple(reversed(parts))
+
+
+def _checked_ops(cell: str, ops: Iterable[Sequence]) -> Ops:
     try:
         ops = tuple((name, index(state)) for name, state in ops)
     except (TypeError, ValueError) as error:
         raise ArchitectureError(
-            f"Operations of the {kind} cell must be (name, state) pairs, got {ops!r}."
+            f"Operations of the {cell} cell must be (name, state) pairs, got {ops!r}."
         ) from error
     if not ops or len(ops) % 2:
         raise ArchitectureError(
-            f"The {kind} cell must have two operations for each step, got {len(ops)}."
+            f"The {cell} cell must have two operations for each step, got {len(ops)}."
         )
     for position, (name, state) in enumerate(ops):
         if name not in OPERATIONS:
             raise ArchitectureError(
-                f"Operation {position} of the {kind} cell, {name!r}, is unknown; choose from "
+                f"Operation {position} of the {cell} cell, {name!r}, is unknown; choose from "
                 f"{', '.join(OPERATIONS)}."
             )
         last = 1 + position // 2
         if not 0 <= state <= last:
             raise ArchitectureError(
-                f"Operation {position} of the {kind} cell ({name}) reads state {state}, but at "
+                f"Operation {position} of the {cell} cell ({name}) reads state {state}, but at "
                 f"that step only states 0 to {last} exist."
             )
     return ops
 
 
-def _checked_concat(kind: str, concat: Iterable[int], steps: int) -> tuple[int, ...]:
+def _checked_concat(cell: str, concat: Iterable[int], steps: int) -> tuple[int, ...]:
     try:
         states = tuple(index(state) for state in concat)
     except TypeError:
         states = ()
     if not states or not all(2 <= state < 2 + steps for state in states):
         raise ArchitectureError(
-            f"{kind}_concat must name one or more of the states 2 to {1 + steps}, got {concat!r}."
+            f"{cell}_concat must name one or more of the states 2 to {1 + steps}, got {concat!r}."
         )
     return states

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyg_ghn.architectures.cell import Cell
 from pyg_ghn.architectures.genotype import Genotype
-from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
+from pyg_ghn.architectures.operations import Device
+from pyg_ghn.architectures.plan import CellPlan, NetworkPlan, network_arguments
 from pyg_ghn.errors import ArchitectureError
 
 
@@ -25,40 +25,17 @@ class Network(nn.Module):
         genotype (Genotype or dict): The two kinds of cells.
         n_cells (int): Number of cells.
         C (int): Number of channels of the first cells.
-        num_classes (int, optional): Number of classes. (default: :obj:`10`)
-        input_size (tuple, optional): Channels, height and width of an image. Images of up to 64
-            pixels get the stem of 32x32 images, others that of 224x224 images.
-            (default: :obj:`(3, 32, 32)`)
-        ks (int, optional): Kernel size of the first convolution. (default: :obj:`3`)
-        stem_type (int, optional): :obj:`0` for one convolution, :obj:`1` for the ImageNet-style
-            stem of three. (default: :obj:`0`)
-        stem_pool (bool, optional): Whether a max pooling follows the simple stem.
-            (default: :obj:`False`)
-        imagenet_stride (int, optional): Stride of the simple stem for large images.
-            (default: :obj:`4`)
-        norm (str, optional): :obj:`None` or BatchNorm: :obj:`"bnorm"` without running statistics,
-            :obj:`"bn-track"` with. (default: :obj:`"bnorm"`)
-        preproc (bool, optional): Whether 1x1 convolutions adapt the inputs of each cell. Without
-            them, operations on a cell's inputs take the channels of the previous cell's output.
-            (default: :obj:`True`)
-        C_mult (int, optional): Factor of the channels at each reduction. Without :obj:`preproc`,
-            a cell of one step before the reduction multiplies them. (default: :obj:`1`)
-        fc_layers (int, optional): Number of linear layers. (default: :obj:`1`)
-        fc_dim (int, optional): Size of the hidden ones. (default: :obj:`64`)
-        glob_avg (bool, optional): Whether pixels are averaged before the classifier, instead of
-            flattened. (default: :obj:`True`)
         device (optional): Where the parameters live, e.g. :obj:`"meta"` for a skeleton.
+        **options (optional): Further arguments of
+            :class:`~pyg_ghn.architectures.plan.NetworkPlan`.
 
     Shapes:
         - **input:** images :math:`(B, \textrm{channels}, H, W)` of :obj:`input_size`
         - **output:** logits :math:`(B, \textrm{num\_classes})`
 
     Raises:
-        ArchitectureError: If an argument is invalid, :obj:`none` cuts every path through the
-            network, an image cannot be halved evenly as often as the network halves it, or without
-            :obj:`preproc` an operation's channels do not fit: it cannot change their number (all
-            but convolutions and a striding :obj:`skip_connect`), or reads an input that has not
-            as many as the previous cell gives.
+        ArchitectureError: If the arguments describe no valid network, see
+            :class:`~pyg_ghn.architectures.plan.NetworkPlan`.
     """
 
     def __init__(
@@ -66,43 +43,16 @@ class Network(nn.Module):
         genotype: Genotype | Mapping[str, Any],
         n_cells: int,
         C: int,
-        num_classes: int = 10,
-        input_size: tuple[int, int, int] = (3, 32, 32),
-        ks: int = 3,
-        stem_type: int = 0,
-        stem_pool: bool = False,
-        imagenet_stride: int = 4,
-        norm: str | None = "bnorm",
-        preproc: bool = True,
-        C_mult: int = 1,
-        fc_layers: int = 1,
-        fc_dim: int = 64,
-        glob_avg: bool = True,
-        device: torch.device | str | None = None,
+        *,
+        device: Device = None,
+        **options: Any,
     ):
         super().__init__()
-        plan = NetworkPlan(
-            genotype,
-            n_cells,
-            C,
-            num_classes=num_classes,
-            input_size=input_size,
-            ks=ks,
-            stem_type=stem_type,
-            stem_pool=stem_pool,
-            imagenet_stride=imagenet_stride,
-            norm=norm,
-            preproc=preproc,
-            C_mult=C_mult,
-            fc_layers=fc_layers,
-            fc_dim=fc_dim,
-            glob_avg=glob_avg,
-        )
-        self.plan = plan
+        self.plan = plan = NetworkPlan(genotype, n_cells, C, **options)
         self.genotype = plan.genotype
         self.input_size = plan.input_size
-        for name, part in plan.stem.items():
-            self.add_module(name, part.module(device))
+        for name, module in plan.stem.items():
+            self.add_module(name, module.module(device))
         self.cells = nn.ModuleList(Cell(cell, device) for cell in plan.cells)
         self.classifier = plan.classifier.module(device)
 
@@ -127,21 +77,17 @@ class Network(nn.Module):
                 f"The network was built for images of size {self.input_size}, got "
                 f"{tuple(x.shape[1:])}: build it with input_size={tuple(x.shape[1:])}."
             )
-        x0, x1 = self._stem(x)
+        if self.genotype.is_vit:
+            x0 = x1 = self.pos_enc(self.stem0(x))
+        elif self.plan.stem_type == 1:
+            x0 = self.stem0(x)
+            x1 = self.stem1(x0) if self.plan.live_stem1 else None
+        else:
+            x0 = x1 = self.stem(x)
         for cell in self.cells:
             x0, x1 = x1, cell(x0, x1) if cell.live.cell else None
         x = x1.mean(dim=(2, 3)) if self.plan.glob_avg else x1.flatten(1)
         return self.classifier(x)
-
-    def _stem(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        if self.genotype.is_vit:
-            x = self.pos_enc(self.stem0(x))
-        elif self.plan.stem_type == 1:
-            x = self.stem0(x)
-            return x, self.stem1(x) if self.plan.live_stem1 else None
-        else:
-            x = self.stem(x)
-        return x, x
 
     def __repr__(self) -> str:
         plan = self.plan
@@ -151,11 +97,57 @@ class Network(nn.Module):
         )
 
 
+class Cell(nn.Module):
+    r"""One cell, see :class:`~pyg_ghn.architectures.Genotype`.
+
+    Only live parts are run; :obj:`None` stands for a state that is absent or that nothing needs.
+
+    Args:
+        plan (CellPlan): Its operations and channels.
+        device (optional): Where the parameters live.
+    """
+
+    def __init__(self, plan: CellPlan, device: Device = None):
+        super().__init__()
+        self.live = plan.live
+        self._sources = [state for _, state in plan.ops]
+        self._concat = plan.concat
+        self.preprocess0, self.preprocess1 = (module.module(device) for module in plan.inputs)
+        self._ops = nn.ModuleList(module.module(device) for module in plan.operations)
+
+    def forward(self, x0: Tensor | None, x1: Tensor | None) -> Tensor:
+        use0, use1 = self.live.inputs
+        states = [
+            self.preprocess0(x0) if use0 else None,
+            self.preprocess1(x1) if use1 else None,
+        ]
+        results = []
+        for op, source, live in zip(self._ops, self._sources, self.live.ops, strict=True):
+            results.append(op(states[source]) if live else None)
+            if len(results) % 2 == 0:
+                a, b = results[-2:]
+                states.append(a + b if a is not None and b is not None else b if a is None else a)
+        outputs = [states[state] for state in self._concat]
+        if len(outputs) == 1:
+            return outputs[0]
+        like = next(state for state in outputs if state is not None)
+        # new_zeros, not zeros_like or a product: no data may seem to flow through an absent state
+        outputs = [like.new_zeros(like.shape) if out is None else out for out in outputs]
+        return torch.cat(outputs, dim=1)
+
+    def unused_parameters(self) -> list[str]:
+        r"""Names of the parameters that the network's output does not depend on."""
+        names = ["preprocess0", "preprocess1", *(f"_ops.{i}" for i in range(len(self._ops)))]
+        live = [*self.live.inputs, *self.live.ops]
+        dead = tuple(f"{name}." for name, live in zip(names, live, strict=True) if not live)
+        return [name for name, _ in self.named_parameters() if name.startswith(dead)]
+
+
 def network_from_args(
     net_args: Mapping[str, Any],
     num_classes: int = 10,
     input_size: tuple[int, int, int] = (3, 32, 32),
-    device: torch.device | str | None = None,
+    device: Device = None,
     C: int | None = None,
     fc_dim: int | None = None,
 ) -> Network:

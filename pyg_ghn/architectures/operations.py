@@ -1,12 +1,13 @@
-r"""The operations of a cell, as in `"DARTS: Differentiable Architecture Search"
-<https://arxiv.org/abs/1806.09055>`_ and `"Parameter Prediction for Unseen Deep Architectures"
-<https://arxiv.org/abs/2110.13100>`_ (appendix A).
+r"""The layers of networks: stems, the classifier and the operations of a cell, as in `"DARTS:
+Differentiable Architecture Search" <https://arxiv.org/abs/1806.09055>`_ and `"Parameter Prediction
+for Unseen Deep Architectures" <https://arxiv.org/abs/2110.13100>`_ (appendix A).
 
 :data:`OPERATIONS` maps an operation's name in a genotype to the function that builds it from
 :obj:`(in_channels, out_channels, stride, norm, device)`. Only convolutions and a striding
 :obj:`skip_connect` can change the number of channels, see :func:`keeps_channels`.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
@@ -14,8 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Device = torch.device | str | None
+Builder = Callable[[int, int, int, str | None, Device], nn.Module]
 
-def batch_norm(channels: int, norm: str | None, device: torch.device | str | None) -> nn.Module:
+
+def batch_norm(channels: int, norm: str | None, device: Device) -> nn.Module:
     r"""BatchNorm with running statistics only where the norm's name says so (:obj:`"bn-track"`).
 
     Without a norm the identity stands in its place, so that names of later layers do not shift.
@@ -25,59 +29,59 @@ def batch_norm(channels: int, norm: str | None, device: torch.device | str | Non
     return nn.BatchNorm2d(channels, track_running_stats="track" in norm, device=device)
 
 
-class ReLUConvNorm(nn.Module):
-    r"""ReLU, convolutions without bias, norm: once, or :obj:`repeats` times with the stride first.
+def build_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int],
+    device: Device,
+) -> nn.Conv2d:
+    r"""Builds a convolution without bias: alone it is the stem of a ViT."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False, device=device)
 
-    Args:
-        in_channels (int): Size of each input sample.
-        out_channels (int): Size of each output sample.
-        convs (callable): Returns the convolutions between ReLU and norm, given
-            :obj:`(in_channels, out_channels, stride, device)`.
-        stride (int, optional): Stride of the first repetition. (default: :obj:`1`)
-        norm (str, optional): See :func:`batch_norm`. (default: :obj:`None`)
-        repeats (int, optional): How often all this is done. (default: :obj:`1`)
-        device (optional): Where the parameters live.
-    """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        convs: Callable[..., list[nn.Module]],
-        stride: int = 1,
-        norm: str | None = None,
-        repeats: int = 1,
-        device: torch.device | str | None = None,
-    ):
+LAYERS: dict[str, Callable[..., nn.Module]] = {
+    "conv": build_conv,
+    "norm": batch_norm,
+    "relu": lambda device: nn.ReLU(),
+    "max_pool": lambda device: nn.MaxPool2d(3, 2, 1),
+    "linear": lambda in_size, out_size, device: nn.Linear(in_size, out_size, device=device),
+    "dropout": lambda device: nn.Dropout(0.5),
+}
+r"""The layers of stems and classifiers."""
+
+
+def build_layers(layers: tuple[tuple, ...], device: Device) -> nn.Sequential:
+    r"""Builds layers in a row, each from :obj:`(key of LAYERS, *arguments)`."""
+    return nn.Sequential(*(LAYERS[name](*args, device) for name, *args in layers))
+
+
+class PositionEncoding(nn.Module):
+    r"""Adds a learned tensor of the size of the image."""
+
+    def __init__(self, channels: int, height: int, width: int, device: Device = None):
         super().__init__()
-        layers: list[nn.Module] = []
-        for i in range(repeats):
-            channels = out_channels if i == repeats - 1 else in_channels
-            layers += [
-                nn.ReLU(),
-                *convs(in_channels, channels, stride if i == 0 else 1, device),
-                batch_norm(channels, norm, device),
-            ]
-        self.op = nn.Sequential(*layers)
+        self.weight = nn.Parameter(torch.empty(1, channels, height, width, device=device))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        r"""Draws the weight from the standard normal distribution."""
+        nn.init.normal_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+        return x + self.weight
 
 
 class FactorizedReduce(nn.Module):
     r"""Halves the image with two 1x1 convolutions that read the even and the odd pixels."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        norm: str | None = None,
-        device: torch.device | str | None = None,
+        self, in_channels: int, out_channels: int, norm: str | None = None, device: Device = None
     ):
         super().__init__()
-        half = partial(nn.Conv2d, in_channels, out_channels // 2, 1, 2, bias=False, device=device)
-        self.conv_1 = half()
-        self.conv_2 = half()
+        self.conv_1 = build_conv(in_channels, out_channels // 2, 1, 2, 0, device)
+        self.conv_2 = build_conv(in_channels, out_channels // 2, 1, 2, 0, device)
         self.bn = batch_norm(out_channels, norm, device)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +101,7 @@ class SqueezeExcitation(nn.Module):
     `"Squeeze-and-Excitation Networks" <https://arxiv.org/abs/1709.01507>`_, with Hardswish as gate.
     """
 
-    def __init__(self, channels: int, stride: int = 1, device: torch.device | str | None = None):
+    def __init__(self, channels: int, stride: int = 1, device: Device = None):
         super().__init__()
         self.stride = stride
         self.fc1 = nn.Linear(channels, channels // 2, device=device)
@@ -113,7 +117,7 @@ class SqueezeExcitation(nn.Module):
 class SelfAttention(nn.Module):
     r"""Multi-head self-attention over tokens of size :obj:`channels`."""
 
-    def __init__(self, channels: int, heads: int = 8, device: torch.device | str | None = None):
+    def __init__(self, channels: int, heads: int = 8, device: Device = None):
         super().__init__()
         self.heads = heads
         self.to_qkv = nn.Linear(channels, 3 * channels, bias=False, device=device)
@@ -126,35 +130,25 @@ class SelfAttention(nn.Module):
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 
-class FeedForward(nn.Module):
-    r"""Two linear layers with GELU between; the identity stands for a dropout of zero."""
-
-    def __init__(self, channels: int, device: torch.device | str | None = None):
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(channels, channels, device=device),
-            nn.GELU(),
-            nn.Identity(),
-            nn.Linear(channels, channels, device=device),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
-
-
 class TransformerLayer(nn.Module):
     r"""Pre-norm transformer layer over the pixels (:obj:`msa`), 8 heads, MLP ratio 1.
 
     In a network it never strides: an :obj:`msa` makes it a ViT, which keeps its grid.
     """
 
-    def __init__(self, channels: int, stride: int = 1, device: torch.device | str | None = None):
+    def __init__(self, channels: int, stride: int = 1, device: Device = None):
         super().__init__()
         self.stride = stride
         self.ln1 = nn.LayerNorm(channels, device=device)
         self.attn = SelfAttention(channels, device=device)
         self.ln2 = nn.LayerNorm(channels, device=device)
-        self.ff = FeedForward(channels, device=device)
+        layers = [
+            nn.Linear(channels, channels, device=device),
+            nn.GELU(),
+            nn.Identity(),  # a dropout of zero in the authors' code
+            nn.Linear(channels, channels, device=device),
+        ]
+        self.ff = nn.Sequential(OrderedDict(net=nn.Sequential(*layers)))
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)
@@ -165,19 +159,14 @@ class TransformerLayer(nn.Module):
 
 
 def _conv(kernel, in_channels, out_channels, stride, device):
-    layer = nn.Conv2d(
-        in_channels, out_channels, kernel, stride, kernel // 2, bias=False, device=device
-    )
-    return [layer]
+    return [build_conv(in_channels, out_channels, kernel, stride, kernel // 2, device)]
 
 
 def _conv_1d_pair(kernel, in_channels, out_channels, stride, device):
-    pad = kernel // 2
-    row = {"stride": (1, stride), "padding": (0, pad), "bias": False, "device": device}
-    column = {"stride": (stride, 1), "padding": (pad, 0), "bias": False, "device": device}
+    row, column, pad = (1, kernel), (kernel, 1), kernel // 2
     return [
-        nn.Conv2d(in_channels, in_channels, (1, kernel), **row),
-        nn.Conv2d(in_channels, out_channels, (kernel, 1), **column),
+        build_conv(in_channels, in_channels, row, (1, stride), (0, pad), device),
+        build_conv(in_channels, out_channels, column, (stride, 1), (pad, 0), device),
     ]
 
 
@@ -193,35 +182,30 @@ def _depthwise(kernel, dilation, in_channels, out_channels, stride, device):
         bias=False,
         device=device,
     )
-    return [depthwise, nn.Conv2d(in_channels, out_channels, 1, bias=False, device=device)]
+    return [depthwise, build_conv(in_channels, out_channels, 1, 1, 0, device)]
 
 
-def _convolution(convs, repeats, in_channels, out_channels, stride, norm, device):
-    return ReLUConvNorm(in_channels, out_channels, convs, stride, norm, repeats, device)
+def _convolution(convs: Callable[..., list[nn.Module]], repeats: int = 1) -> Builder:
+    # ReLU, convolutions without bias, norm: once, or several times with the stride first.
+
+    def build(in_channels, out_channels, stride, norm, device):
+        layers = []
+        for i in range(repeats):
+            channels = out_channels if i == repeats - 1 else in_channels
+            layers += [
+                nn.ReLU(),
+                *convs(in_channels, channels, stride if i == 0 else 1, device),
+                batch_norm(channels, norm, device),
+            ]
+        return nn.Sequential(OrderedDict(op=nn.Sequential(*layers)))
+
+    return build
 
 
-def _skip(in_channels, out_channels, stride, norm, device):
-    if stride > 1:
-        return FactorizedReduce(in_channels, out_channels, norm, device)
-    return nn.Identity()
+def _keeping(build: Callable[[int, int, Device], nn.Module]) -> Builder:
+    # An operation that gives as many channels as it takes.
+    return lambda channels, _, stride, norm, device: build(channels, stride, device)
 
-
-def _keeping(build):
-    # An operation that gives as many channels as it takes, from (channels, stride, device)
-    return lambda in_channels, out_channels, stride, norm, device: build(
-        in_channels, stride, device
-    )
-
-
-def _full(kernel: int):
-    return partial(_convolution, partial(_conv, kernel), 1)
-
-
-def _separable(kernel: int, dilation: int, repeats: int):
-    return partial(_convolution, partial(_depthwise, kernel, dilation), repeats)
-
-
-Builder = Callable[[int, int, int, str | None, torch.device | str | None], nn.Module]
 
 OPERATIONS: dict[str, Builder] = {
     "none": _keeping(lambda channels, stride, device: nn.Identity()),  # never run
@@ -229,16 +213,18 @@ OPERATIONS: dict[str, Builder] = {
     "avg_pool_3x3": _keeping(
         lambda channels, stride, device: nn.AvgPool2d(3, stride, 1, count_include_pad=False)
     ),
-    "skip_connect": _skip,
-    "sep_conv_3x3": _separable(3, dilation=1, repeats=2),
-    "sep_conv_5x5": _separable(5, dilation=1, repeats=2),
-    "dil_conv_3x3": _separable(3, dilation=2, repeats=1),
-    "dil_conv_5x5": _separable(5, dilation=2, repeats=1),
-    "conv_1x1": _full(1),
-    "conv_7x1_1x7": partial(_convolution, partial(_conv_1d_pair, 7), 1),
-    "conv_3x3": _full(3),
-    "conv_5x5": _full(5),
-    "conv_7x7": _full(7),
+    "skip_connect": lambda in_channels, out_channels, stride, norm, device: (
+        FactorizedReduce(in_channels, out_channels, norm, device) if stride > 1 else nn.Identity()
+    ),
+    "sep_conv_3x3": _convolution(partial(_depthwise, 3, 1), repeats=2),
+    "sep_conv_5x5": _convolution(partial(_depthwise, 5, 1), repeats=2),
+    "dil_conv_3x3": _convolution(partial(_depthwise, 3, 2)),
+    "dil_conv_5x5": _convolution(partial(_depthwise, 5, 2)),
+    "conv_1x1": _convolution(partial(_conv, 1)),
+    "conv_7x1_1x7": _convolution(partial(_conv_1d_pair, 7)),
+    "conv_3x3": _convolution(partial(_conv, 3)),
+    "conv_5x5": _convolution(partial(_conv, 5)),
+    "conv_7x7": _convolution(partial(_conv, 7)),
     "msa": _keeping(TransformerLayer),
     "cse": _keeping(SqueezeExcitation),
 }
@@ -252,30 +238,21 @@ def keeps_channels(name: str, stride: int) -> bool:
 
 
 def build_operation(
-    name: str,
-    in_channels: int,
-    out_channels: int,
-    stride: int,
-    norm: str | None,
-    device: torch.device | str | None,
+    name: str, in_channels: int, out_channels: int, stride: int, norm: str | None, device: Device
 ) -> nn.Module:
     r"""Builds the operation :obj:`name` of a genotype."""
     return OPERATIONS[name](in_channels, out_channels, stride, norm, device)
 
 
 def build_preprocess(
-    in_channels: int,
-    out_channels: int,
-    halve: bool,
-    norm: str | None,
-    device: torch.device | str | None,
+    in_channels: int, out_channels: int, halve: bool, norm: str | None, device: Device
 ) -> nn.Module:
     r"""Builds the layer that brings a cell's input to the cell's channels (and size)."""
     if halve:
         return FactorizedReduce(in_channels, out_channels, norm, device)
-    return ReLUConvNorm(in_channels, out_channels, partial(_conv, 1), norm=norm, device=device)
+    return OPERATIONS["conv_1x1"](in_channels, out_channels, 1, norm, device)
 
 
-def build_passage(halve: bool, device: torch.device | str | None) -> nn.Module:
-    r"""Builds what stands in the place of :func:`build_preprocess` in a network without it."""
+def build_passage(halve: bool, device: Device) -> nn.Module:
+    r"""Builds what replaces :func:`build_preprocess` in a network without preprocessing."""
     return Subsample() if halve else nn.Identity()

@@ -1,80 +1,85 @@
 r"""The computational graph of a network straight from its plan: nothing is built or traced.
 
 It is the graph that :func:`~pyg_ghn.graph.from_module` makes of the network, node by node, a
-hundred times faster. Every module that a plan names is a block of nodes in the order in which it
-runs; blocks are listed below as data.
+hundred times faster. The nodes of every module that a plan names are listed below as data.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
 
-from pyg_ghn.architectures.parts import CellPlan
-from pyg_ghn.architectures.plan import NetworkPlan
+import numpy as np
+import torch
+from torch import nn
+from torch_geometric.data import Data
+
+from pyg_ghn.architectures.network import Network
+from pyg_ghn.architectures.operations import (
+    PositionEncoding,
+    build_conv,
+    build_layers,
+    build_operation,
+    build_passage,
+    build_preprocess,
+)
+from pyg_ghn.architectures.plan import ModulePlan, NetworkPlan, network_arguments
+from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
+from pyg_ghn.graph.unsupported import UNUSED
+
+
+def network_graph(
+    net_args: Mapping[str, Any],
+    num_classes: int = 10,
+    input_size: tuple[int, int, int] = (3, 32, 32),
+    C: int | None = None,
+    fc_dim: int | None = None,
+) -> Data:
+    r"""Makes the computational graph of a data set's arguments: the one that
+    :func:`~pyg_ghn.graph.from_module` makes of
+    :func:`~pyg_ghn.architectures.network_from_args`, without building the network.
+
+    Where one pixel is left for the last cell, some operations are not what they are elsewhere: only
+    such a network is built (on the meta device) and traced.
+
+    Args:
+        net_args (dict): See :func:`~pyg_ghn.architectures.network_from_args`.
+        num_classes (int, optional): Number of classes. (default: :obj:`10`)
+        input_size (tuple, optional): Size of an image. (default: :obj:`(3, 32, 32)`)
+        C (int, optional): Replaces the number of first channels.
+        fc_dim (int, optional): Replaces the size of hidden layers of the classifier.
+
+    Raises:
+        ArchitectureError: If an argument is unknown or invalid.
+    """
+    changes = {"num_classes": num_classes, "input_size": input_size, "C": C, "fc_dim": fc_dim}
+    args = network_arguments(net_args, **changes)
+    plan = NetworkPlan(**args)
+    if prod(plan.sizes[1]) == 1:
+        return from_module(Network(**args, device="meta"), plan.input_size)
+    graph = plan_graph(plan)
+    return Data(
+        x=torch.from_numpy(np.array(graph.ops, np.int64)).view(-1, 1),
+        edge_index=torch.from_numpy(np.array(graph.edges, np.int64).T.copy()),
+        param_name=graph.param_names,
+        param_shape=graph.param_shapes,
+        bias_name=graph.bias_names,
+        unsupported=graph.unused,
+        unsupported_reason=[UNUSED] * len(graph.unused),
+    )
 
 
 class PlanGraph(NamedTuple):
-    r"""A computational graph as :func:`~pyg_ghn.graph.from_module` orders it."""
+    r"""A computational graph as :func:`~pyg_ghn.graph.from_module` orders it. The lists of labels
+    have :obj:`None` where a node has no such label."""
 
     ops: list[int]  # rows of PRIMITIVES, node 0 the input
     edges: list[tuple[int, int]]
-    param_names: list[str]  # "" where a node has no parameter
-
-
-class _Node(NamedTuple):
-    op: str
-    name: str = ""  # of the parameter, within the block
-    sources: tuple[int, ...] = (-1,)  # 0 is what the block reads, i its i-th node, -1 the previous
-
-
-def _chain(*nodes: str) -> tuple[_Node, ...]:
-    return tuple(_Node(*node.split()) for node in nodes)
-
-
-_SIMPLE_STEM = _chain("conv 0.weight", "bn 1.weight")
-_STEM0 = _chain("conv 0.weight", "bn 1.weight", "conv 3.weight", "bn 4.weight")
-_STEM1 = _chain("conv 1.weight", "bn 2.weight")
-_VIT_STEM = _chain("conv weight")
-_POSITIONS = (_Node("pos_enc", "weight", ()), _Node("sum", sources=(0, 1)))
-_LINEAR = _chain("conv weight", "bias bias")
-_CONV = _chain("conv op.1.weight", "bn op.2.weight")
-_CONV_PAIR = _chain("conv op.1.weight", "conv op.2.weight", "bn op.3.weight")
-_DIL_CONV = _chain("dil_conv op.1.weight", "conv op.2.weight", "bn op.3.weight")
-_SEP_CONV = _chain(
-    *("sep_conv op.1.weight", "conv op.2.weight", "bn op.3.weight"),
-    *("sep_conv op.5.weight", "conv op.6.weight", "bn op.7.weight"),
-)
-_REDUCE = (
-    _Node("conv", "conv_1.weight", (0,)),
-    _Node("conv", "conv_2.weight", (0,)),
-    _Node("concat", sources=(1, 2)),
-    _Node("bn", "bn.weight"),
-)
-_ATTENTION = (
-    *_chain("ln ln1.weight", "conv attn.to_qkv.weight", "msa"),
-    *_chain("conv attn.to_out.0.weight", "bias attn.to_out.0.bias"),
-    _Node("sum", sources=(0, 5)),
-    *_chain("ln ln2.weight", "conv ff.net.0.weight", "bias ff.net.0.bias"),
-    *_chain("conv ff.net.3.weight", "bias ff.net.3.bias"),
-    _Node("sum", sources=(6, 11)),
-)
-_SQUEEZE_EXCITATION = (
-    *_chain("conv fc1.weight", "bias fc1.bias", "conv fc2.weight", "bias fc2.bias"),
-    _Node("cse", sources=(0, 4)),
-)
-
-_OPERATIONS: dict[str, tuple[_Node, ...]] = {
-    "max_pool_3x3": _chain("max_pool"),
-    "avg_pool_3x3": _chain("avg_pool"),
-    "skip_connect": (),
-    **dict.fromkeys(("sep_conv_3x3", "sep_conv_5x5"), _SEP_CONV),
-    **dict.fromkeys(("dil_conv_3x3", "dil_conv_5x5"), _DIL_CONV),
-    **dict.fromkeys(("conv_1x1", "conv_3x3", "conv_5x5", "conv_7x7"), _CONV),
-    "conv_7x1_1x7": _CONV_PAIR,
-    "msa": _ATTENTION,
-    "cse": _SQUEEZE_EXCITATION,
-}
-_STRIDING_OPERATIONS = _OPERATIONS | {"skip_connect": _REDUCE}
+    param_names: list[str | None]
+    param_shapes: list[tuple[int, ...] | None]
+    bias_names: list[str | None]
+    unused: list[str]  # parameters that the output does not depend on
 
 
 def plan_graph(plan: NetworkPlan) -> PlanGraph:
@@ -84,75 +89,146 @@ def plan_graph(plan: NetworkPlan) -> PlanGraph:
         plan (NetworkPlan): The network. Its images have to be large enough that more than one
             pixel is left for the last cell.
     """
-    graph = _Builder(plan)
-    x0, x1 = graph.stem()
+    graph = PlanGraph([PRIMITIVE_INDEX["input"]], [], [None], [None], [None], [])
+    stem = iter(plan.stem.items())
+    x0 = x1 = _add_module(graph, *next(stem), 0)
+    for name, module in stem:  # pos_enc or stem1
+        x1 = _add_module(graph, name, module, x0, plan.live_stem1)
+        x0 = x1 if plan.genotype.is_vit else x0
     for i, cell in enumerate(plan.cells):
-        x0, x1 = x1, graph.cell(f"cells.{i}.", cell, x0, x1) if cell.live.cell else None
-    x = graph.add("glob_avg", "", [x1]) if plan.glob_avg else x1
-    for i in range(plan.fc_layers):
-        x = graph.block(_LINEAR, f"classifier.{3 * i}.", x)
-    return PlanGraph(graph.ops, sorted(graph.edges), graph.param_names)
-
-
-class _Builder:
-    # Everything that flows through these networks comes from a single node: its index.
-
-    def __init__(self, plan: NetworkPlan):
-        self.plan = plan
-        self.ops = [PRIMITIVE_INDEX["input"]]
-        self.param_names = [""]
-        self.edges: list[tuple[int, int]] = []
-
-    def add(self, op: str, name: str, sources: Iterable[int]) -> int:
-        index = len(self.ops)
-        self.ops.append(PRIMITIVE_INDEX[op])
-        self.param_names.append(name)
-        self.edges += [(source, index) for source in sources]
-        return index
-
-    def block(self, nodes: tuple[_Node, ...], prefix: str, source: int) -> int:
-        outputs = [source]
-        for op, name, sources in nodes:
-            if op == "bn" and self.plan.norm is None:
-                outputs.append(outputs[-1])
-            else:
-                name = prefix + name if name else ""
-                outputs.append(self.add(op, name, [outputs[i] for i in sources]))
-        return outputs[-1]
-
-    def join(self, op: str, sources: Iterable[int | None]) -> int | None:
-        r"""A sum or concatenation, where there are two different things to join."""
-        distinct = {source for source in sources if source is not None}
-        return self.add(op, "", distinct) if len(distinct) > 1 else next(iter(distinct), None)
-
-    def stem(self) -> tuple[int, int | None]:
-        plan = self.plan
-        if plan.genotype.is_vit:
-            x = self.block(_POSITIONS, "pos_enc.", self.block(_VIT_STEM, "stem0.", 0))
-        elif plan.stem_type == 1:
-            x = self.block(_STEM0, "stem0.", 0)
-            return x, self.block(_STEM1, "stem1.", x) if plan.live_stem1 else None
-        else:
-            pool = _chain("max_pool") if plan.stem_pool else ()
-            x = self.block(_SIMPLE_STEM + pool, "stem.", 0)
-        return x, x
-
-    def cell(self, prefix: str, plan: CellPlan, *inputs: int | None) -> int:
-        halves = (plan.halve_first, False)
+        prefix = f"cells.{i}."
         states = [
-            self._preprocess(f"{prefix}preprocess{i}.", x, halve) if live else None
-            for i, (x, halve, live) in enumerate(zip(inputs, halves, plan.live.inputs, strict=True))
+            _add_module(graph, f"{prefix}preprocess{j}", module, x, live)
+            for j, (module, x, live) in enumerate(
+                zip(cell.inputs, (x0, x1), cell.live.inputs, strict=True)
+            )
         ]
         results = []
-        for i, ((name, state), live) in enumerate(zip(plan.ops, plan.live.ops, strict=True)):
-            blocks = _STRIDING_OPERATIONS if plan.stride > 1 and state < 2 else _OPERATIONS
-            own_prefix = f"{prefix}_ops.{i}."
-            results.append(self.block(blocks[name], own_prefix, states[state]) if live else None)
-            if i % 2:
-                states.append(self.join("sum", results[-2:]))
-        return self.join("concat", [states[state] for state in plan.concat])
+        for j, module in enumerate(cell.operations):
+            source, live = states[cell.ops[j][1]], cell.live.ops[j]
+            results.append(_add_module(graph, f"{prefix}_ops.{j}", module, source, live))
+            if j % 2:
+                states.append(_join(graph, _SUM, results[-2:]))
+        x0, x1 = x1, _join(graph, _CONCAT, [states[state] for state in cell.concat])
+    if plan.glob_avg:
+        x1 = _add_node(graph, _GLOB_AVG, (x1,))
+    _add_module(graph, "classifier", plan.classifier, x1)
+    graph.edges.sort()
+    return graph
 
-    def _preprocess(self, prefix: str, x: int, halve: bool) -> int:
-        if not self.plan.preproc:
-            return x
-        return self.block(_REDUCE if halve else _CONV, prefix, x)
+
+_SUM, _CONCAT, _GLOB_AVG = (PRIMITIVE_INDEX[op] for op in ("sum", "concat", "glob_avg"))
+
+# The nodes of a module in the order in which it runs: "primitive [parameter] [< sources]". Source 0
+# is what the module reads, i its i-th node; a node without sources reads the one before.
+_CONV = ("conv op.1.weight", "bn op.2.weight")
+_REDUCE = ("conv conv_1.weight < 0", "conv conv_2.weight < 0", "concat < 1 2", "bn bn.weight")
+_SEP_CONV = (
+    *("sep_conv op.1.weight", "conv op.2.weight", "bn op.3.weight"),
+    *("sep_conv op.5.weight", "conv op.6.weight", "bn op.7.weight"),
+)
+_DIL_CONV = ("dil_conv op.1.weight", "conv op.2.weight", "bn op.3.weight")
+_OPERATIONS: dict[str, tuple[str, ...]] = {
+    "max_pool_3x3": ("max_pool",),
+    "avg_pool_3x3": ("avg_pool",),
+    "skip_connect": (),  # where it does not stride
+    "sep_conv_3x3": _SEP_CONV,
+    "sep_conv_5x5": _SEP_CONV,
+    "dil_conv_3x3": _DIL_CONV,
+    "dil_conv_5x5": _DIL_CONV,
+    "conv_1x1": _CONV,
+    "conv_3x3": _CONV,
+    "conv_5x5": _CONV,
+    "conv_7x7": _CONV,
+    "conv_7x1_1x7": ("conv op.1.weight", "conv op.2.weight", "bn op.3.weight"),
+    "msa": (
+        *("ln ln1.weight", "conv attn.to_qkv.weight", "msa"),
+        *("conv attn.to_out.0.weight", "bias attn.to_out.0.bias", "sum < 0 5"),
+        *("ln ln2.weight", "conv ff.net.0.weight", "bias ff.net.0.bias"),
+        *("conv ff.net.3.weight", "bias ff.net.3.bias", "sum < 6 11"),
+    ),
+    "cse": ("conv fc1.weight", "bias fc1.bias", "conv fc2.weight", "bias fc2.bias", "cse < 0 4"),
+}
+_LAYERS: dict[str, tuple[str, ...]] = {  # {} is the layer's position
+    "conv": ("conv {}.weight",),
+    "norm": ("bn {}.weight",),
+    "linear": ("conv {}.weight", "bias {}.bias"),
+    "max_pool": ("max_pool",),
+    "relu": (),
+    "dropout": (),
+}
+_MODULES: dict[Callable[..., nn.Module], Callable[..., Iterable[str]]] = {
+    PositionEncoding: lambda *args: ("pos_enc weight <", "sum < 0 1"),
+    build_conv: lambda *args: ("conv weight",),
+    build_layers: lambda layers: (
+        node.format(i) for i, (name, *_) in enumerate(layers) for node in _LAYERS[name]
+    ),
+    build_operation: lambda name, in_channels, out_channels, stride, norm: (
+        _REDUCE if name == "skip_connect" and stride > 1 else _OPERATIONS[name]
+    ),
+    build_passage: lambda halve: (),
+    build_preprocess: lambda in_channels, out_channels, halve, norm: _REDUCE if halve else _CONV,
+}
+
+
+class _Node(NamedTuple):
+    op: int
+    sources: tuple[int, ...]
+    name: str | None
+    shape: tuple[int, ...] | None
+    bias: str | None
+
+
+@lru_cache(maxsize=8192)
+def _nodes(module: ModulePlan) -> tuple[tuple[_Node, ...], int]:
+    # The module's nodes, and which of them is its output.
+    nodes: list[_Node] = []
+    shapes, places = module.parameter_shapes, [0]
+    for line in _MODULES[module.build](*module.args):
+        labels, arrow, sources = line.partition("<")
+        op, name = [*labels.split(), None][:2]
+        read = map(int, sources.split()) if arrow else (-1,)
+        if op == "bn" and name not in shapes:  # without norm nothing is in its place
+            places.append(places[-1])
+            continue
+        bias = f"{name.removesuffix('weight')}bias" if op in ("bn", "ln") else None
+        shape = (1, 1, 3, 3) if op in ("max_pool", "avg_pool") else shapes.get(name)
+        sources = tuple(places[i] for i in read)
+        nodes.append(_Node(PRIMITIVE_INDEX[op], sources, name, shape, bias))
+        places.append(len(nodes))
+    return tuple(nodes), places[-1]
+
+
+def _add_module(
+    graph: PlanGraph, name: str, module: ModulePlan, source: int | None, live: bool = True
+) -> int | None:
+    # All that flows through these networks comes from a single node: its index is returned.
+    if not live:
+        graph.unused.extend(f"{name}.{own}" for own in module.parameter_shapes)
+        return None
+    nodes, output = _nodes(module)
+    before = len(graph.ops) - 1  # node i of the module is number before + i
+    for node in nodes:
+        index = len(graph.ops)
+        for i in node.sources:
+            graph.edges.append((before + i if i else source, index))
+        graph.ops.append(node.op)
+        graph.param_names.append(node.name and f"{name}.{node.name}")
+        graph.param_shapes.append(node.shape)
+        graph.bias_names.append(node.bias and f"{name}.{node.bias}")
+    return before + output if output else source
+
+
+def _join(graph: PlanGraph, op: int, sources: Iterable[int | None]) -> int | None:
+    # A sum or concatenation is a node where there are different things to join.
+    distinct = {source for source in sources if source is not None}
+    return _add_node(graph, op, distinct) if len(distinct) > 1 else next(iter(distinct), None)
+
+
+def _add_node(graph: PlanGraph, op: int, sources: Iterable[int]) -> int:
+    index = len(graph.ops)
+    graph.ops.append(op)
+    graph.edges.extend((source, index) for source in sources)
+    for labels in (graph.param_names, graph.param_shapes, graph.bias_names):
+        labels.append(None)
+    return index

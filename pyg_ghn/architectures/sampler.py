@@ -1,83 +1,73 @@
 r"""The generator of DeepNets-1M, from `"Parameter Prediction for Unseen Deep Architectures"
-<https://arxiv.org/abs/2110.13100>`_ (section 3 and appendix A)."""
+<https://arxiv.org/abs/2110.13100>`_ (section 3 and appendix A), and the networks of its splits."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from pyg_ghn.architectures.genotype import Genotype, operation_names
+from pyg_ghn.architectures.genotype import Genotype, live_parts
 from pyg_ghn.architectures.operations import OPERATIONS
-from pyg_ghn.architectures.plan import SMALL_IMAGE, count_parameters, reductions
-from pyg_ghn.architectures.reachability import live_parts
-from pyg_ghn.errors import ArchitectureError
+from pyg_ghn.architectures.plan import count_parameters, reductions
+from pyg_ghn.architectures.splits import SPLITS, Split, get_split
 
 
-@dataclass(frozen=True)
-class Split:
-    r"""How the networks of one split are drawn."""
+def split_net_args(
+    split: str, num_networks: int | None = None, seed: int | None = None, start: int = 0
+) -> Iterator[dict[str, Any]]:
+    r"""Draws the networks of a split, the same ones each time.
 
-    num_networks: int
-    stream: int
-    r"""Splits with the same seed draw from independent streams; equal streams, equal networks."""
-    seed: int = 1
-    layers: tuple[int, int] = (4, 18)
-    r"""Least and largest number of cells."""
-    deep_thresholds: tuple[int, ...] = (7, 8, 9, 10)
-    r"""Networks of more cells than the one drawn have fewer steps and always average pixels."""
-    steps: tuple[int, int, int] = (1, 2, 4)
-    r"""Least, and largest number of steps in deep and in other networks."""
-    max_params: int = 10**7
-    no_norm: tuple[float, float] = (0.5, 0.0)
-    r"""Probability of no norm in shallow networks of few steps, and in the others."""
-    preproc: tuple[float, float] = (1.0, 0.2)
-    r"""Probability of preprocessing in CNNs and in ViTs that can do without."""
-    fixed_width: bool = True
-    r"""Whether each network has one width, for evaluation, instead of a new one at each access."""
-    width_multiplier: tuple[int, int] = (1, 1)
-    r"""Factor of :obj:`C` at evaluation, for small and for large images."""
+    Networks of evaluation splits also have a width (:obj:`C` and :obj:`fc_dim` of
+    :func:`draw_width`), which :meth:`Split.widened` multiplies in the wide split. They are drawn
+    one after the other from one stream of random numbers. Those of the other splits, train and
+    search, each have their own, so that any of them can be drawn alone, and are never
+    architectures of an evaluation split.
 
-    def widened(self, C: int, input_size: tuple[int, int, int] = (3, 32, 32)) -> int:
-        r"""The number of first channels with which a network of :obj:`C` is evaluated."""
-        return C * self.width_multiplier[max(input_size[1:]) > SMALL_IMAGE]
-
-
-_TEST = Split(500, stream=2)
-
-SPLITS: dict[str, Split] = {
-    "train": Split(1_000_000, stream=0, fixed_width=False),
-    "val": Split(500, stream=1, seed=0),
-    "test": _TEST,
-    "wide": replace(_TEST, num_networks=100, width_multiplier=(4, 2)),
-    "deep": Split(100, stream=3, layers=(10, 36), deep_thresholds=(18,), max_params=10**8),
-    "dense": Split(100, stream=4, steps=(2, 6, 10), max_params=10**8),
-    "bnfree": Split(100, stream=5, no_norm=(1.0, 1.0)),
-    "search": Split(
-        100_000,
-        stream=6,
-        layers=(6, 20),
-        deep_thresholds=(10,),
-        steps=(1, 3, 6),
-        preproc=(0.8, 0.2),
-        fixed_width=False,
-    ),
-}
-r"""The splits of DeepNets-1M."""
-
-_LARGE_CONVS = {"conv_5x5", "conv_7x7"}
-_IMAGE_SIZES = {"cifar10": (3, 32, 32), "imagenet": (3, 224, 224)}
-
-
-def get_split(name: str) -> Split:
-    r"""The split of that name.
+    Args:
+        split (str): A key of :data:`SPLITS`.
+        num_networks (int, optional): How many. (default: as many as the split has)
+        seed (int, optional): Another seed than the split's own.
+        start (int, optional): How many networks to pass over. (default: :obj:`0`)
 
     Raises:
-        ArchitectureError: If there is none.
+        ArchitectureError: If the split is unknown.
     """
-    if name not in SPLITS:
-        raise ArchitectureError(f"Unknown split {name!r}; choose from {', '.join(SPLITS)}.")
-    return SPLITS[name]
+    rules = get_split(split)
+    stop = rules.num_networks if num_networks is None else start + num_networks
+    seeds = (rules.seed if seed is None else seed, rules.stream)
+    if rules.fixed_width:
+        return islice(_with_widths(split, np.random.default_rng(seeds)), start, stop)
+    return (_unseen(split, np.random.default_rng((*seeds, i))) for i in range(start, stop))
+
+
+def _with_widths(split: str, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    while True:
+        net_args = sample_net_args(split, rng)
+        width = draw_width(net_args, rng)
+        yield net_args | {"C": width["C"], "fc_dim": width["fc_dim"]}
+
+
+def _unseen(split: str, rng: np.random.Generator) -> dict[str, Any]:
+    while True:
+        net_args = sample_net_args(split, rng)
+        if architecture_key(net_args) not in evaluation_architectures():
+            return net_args
+
+
+def architecture_key(net_args: Mapping[str, Any]) -> str:
+    r"""Identifies an architecture, whatever its width."""
+    free = ("C", "fc_dim", "imagenet_stride", "num_nodes", "num_params")
+    return json.dumps({k: v for k, v in net_args.items() if k not in free}, sort_keys=True)
+
+
+@lru_cache(maxsize=1)
+def evaluation_architectures() -> frozenset[str]:
+    r"""All architectures of the evaluation splits: none of them is ever trained on."""
+    splits = [split for split in SPLITS if SPLITS[split].fixed_width]
+    return frozenset(architecture_key(args) for split in splits for args in split_net_args(split))
 
 
 def sample_net_args(split: str, rng: np.random.Generator) -> dict[str, Any]:
@@ -95,10 +85,9 @@ def sample_net_args(split: str, rng: np.random.Generator) -> dict[str, Any]:
     Raises:
         ArchitectureError: If the split is unknown.
     """
-    kind = get_split(split)
-    net_args = None
+    rules, net_args = get_split(split), None
     while net_args is None:  # a rejected draw starts over
-        net_args = _draw(kind, rng)
+        net_args = _draw(rules, rng)
     return net_args
 
 
@@ -117,7 +106,7 @@ def draw_width(
     """
     num_params = net_args.get("num_params") or {"cifar10": count_parameters(net_args, C=32)}
     millions, n_cells = num_params["cifar10"] / 1e6, net_args["n_cells"]
-    dense = not _LARGE_CONVS.isdisjoint(operation_names(net_args["genotype"]))
+    dense = not _LARGE_CONVS.isdisjoint(Genotype.from_dict(net_args["genotype"]).operations)
     pooled = net_args["stem_pool"] and net_args["stem_type"] == 0
     small = millions <= 0.2 and n_cells <= 8
     if dense or not net_args["glob_avg"]:
@@ -133,6 +122,7 @@ def draw_width(
     return {"C": C, "fc_dim": fc_dim, "imagenet_stride": strides[rng.integers(len(strides))]}
 
 
+_LARGE_CONVS = {"conv_5x5", "conv_7x7"}
 _WIDTHS = range(32, 129, 16)
 _FC_DIMS = range(64, 513, 64)
 # More than so many million parameters or so many cells: one of the first so many widths.
@@ -141,50 +131,51 @@ _WIDE_LIMITS = ((2.0, 14, 1), (0.4, 10, 4), (0.2, 8, 5))
 
 
 def _draw(split: Split, rng: np.random.Generator) -> dict[str, Any] | None:
-    layers = _integer(rng, *split.layers)
+    layers = _choice(rng, range(split.layers[0], split.layers[1] + 1))
     threshold = _choice(rng, split.deep_thresholds)
     low, medium, high = split.steps
-    steps = _integer(rng, low, high if layers <= threshold else medium)
+    steps = _choice(rng, range(low, 1 + (high if layers <= threshold else medium)))
     genotype = _sample_genotype(steps, rng)
-    if not _is_wanted(genotype) or not _is_connected(genotype, layers):
+    # No cell may be cut off. Smaller parts may: networks made by the authors' code have unused
+    # preprocessing layers (`none` is all that reads an input) and unused steps (left out of the
+    # concatenation). Without this rule there would be more small networks than were published:
+    # none of the 2000 of train, val and test with published statistics has less than 33 nodes.
+    connected = all(live.cell for live in live_parts(genotype, reductions(layers)))
+    if not connected or not _is_wanted(genotype):
         return None
-    net_args = _draw_arguments(split, genotype, layers, threshold, rng)
+
+    vit, C_mult = genotype.is_vit, _choice(rng, (1, 2))
+    shallow = layers <= split.layers[0] + 1 and steps <= medium
+    stem_type = _choice(rng, (0, 1))
+    net_args = {
+        "genotype": genotype,
+        "n_cells": layers,
+        "ks": _choice(rng, (3, 5, 7)),
+        "C_mult": C_mult,
+        "preproc": steps > 1 or C_mult > 1 or rng.random() < split.preproc[vit],
+        "glob_avg": vit or layers > threshold or rng.random() < 0.9,
+        "norm": None if rng.random() < split.no_norm[not shallow] else "bnorm",
+        "stem_type": stem_type,
+        "stem_pool": stem_type == 0 and rng.random() < 0.5,
+        "fc_layers": _choice(rng, (1, 2)),
+        "fc_dim": 256,
+    }
     num_params = {}
-    for images, size in _IMAGE_SIZES.items():
+    for images, size in (("cifar10", (3, 32, 32)), ("imagenet", (3, 224, 224))):
         num_params[images] = count_parameters(net_args, input_size=size)
         if num_params[images] > split.max_params:
             return None
     return {**net_args, "genotype": genotype.to_dict(), "num_params": num_params}
 
 
-def _draw_arguments(split, genotype, layers, threshold, rng):
-    steps, vit = len(genotype.normal) // 2, genotype.is_vit
-    C_mult = _integer(rng, 1, 2)
-    shallow = layers <= split.layers[0] + 1 and steps <= split.steps[1]
-    stem_type = _integer(rng, 0, 1)
-    return {
-        "genotype": genotype,
-        "n_cells": layers,
-        "ks": _choice(rng, (3, 5, 7)),
-        "C_mult": C_mult,
-        "preproc": steps > 1 or C_mult > 1 or _chance(rng, split.preproc[vit]),
-        "glob_avg": vit or layers > threshold or _chance(rng, 0.9),
-        "norm": None if _chance(rng, split.no_norm[not shallow]) else "bnorm",
-        "stem_type": stem_type,
-        "stem_pool": stem_type == 0 and _chance(rng, 0.5),
-        "fc_layers": _integer(rng, 1, 2),
-        "fc_dim": 256,
-    }
-
-
 def _sample_genotype(steps: int, rng: np.random.Generator) -> Genotype:
     every = tuple(OPERATIONS)[0 if steps > 1 else 1 :]  # without `none` in a single step
     plain = tuple(name for name in every if name in ("none", "skip_connect") or "pool" in name)
     normal = _sample_cell(steps, every, rng)
-    reduce = _sample_cell(steps, plain if _chance(rng, 0.5) else every, rng)
+    reduce = _sample_cell(steps, plain if rng.random() < 0.5 else every, rng)
     concat = range(2, 2 + steps)
-    if steps > 1 and _chance(rng, 0.5):
-        concat = [state for state in concat if state == 1 + steps or _chance(rng, 0.5)]
+    if steps > 1 and rng.random() < 0.5:
+        concat = [state for state in concat if state == 1 + steps or rng.random() < 0.5]
     return Genotype(normal, concat, reduce, concat)
 
 
@@ -201,33 +192,15 @@ def _sample_cell(steps: int, names: tuple[str, ...], rng: np.random.Generator):
 
 
 def _is_wanted(genotype: Genotype) -> bool:
-    # Networks that are hard to train or need much memory, or learn nothing before the classifier,
-    # are rejected.
-    names = genotype.operations
-    conv = any("conv" in name for name in names)
+    # Not wanted are networks that are hard to train, need much memory or learn nothing before the
+    # classifier.
     for ops in (genotype.normal, genotype.reduce):
-        if sum(name == "cse" for name, _ in ops) > 1:
+        names = [name for name, _ in ops]
+        if names.count("cse") > 1 or sum(name in _LARGE_CONVS for name in names) > 1:
             return False
-        if sum(name in _LARGE_CONVS for name, _ in ops) > 1:
-            return False
-    return conv or (genotype.is_vit and "cse" not in names)
-
-
-def _is_connected(genotype: Genotype, n_cells: int) -> bool:
-    # No cell may be cut off. Smaller parts may: networks made by the authors' code have unused
-    # preprocessing layers (`none` is all that reads an input) and unused steps (left out of the
-    # concatenation). Without this rule there would be more small networks than were published:
-    # none of the 2000 of train, val and test with published statistics has less than 33 nodes.
-    return all(live.cell for live in live_parts(genotype, reductions(n_cells)))
-
-
-def _integer(rng: np.random.Generator, low: int, high: int) -> int:
-    return int(rng.integers(low, high + 1))
+    names = genotype.operations
+    return any("conv" in name for name in names) or (genotype.is_vit and "cse" not in names)
 
 
 def _choice(rng: np.random.Generator, values):
     return values[rng.integers(len(values))]
-
-
-def _chance(rng: np.random.Generator, probability: float) -> bool:
-    return bool(rng.random() < probability)

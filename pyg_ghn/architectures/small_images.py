@@ -21,8 +21,6 @@ r"""Side of the last feature map that is aimed at."""
 LEAST_STRIDE = 4
 r"""Total stride that even the smallest images may have."""
 
-Units = Iterable[nn.Module]
-
 
 def adapt_to_small_images(model: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
     r"""Lets a torchvision classification model, made for 224 x 224 pixels, see small images.
@@ -73,51 +71,13 @@ def adapt_to_small_images(model: nn.Module, input_size: tuple[int, int, int]) ->
         raise ArchitectureError(
             f"A {type(model).__qualname__} sees squares only, got {height} x {width} pixels."
         )
-    _reduce_stride(model, family, max(LEAST_STRIDE, min(height, width) // FINAL_SIDE))
+    allowed = max(LEAST_STRIDE, min(height, width) // FINAL_SIDE)
+    for unit in list(family.units(model)):
+        if math.prod(map(_stride_of, family.units(model))) <= allowed:
+            break
+        _take_out(model, unit, family.stride)
     family.fit(model, height, width)
     return model
-
-
-def torchvision_small(
-    name: str, num_classes: int, input_size: tuple[int, int, int] = (3, 32, 32)
-) -> nn.Module:
-    r"""Builds a torchvision classification model for small images, with its own random
-    initialization and without auxiliary heads.
-
-    Args:
-        name (str): The model's name in torchvision, *e.g.* :obj:`"resnet18"`.
-        num_classes (int): The number of classes.
-        input_size (tuple, optional): Size of an image. (default: :obj:`(3, 32, 32)`)
-
-    Raises:
-        ArchitectureError: If torchvision has no such model, or it cannot be adapted.
-    """
-    return adapt_to_small_images(torchvision_model(name, num_classes), input_size)
-
-
-def torchvision_model(name: str, num_classes: int) -> nn.Module:
-    r"""Builds a torchvision classification model with its own random initialization and without
-    auxiliary heads.
-
-    Args:
-        name (str): The model's name in torchvision, *e.g.* :obj:`"resnet18"`.
-        num_classes (int): The number of classes.
-
-    Raises:
-        ArchitectureError: If torchvision has no such model.
-    """
-    from torchvision import models
-
-    if name not in models.list_models(module=models):
-        raise ArchitectureError(
-            f"torchvision has no classification model {name!r}; "
-            "torchvision.models.list_models(module=torchvision.models) names them."
-        )
-    arguments = {"aux_logits": False, "init_weights": True} if name in _WITH_HEADS else {}
-    return models.get_model(name, weights=None, num_classes=num_classes, **arguments)
-
-
-_WITH_HEADS = ("googlenet", "inception_v3")
 
 
 class _Family(NamedTuple):
@@ -131,29 +91,18 @@ class _Family(NamedTuple):
         squares_only: Whether images must be squares.
     """
 
-    units: Callable[[nn.Module], Units]
+    units: Callable[[nn.Module], Iterable[nn.Module]]
     fit: Callable[[nn.Module, int, int], None] = lambda model, height, width: None
     stride: int = 1
     squares_only: bool = False
 
 
 def _family_of(model: nn.Module) -> _Family:
-    for kind, family in _families().items():
-        if isinstance(model, kind):
-            return family
-    raise ArchitectureError(
-        f"No rule adapts {type(model).__qualname__} to small images. Build it for them, or set the "
-        "`stride` of its first convolutions to 1 and replace its first pooling layers by "
-        "torch.nn.Identity."
-    )
-
-
-def _families() -> dict[type[nn.Module], _Family]:
     from torchvision import models
 
     children = _Family(lambda model: model.children())
     features = _Family(lambda model: model.features)
-    return {
+    families = {
         models.AlexNet: features,
         models.ConvNeXt: features,
         models.DenseNet: features,
@@ -174,13 +123,14 @@ def _families() -> dict[type[nn.Module], _Family]:
         models.VGG: features,
         models.VisionTransformer: _Family(lambda model: [], fit_tokens, squares_only=True),
     }
-
-
-def _reduce_stride(model: nn.Module, family: _Family, allowed: int) -> None:
-    for unit in list(family.units(model)):
-        if math.prod(map(_stride_of, family.units(model))) <= allowed:
-            break
-        _take_out(model, unit, family.stride)
+    for cls, family in families.items():
+        if isinstance(model, cls):
+            return family
+    raise ArchitectureError(
+        f"No rule adapts {type(model).__qualname__} to small images. Build it for them, or set the "
+        "`stride` of its first convolutions to 1 and replace its first pooling layers by "
+        "torch.nn.Identity."
+    )
 
 
 def _stride_of(unit: nn.Module) -> int:
@@ -198,8 +148,12 @@ def _take_out(model: nn.Module, unit: nn.Module, stride: int) -> None:
         if isinstance(module, nn.Conv2d):
             module.stride = (stride, stride)
             module.padding = _padding(module, stride)
-        else:
-            _replace(model, module, DenseMerging(module) if is_merging(module) else nn.Identity())
+            continue
+        new = DenseMerging(module) if is_merging(module) else nn.Identity()
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if child is module:
+                    setattr(parent, name, new)
 
 
 def _padding(conv: nn.Conv2d, stride: int) -> tuple[int, ...]:
@@ -207,13 +161,6 @@ def _padding(conv: nn.Conv2d, stride: int) -> tuple[int, ...]:
     it may be a pixel larger."""
     reach = (d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
     return tuple(math.ceil((n - stride + 1) / 2) for n in reach)
-
-
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if child is old:
-                setattr(parent, name, new)
 
 
 def _fit_attention(model: nn.Module, height: int, width: int) -> None:

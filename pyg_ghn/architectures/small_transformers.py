@@ -77,31 +77,23 @@ def fit_attention(module: nn.Module, height: int, width: int) -> None:
     from torchvision.models.swin_transformer import ShiftedWindowAttention
 
     if isinstance(module, ShiftedWindowAttention):
-        _fit_window(module, height, width)
+        # As few windows as possible, and of these the smallest that cover the map.
+        side = _table_side(module)
+        most = (side + 1) // 2
+        window = [math.ceil(n / math.ceil(n / most)) for n in (height, width)]
+        shifted = any(module.shift_size)
+        module.window_size, module.shift_size = window, [n // 2 * shifted for n in window]
+        _set_index(module, window, side)
     elif isinstance(module, PartitionAttentionLayer):
-        _fit_partition(module, height, width)
-
-
-def _fit_window(attention: nn.Module, height: int, width: int) -> None:
-    """As few windows as there can be, and of these the smallest that cover the map."""
-    side = _table_side(attention)
-    most = (side + 1) // 2
-    window = [math.ceil(n / math.ceil(n / most)) for n in (height, width)]
-    shifted = any(attention.shift_size)
-    attention.window_size, attention.shift_size = window, [n // 2 * shifted for n in window]
-    _set_index(attention, window, side)
-
-
-def _fit_partition(layer: nn.Module, height: int, width: int) -> None:
-    """The largest partition that divides the map: others are not possible."""
-    attention = layer.attn_layer[1]
-    side = _table_side(attention)
-    size = max(n for n in range(1, (side + 1) // 2 + 1) if height % n == 0)
-    times = height // size
-    layer.grid_size, layer.n_partitions = (height, width), times
-    layer.p, layer.g = (times, size) if layer.partition_type == "grid" else (size, times)
-    attention.size, attention.max_seq_len = size, size * size
-    _set_index(attention, [size, size], side)
+        # The largest partition that divides the map: others are not possible.
+        attention = module.attn_layer[1]
+        side = _table_side(attention)
+        size = max(n for n in range(1, (side + 1) // 2 + 1) if height % n == 0)
+        times = height // size
+        module.grid_size, module.n_partitions = (height, width), times
+        module.p, module.g = (times, size) if module.partition_type == "grid" else (size, times)
+        attention.size, attention.max_seq_len = size, size * size
+        _set_index(attention, [size, size], side)
 
 
 def _table_side(attention: nn.Module) -> int:

@@ -7,7 +7,7 @@ from inspect import signature
 from math import isqrt
 from typing import Any
 
-from pyg_ghn.checkpoint.stored import UnreadableError
+from pyg_ghn.checkpoint.pickles import UnreadableError
 from pyg_ghn.nn import GHN, GHN2, GHN3, GHNMLP
 
 CLASSES: dict[str, type[GHN]] = {cls.__name__: cls for cls in (GHN2, GHN3, GHNMLP)}
@@ -31,6 +31,27 @@ _ARGUMENTS = {
     "weight_norm": "weight_norm",
     "ve": "virtual_edges",
 }
+# Relatives of GHNs that cannot be read, by the start of some of their keys, or a key of the config.
+_RELATIVES = (
+    (
+        ("decoder.l2.", "decoder.seq."),
+        ("lora",),
+        "holds a LoGAH, whose decoder makes parameters as products of low-rank factors; no GHN of "
+        "this package has such a decoder. Predict with the LoGAH code.",
+    ),
+    (
+        ("edge_proj.", "edge_out.", "edge_mlp.", "node_proj.", "wte_pos_enc_layer."),
+        ("max_feat_size", "dms"),
+        "holds a NiNo, which extrapolates parameters from earlier steps of a training run; a GHN "
+        "predicts them from the architecture alone. Predict with the NiNo code.",
+    ),
+    (
+        ("decoder.mlp.",),
+        (),
+        "holds a GHN with the MLP decoder (decoder='mlp'), an ablation that this version does not "
+        "read; GHN-1, GHN-2 and GHN-3 have the other one (decoder='conv').",
+    ),
+)
 _MAX_LAYERS = 1000  # building more takes very long, even without memory
 _KINDS = {bool: "true or false", int: "a number", tuple: "a shape"}
 _HYPERNETS = {GHN2: "gatedgnn", GHNMLP: "mlp"}
@@ -42,6 +63,9 @@ def ghn_class(names: Collection[str], config: Mapping[str, Any]) -> type[GHN]:
     Raises:
         UnreadableError: If there is none, or the config names another.
     """
+    for starts, keys, what in _RELATIVES:
+        if any(config.get(key) for key in keys) or any(name.startswith(starts) for name in names):
+            raise UnreadableError(what)
     parts = {name.partition(".")[0] for name in names}
     found = {cls.__name__: cls for part, cls in _PARTS.items() if part in parts}
     if len(found) != 1:
@@ -59,7 +83,9 @@ def from_their_config(cls: type[GHN], config: Mapping[str, Any]) -> dict[str, An
     Raises:
         UnreadableError: If it is the config of another kind of GHN.
     """
-    kind = {"decoder": "conv", "is_ghn2": cls is not GHN3, "hypernet": _HYPERNETS.get(cls)}
+    kind = {"decoder": "conv", "hypernet": _HYPERNETS.get(cls)}
+    if cls is GHN3 or config.get("ve"):  # GHN-1, without virtual edges, is a GHN2 to this package
+        kind["is_ghn2"] = cls is not GHN3
     for key, expected in kind.items():
         value = config.get(key)
         if expected is not None and value is not None and value != expected:

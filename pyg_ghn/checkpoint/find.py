@@ -9,10 +9,10 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-from pyg_ghn.checkpoint.formats import CONFIG
 from pyg_ghn.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
+CONFIG = "config.json"  # beside weights without a config of their own
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 # The files that the authors of GHN-3 released, and the repository on the hub that has them.
@@ -49,7 +49,7 @@ def find(name: str | Path) -> Path:
         return weights
     what = f"The directory '{path}' has no {WEIGHTS}" if is_dir else f"'{name}' is no file"
     raise CheckpointError(
-        f"{what}, and no name of a GHN of this package: {', '.join(packaged) or 'it has none'}. "
+        f"{what} and no name of a GHN in this package: {', '.join(packaged) or 'there is none'}. "
         f"Names on the Hugging Face hub are {', '.join(RELEASED)} and those of the form "
         "'owner/name'."
     )
@@ -58,9 +58,9 @@ def find(name: str | Path) -> Path:
 def _download(repository: str, file: str) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file))
-    except Exception as error:  # of one HTTP library or another, as the hub's client has it
+    except Exception as error:  # of one HTTP library or another, depending on the hub's client
         raise CheckpointError(
-            f"{file} of '{repository}' is not here, and could not be had from the Hugging Face "
-            f"hub: {error} Check the name; without network, download the file elsewhere and give "
-            "its path."
+            f"{file} of '{repository}' is not on this machine and cannot be downloaded from the "
+            f"Hugging Face hub: {error} Check the name; without network, download the file "
+            "elsewhere and give its path."
         ) from error

@@ -2,27 +2,33 @@ r"""From a name to a graph hypernetwork."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pyg_ghn.checkpoint.config import complete, from_their_config, ghn_class
-from pyg_ghn.checkpoint.find import find
-from pyg_ghn.checkpoint.formats import opened
-from pyg_ghn.checkpoint.names import our_name, their_name
-from pyg_ghn.checkpoint.stored import StoredGHN, StoredTensor, UnreadableError
+from pyg_ghn.checkpoint.find import CONFIG, find
+from pyg_ghn.checkpoint.names import our_name, their_name, unwrapped
+from pyg_ghn.checkpoint.pickles import UnreadableError, read_pickled
 from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN
 
+CHECKSUM = "crc32"  # in the metadata of our files
+_MAX_CONFIG = 1 << 20
 _DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
 def from_pretrained(name_or_path: str | Path, map_location: str | torch.device = "cpu") -> GHN:
     r"""Loads a graph hypernetwork. Code in a file is never run: only tensors and plain values are
-    read, by a reader that knows nothing else.
+    read.
 
     Args:
         name_or_path (str or Path): One of
@@ -44,75 +50,132 @@ def from_pretrained(name_or_path: str | Path, map_location: str | torch.device =
         CheckpointError: If there is no such file, or it cannot be read, or does not fit.
     """
     path = find(name_or_path)
+    with naming(path):
+        if is_safetensors(path):
+            state, config = _read_safetensors(path)
+        else:
+            state, config = _parts(*read_pickled(path))
+        return _ghn(state, config, map_location)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    r"""Makes a :class:`~pyg_ghn.errors.CheckpointError` that names the file of what goes wrong."""
     try:
-        with opened(path) as stored:
-            return _load(stored, map_location)
-    except (UnreadableError, OSError) as error:
-        raise CheckpointError(f"'{path}' {error}") from error
+        yield
+    except (UnreadableError, SafetensorError, OSError) as error:
+        what = f"is damaged or incomplete: {error}" if type(error) is SafetensorError else error
+        raise CheckpointError(f"'{path}' {what}") from error
 
 
-def _load(stored: StoredGHN, device: str | torch.device) -> GHN:
-    names = _file_names(stored.state)
-    state = {ours: stored.state[name] for ours, name in names.items()}
-    theirs = any(ours != name for ours, name in names.items())
+def is_safetensors(path: Path) -> bool:
+    r"""Whether the file starts as safetensors do: eight bytes of length, less than a terabyte, and
+    a JSON object. A shorter length can look like the first bytes of any other kind of file."""
+    with path.open("rb") as file:
+        return file.read(9)[5:] == b"\0\0\0{"
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, mapped into memory, and the config."""
+    with safe_open(path, framework="pt") as weights:
+        metadata = weights.metadata() or {}
+        state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum_of(state, metadata):
+        raise UnreadableError("is damaged: its content does not match its checksum. Get it again.")
+    config, beside = metadata.get("config"), path.with_name(CONFIG)
+    if config is None and beside.is_file():
+        with beside.open("rb") as file:
+            config = file.read(_MAX_CONFIG + 1)
+    if config and len(config) > _MAX_CONFIG:
+        raise UnreadableError(f"has a config of more than {_MAX_CONFIG:,} bytes.")
+    try:
+        return state, {**json.loads(config or "{}")}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UnreadableError(f"has a config that is no JSON object: {error}.") from error
+
+
+def checksum_of(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    r"""The CRC-32 of tensors and metadata, as it is kept in the metadata."""
+    described = {name: (str(t.dtype), list(t.shape)) for name, t in sorted(state.items())}
+    others = {key: value for key, value in metadata.items() if key != CHECKSUM}
+    crc = zlib.crc32(json.dumps([described, others], sort_keys=True).encode())
+    for name in described:
+        crc = zlib.crc32(state[name].detach().cpu().reshape(-1).view(torch.uint8).numpy(), crc)
+    return f"{crc:08x}"
+
+
+def _parts(content: Any, size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State dict and config of what a pickle holds: both, or a bare state dict."""
+    content = _plain(content) or {}
+    bare = content and all(isinstance(value, Tensor) for value in content.values())
+    state = content if bare else _plain(content.get("state_dict"))
+    config = _plain((None if bare else content.get("config")) or {})
+    if state is None or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UnreadableError("holds no `state_dict` of tensors.")
+    if config is None:
+        raise UnreadableError("has a `config` that is no dictionary.")
+    if sum(prod(t.shape) * t.itemsize for t in state.values()) > size:
+        raise UnreadableError("is damaged: it describes more numbers than it holds.")
+    return {str(name): _alone(tensor.detach()) for name, tensor in state.items()}, config
+
+
+def _plain(value: Any) -> dict | None:
+    """A dictionary without attributes, which a file may have set in place of its methods."""
+    return dict(dict.items(value)) if isinstance(value, dict) else None
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """A tensor that keeps no larger one in memory."""
+    whole = tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor.contiguous() if whole else tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _ghn(state: dict[str, Tensor], config: dict[str, Any], device: str | torch.device) -> GHN:
+    names: dict[str, str] = {}  # in the file, by ours
+    theirs = False
+    for name in state:
+        ours = our_name(plain := unwrapped(name))
+        if ours in names:
+            raise UnreadableError(f"holds the same tensor twice, as {names[ours]} and {name}.")
+        names[ours] = name
+        theirs |= ours != plain
 
     def file_name(ours: str) -> str:
         return names.get(ours) or (their_name(ours) if theirs else ours)
 
-    cls = ghn_class(state, stored.config)
+    state = {ours: state[name] for ours, name in names.items()}
+    cls = ghn_class(state, config)
     if theirs:
-        arguments = from_their_config(cls, stored.config)
-        state = {name: _as_linear(name, tensor) for name, tensor in state.items()}
+        arguments = from_their_config(cls, config)
+        for name, tensor in state.items():
+            # The decoder's linear layers may be stored as 1x1 convolutions.
+            if name.startswith("decoder.") and tensor.shape[2:] == (1, 1):
+                state[name] = tensor.flatten(1)
     else:
-        arguments = {name: value for name, value in stored.config.items() if name != "class"}
-    shapes = {name: tensor.shape for name, tensor in state.items()}
-    ghn = _on_meta(cls, complete(cls, arguments, shapes, file_name))
-    _check(state, ghn, file_name)
-    tensors = {name: tensor.read().to(device) for name, tensor in state.items()}
-    broken = [file_name(name) for name, tensor in tensors.items() if not _is_finite(tensor)]
-    if broken:
-        raise UnreadableError(f"has values that are not finite in {', '.join(broken)}.")
-    ghn.load_state_dict(tensors, assign=True)
+        arguments = {name: value for name, value in config.items() if name != "class"}
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    arguments = complete(cls, arguments, shapes, file_name)
+    try:
+        with torch.device("meta"):
+            ghn = cls(**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UnreadableError(f"has a config that makes no {cls.__name__}: {error}") from error
+    _check(state, ghn.state_dict(), file_name)
+    ghn.load_state_dict({n: tensor.to(device) for n, tensor in state.items()}, assign=True)
     return ghn
 
 
-def _file_names(state: dict[str, StoredTensor]) -> dict[str, str]:
-    """For each of our names the name in the file."""
-    names: dict[str, str] = {}
-    for name in state:
-        ours = our_name(name)
-        if ours in names:
-            raise UnreadableError(f"holds the same tensor twice, as {names[ours]} and {name}.")
-        names[ours] = name
-    return names
-
-
-def _as_linear(name: str, tensor: StoredTensor) -> StoredTensor:
-    """A 1x1 convolution of the decoder as the linear layer that it is."""
-    if not name.startswith("decoder.") or tensor.shape[2:] != (1, 1):
-        return tensor
-    shape = tensor.shape[:2]
-    return StoredTensor(tensor.dtype, shape, lambda: tensor.read().view(shape))
-
-
-def _on_meta(cls: type[GHN], arguments: dict[str, Any]) -> GHN:
-    try:
-        with torch.device("meta"):
-            return cls(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UnreadableError(f"has a config that makes no {cls.__name__}: {error}") from error
-
-
-def _check(state: dict[str, StoredTensor], ghn: GHN, file_name: Callable[[str], str]) -> None:
-    """Whether the tensors are those of the GHN, before any of them is read."""
-    expected = ghn.state_dict()
+def _check(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], file_name: Callable[[str], str]
+) -> None:
     for name, parameter in expected.items():
         shape = tuple(parameter.shape)
         if name not in state:
             raise UnreadableError(f"lacks the key '{file_name(name)}' of shape {shape}.")
         if state[name].shape != shape:
             raise UnreadableError(
-                f"has the key '{file_name(name)}' of shape {state[name].shape}, expected {shape}."
+                f"has the key '{file_name(name)}' of shape {tuple(state[name].shape)}, expected "
+                f"{shape}."
             )
     unexpected = sorted(file_name(name)[:200] for name in state.keys() - expected.keys())
     if unexpected:
@@ -123,10 +186,12 @@ def _check(state: dict[str, StoredTensor], ghn: GHN, file_name: Callable[[str], 
         raise UnreadableError(
             "has tensors that are not all of one type, float32, float64, float16 or bfloat16."
         )
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    if tensor.sum().isfinite():
-        return True
-    # The sum can be too large for its type. By parts, as this makes copies.
-    return all(part.isfinite().all() for part in tensor.flatten().split(1 << 20))
+    # A finite sum is proof enough, but can be too large for its type. By parts, as this copies.
+    broken = [
+        file_name(name)
+        for name, tensor in state.items()
+        if not tensor.sum().isfinite()
+        and not all(part.isfinite().all() for part in tensor.flatten().split(1 << 20))
+    ]
+    if broken:
+        raise UnreadableError(f"has values that are not finite in {', '.join(broken)}.")

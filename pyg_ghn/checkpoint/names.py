@@ -45,6 +45,11 @@ _MODULES = {
 _OUR_MODULES = {ours: theirs for theirs, ours in reversed(_MODULES.items())}
 
 
+def unwrapped(name: str) -> str:
+    r"""The name without what :func:`torch.compile` and wrappers for several devices add."""
+    return re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", ""))
+
+
 def our_name(name: str) -> str:
     r"""Our name of one of their parameters. Other names stay as they are."""
     return _renamed(name, _MODULES, r"gnn\.(\d+)\.", "gnn.*.")

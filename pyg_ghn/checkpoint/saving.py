@@ -8,19 +8,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import huggingface_hub
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.checkpoint.find import WEIGHTS, find
-from pyg_ghn.checkpoint.formats import CONFIG, is_safetensors, opened_safetensors
-from pyg_ghn.checkpoint.stored import UnreadableError
+from pyg_ghn.checkpoint.find import CONFIG, WEIGHTS, find
+from pyg_ghn.checkpoint.loading import CHECKSUM, checksum_of, is_safetensors, naming
 from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN
 
 
 def save_pretrained(ghn: GHN, path: str | Path, metadata: dict[str, str] | None = None) -> Path:
-    r"""Writes a graph hypernetwork as a safetensors file that :func:`from_pretrained` reads. A
-    file appears under its name once it is complete, or not at all.
+    r"""Writes a graph hypernetwork as a safetensors file that :func:`from_pretrained` reads, with
+    a checksum in its metadata. A file appears under its name once it is complete, or not at all.
 
     Args:
         ghn (GHN): The graph hypernetwork.
@@ -37,8 +37,10 @@ def save_pretrained(ghn: GHN, path: str | Path, metadata: dict[str, str] | None 
     config = json.dumps({"class": ghn.__class__.__name__, **ghn.config})
     state = {name: value.detach().contiguous() for name, value in ghn.state_dict().items()}
     weights = path if path.suffix == ".safetensors" else path / WEIGHTS
+    metadata = {"format": "pt", **(metadata or {}), "config": config}
+    metadata[CHECKSUM] = checksum_of(state, metadata)
     with atomic_path(weights) as temporary:
-        save_file(state, temporary, {"format": "pt", **(metadata or {}), "config": config})
+        save_file(state, temporary, metadata)
     if weights != path:
         with atomic_path(path / CONFIG) as temporary:
             temporary.write_text(config)
@@ -68,8 +70,8 @@ def push_to_hub(ghn: GHN, name: str, private: bool | None = None, token: str | N
         try:
             api.create_repo(name, private=private, exist_ok=True)
             return api.upload_folder(repo_id=name, folder_path=folder)
-        except Exception as error:  # of one HTTP library or another, as the hub's client has it
-            raise CheckpointError(f"'{name}' could not be uploaded: {error}") from error
+        except Exception as error:  # of one HTTP library or another, depending on the client
+            raise CheckpointError(f"'{name}' cannot be uploaded: {error}") from error
 
 
 def read_metadata(name_or_path: str | Path) -> dict[str, Any]:
@@ -86,18 +88,16 @@ def read_metadata(name_or_path: str | Path) -> dict[str, Any]:
         CheckpointError: If there is no such file, or it cannot be read.
     """
     path = find(name_or_path)
-    try:
+    with naming(path):
         if not is_safetensors(path):
             return {}
-        with opened_safetensors(path) as weights:
+        with safe_open(path, framework="pt") as weights:
             metadata = weights.metadata() or {}
-    except (UnreadableError, OSError) as error:
-        raise CheckpointError(f"'{path}' {error}") from error
-    return {name: _decoded(value) for name, value in metadata.items()}
 
+    def decoded(value: str) -> Any:
+        try:
+            return json.loads(value) if value.startswith("{") else value
+        except (ValueError, RecursionError):
+            return value
 
-def _decoded(value: str) -> Any:
-    try:
-        return json.loads(value) if value.startswith("{") else value
-    except (ValueError, RecursionError):
-        return value
+    return {name: decoded(value) for name, value in metadata.items()}

@@ -1,14 +1,10 @@
-r"""Data sets of architectures, and the files they are kept in."""
+r"""Data sets of architectures."""
 
 from pyg_ghn._lazy import lazy_getattr
 
 _MODULES = {
     "DeepNets1M": "pyg_ghn.datasets.deepnets1m",
-    "NetworkBatchSampler": "pyg_ghn.datasets.loader",
-    "NetworkLoader": "pyg_ghn.datasets.loader",
-    "NetworkRecord": "pyg_ghn.datasets.record",
-    "Store": "pyg_ghn.datasets.store",
-    "StoreWriter": "pyg_ghn.datasets.store",
+    "NetworkTable": "pyg_ghn.datasets.table",
     "TorchvisionModels": "pyg_ghn.datasets.torchvision_models",
 }
 

@@ -1,6 +1,6 @@
-r"""The generator of DeepNets-1M as a program: as many networks as one likes, in one file.
+r"""The generator of DeepNets-1M as a program: as many networks as one likes, in one table.
 
-Networks are made in shards, each written by whichever process of whichever machine comes to it,
+Networks are drawn in shards, each written by whichever process of whichever machine comes to it,
 and the shards are joined when all are there. Every network depends on its number and the seed
 alone, so nothing but the time depends on how the work is divided or interrupted.
 """
@@ -8,7 +8,6 @@ alone, so nothing but the time depends on how the work is divided or interrupted
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import shutil
@@ -17,11 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from pyg_ghn._files import atomic_path
@@ -29,36 +27,18 @@ from pyg_ghn.architectures import split_net_args
 from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
 from pyg_ghn.architectures.plan_graph import plan_graph
 from pyg_ghn.architectures.sampler import get_split
-from pyg_ghn.datasets.record import NetworkRecord
-from pyg_ghn.datasets.store import Store, StoreWriter
+from pyg_ghn.datasets.table import NetworkTable, naming, read_lines, write_table
 from pyg_ghn.errors import ConfigError, DatasetError
 
 GENERATOR = 1
 r"""Counts up when the same seed no longer gives the same networks."""
 
-_LOG = logging.getLogger(__name__)
 
-
-def record(net_args: Mapping[str, Any]) -> NetworkRecord:
-    r"""Makes the graph of a network without building the network.
-
-    Args:
-        net_args (dict): See :func:`~pyg_ghn.architectures.network_from_args`.
-
-    Raises:
-        ArchitectureError: If the arguments describe no valid network.
-    """
-    graph = plan_graph(NetworkPlan(**network_arguments(net_args)))
-    edges = np.array(graph.edges, np.uint16).T
-    return NetworkRecord(dict(net_args), np.array(graph.ops, np.uint8), edges, graph.param_names)
-
-
-def records(
-    split: str, num_networks: int | None = None, seed: int | None = None, start: int = 0
-) -> Iterator[NetworkRecord]:
-    r"""The networks of a split with their graphs; see
-    :func:`~pyg_ghn.architectures.split_net_args`."""
-    return map(record, split_net_args(split, num_networks, seed, start))
+def with_num_nodes(net_args: Mapping[str, Any]) -> dict[str, Any]:
+    r"""The arguments of a network and :obj:`num_nodes`, the size of its graph: a row of a
+    :class:`~pyg_ghn.datasets.NetworkTable`."""
+    plan = NetworkPlan(**network_arguments(net_args))
+    return {**net_args, "num_nodes": len(plan_graph(plan).ops)}
 
 
 def generated_path(root: str | os.PathLike, split: str, num_networks: int | None = None) -> Path:
@@ -68,17 +48,7 @@ def generated_path(root: str | os.PathLike, split: str, num_networks: int | None
         ArchitectureError: If the split is unknown.
     """
     size = get_split(split).num_networks if num_networks is None else num_networks
-    return Path(root) / "processed" / f"generated_{split}_{size}.ghn"
-
-
-def checksum(networks: Iterable[NetworkRecord]) -> str:
-    r"""The SHA-256 of networks and their graphs, whatever file they are kept in."""
-    digest = sha256()
-    for net_args, ops, edges, param_names in networks:
-        for text in (json.dumps(net_args, sort_keys=True), json.dumps(param_names)):
-            digest.update(text.encode())
-        digest.update(ops.astype("u1").tobytes() + edges.astype("<u2").tobytes())
-    return digest.hexdigest()
+    return Path(root) / "processed" / f"generated_{split}_{size}.jsonl"
 
 
 def generate(
@@ -91,7 +61,7 @@ def generate(
     world_size: int = 1,
     shard_size: int = 250,
     progress: bool = True,
-) -> Store | None:
+) -> NetworkTable | None:
     r"""Generates the networks of a split and writes them to one file.
 
     What an interrupted run has finished is in the folder :obj:`{path}.shards`; called again, it
@@ -169,77 +139,65 @@ class _Job:
 
     @property
     def info(self) -> dict[str, Any]:
-        return {"source": "generated", "generator": GENERATOR, "seed": self.seed}
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"split": self.split, "num_networks": self.num_networks, **self.info}
+        return {
+            "split": self.split,
+            "num_networks": self.num_networks,
+            "source": "generated",
+            "generator": GENERATOR,
+            "seed": self.seed,
+        }
 
     def shard(self, index: int) -> Path:
-        return self.folder / f"{index:06d}.ghn"
+        return self.folder / f"{index:06d}.jsonl"
 
     def size(self, index: int) -> int:
         return min(self.shard_size, self.num_networks - index * self.shard_size)
 
     def begin(self) -> None:
         r"""Makes the folder of shards, or checks that it is that of this job."""
-        config = self.config | {"shard_size": self.shard_size}
+        config = self.info | {"shard_size": self.shard_size}
         file = self.folder / "config.json"
-        try:
+        with naming(self.folder):
             if file.exists():
                 self._check(json.loads(file.read_text()), config, self.folder)
             else:
                 with atomic_path(file) as temporary:
                     temporary.write_text(json.dumps(config, indent=1) + "\n")
-        except OSError as error:
-            raise DatasetError(f"{self.folder}: {error.strerror or error}.") from error
 
     def write_shards(self, indices: Iterable[int], workers: int, progress: bool) -> None:
         r"""Writes some of the shards, unless they are there."""
         there = {i for i in range(self.num_shards) if self.shard(i).exists()}
-        done = sum(map(self.size, there))
-        _LOG.info("%d of %d networks of %s are there.", done, self.num_networks, self.split)
-        with tqdm(
-            total=self.num_networks,
-            initial=done,
-            unit="net",
-            desc=self.split,
-            disable=not progress,
-            mininterval=1,
-        ) as bar:
-            pending = [i for i in indices if i not in there]
+        done, pending = sum(map(self.size, there)), [i for i in indices if i not in there]
+        options = {"unit": "net", "desc": self.split, "disable": not progress, "mininterval": 1}
+        with tqdm(total=self.num_networks, initial=done, **options) as bar:
             for size in _in_processes(self.write, pending, workers):
                 bar.update(size)
 
     def write(self, index: int) -> int:
         r"""Writes a shard and returns its number of networks."""
         start, size = index * self.shard_size, self.size(index)
-        with StoreWriter(self.shard(index), self.split, self.info) as writer:
-            for network in records(self.split, size, self.seed, start):
-                writer.append(network)
+        networks = map(with_num_nodes, split_net_args(self.split, size, self.seed, start))
+        write_table(self.shard(index), self.info | {"num_networks": size}, networks)
         return size
 
-    def join(self, progress: bool) -> Store | None:
+    def join(self, progress: bool) -> NetworkTable | None:
         r"""Makes one file of all shards, if they are there, and removes them."""
         shards = [self.shard(i) for i in range(self.num_shards)]
-        missing = sum(not shard.exists() for shard in shards)
-        if missing and not self.path.exists():
-            _LOG.info("%d of %d shards, of other ranks, are missing.", missing, len(shards))
-            return None
-        joined = self.folder / "joined.ghn"  # what a kill leaves of it goes with the folder
-        with StoreWriter(joined, self.split, self.info) as writer:
-            for shard in tqdm(shards, "joining", unit="shard", disable=not progress):
-                writer.extend(Store(shard))
+        if not self.path.exists() and not all(shard.exists() for shard in shards):
+            return None  # some, of other ranks, are missing
+        bar = tqdm(shards, "joining", unit="shard", disable=not progress)
+        networks = (line for shard in bar for line, _ in islice(read_lines(shard), 1, None))
+        joined = self.folder / "joined.jsonl"  # what a kill leaves of it goes with the folder
+        write_table(joined, self.info, networks)
         joined.replace(self.path)
         return self.finished()
 
-    def finished(self) -> Store:
+    def finished(self) -> NetworkTable:
         r"""Opens the file after a check that it is that of this job."""
-        store = Store(self.path)
-        found = {"split": store.split, "num_networks": len(store), **store.info}
-        self._check(found, self.config, self.path)
+        table = NetworkTable(self.path)
+        self._check(table.info, self.info, self.path)
         shutil.rmtree(self.folder, ignore_errors=True)
-        return store
+        return table
 
     def _check(self, found: dict[str, Any], wanted: dict[str, Any], place: Path) -> None:
         if different := [name for name in wanted if found.get(name) != wanted[name]]:

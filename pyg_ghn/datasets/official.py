@@ -1,161 +1,248 @@
-r"""The official files of DeepNets-1M, network by network."""
+r"""The official file of DeepNets-1M: downloaded, unpacked and read."""
 
 from __future__ import annotations
 
+import hashlib
+import http.client
+import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import shutil
+import ssl
+import tarfile
+import time
+import urllib.request
+import zlib
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
-import h5py
-import numpy as np
+from tqdm import tqdm
 
+from pyg_ghn._files import atomic_path, one_process
 from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
-from pyg_ghn.datasets.official_graph import (
-    direct_edges,
-    mend_inputs,
-    mend_stem,
-    topological_order,
-)
-from pyg_ghn.datasets.official_meta import read_meta
-from pyg_ghn.datasets.official_names import OfficialNames
-from pyg_ghn.datasets.record import NetworkRecord
+from pyg_ghn.architectures.plan_graph import plan_graph
+from pyg_ghn.datasets.table import to_line, write_table
 from pyg_ghn.errors import DatasetError
 
-# What h5py and numpy raise where a file is damaged.
-_DAMAGE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+URL_PREFIX = "https://dl.fbaipublicfiles.com/deepnets1m/"
+ARCHIVE = "deepnets1m_meta.tar.gz"
+ARCHIVE_MD5 = "a42b6f513da6bbe493fc16a30d6d4e3e"
+MAX_ARCHIVE_BYTES = 1 << 26  # it has 35 MB
+MAX_META_BYTES = 1 << 32
+
+META_FILES: dict[str, str] = {
+    "train": "deepnets1m_train_meta.json",
+    "search": "deepnets1m_search_meta.json",
+    **dict.fromkeys(
+        ("val", "test", "wide", "deep", "dense", "bnfree"), "deepnets1m_eval_meta.json"
+    ),
+}
+r"""Split to the file in the archive that has the arguments of its networks."""
+
+TRIES = 3
+r"""Connections that may break before a download counts as failed."""
+TIMEOUT = 60
+r"""Seconds without any data after which a connection counts as broken."""
+PAUSE = 1.0
+r"""Seconds before the second connection, twice that before the third."""
+
+_INTERRUPTIONS = (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException)
+_BLOCK = 1 << 20
 
 
-def read_official(
-    hdf5_path: str | os.PathLike, meta_path: str | os.PathLike, split: str
-) -> Iterator[NetworkRecord]:
-    r"""Reads the networks of one split of the official files of `"Parameter Prediction for Unseen
-    Deep Architectures" <https://arxiv.org/abs/2110.13100>`_, one at a time.
+def fetch(
+    folder: str | os.PathLike, split: str, url_prefix: str = URL_PREFIX, progress: bool = True
+) -> Path:
+    r"""Downloads and unpacks the file that has a split, unless it is there. A download that was
+    interrupted goes on where it stopped; the archive is checked against its md5 sum before it is
+    used.
 
     Args:
-        hdf5_path (str or os.PathLike): The graphs, *e.g.* :obj:`deepnets1m_eval.hdf5`.
-        meta_path (str or os.PathLike): The arguments, *e.g.* :obj:`deepnets1m_eval_meta.json`.
-        split (str): One of the splits in both files.
+        folder (str or os.PathLike): Where the file goes, :obj:`root/raw` of the data set.
+        split (str): A key of :data:`META_FILES`.
+        url_prefix (str, optional): Where the archive is. (default: :data:`URL_PREFIX`)
+        progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
+
+    Returns:
+        pathlib.Path: The unpacked file.
 
     Raises:
-        DatasetError: If a file is missing, damaged or does not fit the other one.
+        DatasetError: If the archive cannot be downloaded, is not the right one or is damaged, or
+            the disk is full.
     """
-    return iter(OfficialSplit(hdf5_path, meta_path, split))
+    path, archive = Path(folder) / META_FILES[split], Path(folder) / ARCHIVE
+    if not path.exists():
+        download(url_prefix.rstrip("/") + "/" + ARCHIVE, archive, ARCHIVE_MD5, progress)
+        extract(archive, path)
+    return path
 
 
-class OfficialSplit:
-    r"""One split of the official files: its length, and its networks one at a time.
-
-    The known errors of the graphs are mended, names are those of
-    :class:`~pyg_ghn.architectures.Network` whatever the file's age.
+def convert_official(
+    raw_dir: str | os.PathLike, split: str, path: str | os.PathLike, progress: bool = True
+) -> None:
+    r"""Reads a split of the official files and writes it as a
+    :class:`~pyg_ghn.datasets.NetworkTable`, whole or not at all.
 
     Args:
-        hdf5_path (str or os.PathLike): See :func:`read_official`.
-        meta_path (str or os.PathLike): See :func:`read_official`.
-        split (str): See :func:`read_official`.
+        raw_dir (str or os.PathLike): The folder of the official files.
+        split (str): A key of :data:`META_FILES`.
+        path (str or os.PathLike): The table to write.
+        progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
 
     Raises:
-        DatasetError: See :func:`read_official`. What is wrong with a single network is told when
-            it is read.
+        DatasetError: If the file is missing or damaged, a network is invalid, or the table can't be
+            written.
     """
+    meta_path = Path(raw_dir) / META_FILES[split]
+    lines = _read_meta(meta_path, split)
+    info = {"split": split, "num_networks": len(lines), "source": "official"}
+    numbered = tqdm(enumerate(lines), f"Reading {split}", len(lines), disable=not progress)
+    where = f"of the split {split!r} in {meta_path}"
+    write_table(path, info, (_checked(line, f"Network {i} {where}") for i, line in numbered))
 
-    def __init__(self, hdf5_path: str | os.PathLike, meta_path: str | os.PathLike, split: str):
-        self.hdf5_path, self.split = Path(hdf5_path), split
-        self.meta = read_meta(Path(meta_path), split)
-        with self._graphs():
-            pass  # what does not fit is told at once
 
-    def __len__(self) -> int:
-        return self.meta.num_networks
+def download(url: str, path: Path, md5: str, progress: bool = True) -> None:
+    r"""Downloads a file, unless it is there. Until it is complete and its md5 sum is right, it is
+    called :obj:`NAME.part`; a later call goes on with that.
 
-    def __iter__(self) -> Iterator[NetworkRecord]:
-        names = OfficialNames(self.meta)
-        with self._graphs() as graphs:
-            for i, net_args in enumerate(self.meta.net_args()):
-                with self._locating(i):
-                    record = _read_network(graphs, i, net_args, names)
-                yield record
+    Args:
+        url (str): Its address.
+        path (pathlib.Path): Where it goes.
+        md5 (str): Its md5 sum.
+        progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
 
-    @contextmanager
-    def _graphs(self) -> Iterator[h5py.Group]:
-        path, split = self.hdf5_path, self.split
-        with ExitStack() as stack:
-            try:
-                file = stack.enter_context(h5py.File(path))
-                lengths = {name: len(file[name]) for name in file}
-            except FileNotFoundError as error:
-                raise DatasetError(f"{path} is missing.") from error
-            except _DAMAGE as error:
+    Raises:
+        DatasetError: If the site can't be reached or does not have the file, the connection breaks
+            again and again, the md5 sum is wrong, or the disk is full.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with one_process(path):
+            if path.exists():  # another process may have been faster
+                return
+            for attempt in range(TRIES):
+                time.sleep(PAUSE * attempt)
+                try:
+                    _go_on(url, part, md5, progress)
+                    break
+                except _INTERRUPTIONS as error:
+                    status = getattr(error, "code", None)
+                    if status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and part.exists():
+                        part.unlink()  # as long as the file or longer, yet not the file
+                    elif status or attempt == TRIES - 1:
+                        raise
+            if (found := _md5(part)) != md5:
+                part.unlink()
                 raise DatasetError(
-                    f"{path} is damaged or no HDF5 file: {error}. Fetch it again."
-                ) from error
-            if split not in lengths:
-                raise DatasetError(f"{path} has no split {split!r} but {sorted(lengths)}.")
-            if lengths[split] != len(self):
-                raise DatasetError(
-                    f"{path} has {lengths[split]} networks in the split {split!r}, but "
-                    f"{self.meta.path} {len(self)}: they do not belong together."
+                    f"{url} is not what it should be: its md5 sum is {found} instead of {md5}. "
+                    f"Nothing of it was kept; try again, or fetch {path.name} from elsewhere and "
+                    f"put it into {path.parent}."
                 )
-            yield file[split]
+            part.replace(path)
+    except (OSError, http.client.HTTPException) as error:
+        kept = part.stat().st_size if part.exists() else 0
+        resume = f" {kept} bytes are kept in {part}, a new try goes on from there." if kept else ""
+        raise DatasetError(
+            f"{url} can't be downloaded to {path.parent}: {error}.{resume} A copy from elsewhere "
+            "belongs into this folder."
+        ) from error
 
-    @contextmanager
-    def _locating(self, index: int) -> Iterator[None]:
+
+def extract(archive: Path, path: Path, max_bytes: int = MAX_META_BYTES) -> None:
+    r"""Extracts the file of one name, and nothing else, from a compressed tar archive. Only the
+    contents of an ordinary file are read: no path, link, device, owner or mode in the archive has
+    any effect. The file appears whole or not at all.
+
+    Args:
+        archive (pathlib.Path): The archive.
+        path (pathlib.Path): Where the file goes. It has this name wherever it is in the archive.
+        max_bytes (int, optional): The largest that it may be. (default: 4 GB)
+
+    Raises:
+        DatasetError: If the archive is damaged, lacks the file, or the disk is full.
+    """
+    try:
+        with tarfile.open(archive, "r|*") as tar:  # as a stream: one pass, nothing held
+            for member in tar:
+                if not member.isreg() or member.name.rpartition("/")[2] != path.name:
+                    continue
+                if member.size > max_bytes:
+                    raise DatasetError(
+                        f"{member.name} in {archive} has {member.size} bytes, more than the "
+                        f"{max_bytes} that are to be expected."
+                    )
+                with atomic_path(path) as temporary, temporary.open("wb") as file:
+                    shutil.copyfileobj(tar.extractfile(member), file, _BLOCK)
+                    if file.tell() != member.size:
+                        raise EOFError(f"{member.name} ends after {file.tell()} bytes")
+                return
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DatasetError(
+            f"{archive} is damaged: {error}. Delete it, so that it is fetched again."
+        ) from error
+    except OSError as error:
+        raise DatasetError(f"Extracting {archive} to {path.parent} failed: {error}.") from error
+    raise DatasetError(f"{archive} does not contain {path.name}.")
+
+
+def _go_on(url: str, part: Path, md5: str, progress: bool) -> None:
+    """Reads from one connection where the last one stopped."""
+    size = part.stat().st_size if part.exists() else 0
+    if size and _md5(part) == md5:  # stopped between the last byte and the new name
+        return
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            size = 0  # all of it, whatever was asked for
+        total = None if response.length is None else size + response.length
+        bar = tqdm(total=total, initial=size, unit="B", unit_scale=True, disable=not progress)
         try:
-            yield
-        except _DAMAGE as error:
-            raise DatasetError(
-                f"Network {index} of the split {self.split!r} in {self.hdf5_path} and "
-                f"{self.meta.path.name}: {error}"
-            ) from error
+            with bar, part.open("ab") as out:
+                out.truncate(size)
+                while size <= MAX_ARCHIVE_BYTES and (block := response.read1(_BLOCK)):
+                    out.write(block)
+                    size += len(block)
+                    bar.update(len(block))
+        finally:
+            if not part.stat().st_size:
+                part.unlink()
+    if total is not None and size < min(total, MAX_ARCHIVE_BYTES):
+        raise ConnectionError("the connection was closed too early")
 
 
-def _read_network(
-    graphs: h5py.Group, index: int, net_args: Any, official_names: OfficialNames
-) -> NetworkRecord:
-    graph = graphs[str(index)]
-    adj, nodes = graph["adj"][()], graph["nodes"][()]
-    plan = _checked_plan(net_args, nodes)
-    ops, names = official_names.resolve(nodes)
-    _check_names(names, plan)
-    edges = direct_edges(adj, len(ops))
-    topological_order(edges, ops)  # what is damaged must not be mended
-    if plan.stem_type == 1 and not plan.genotype.is_vit:
-        edges = mend_stem(edges, names, norm=plan.norm is not None)
-    edges = mend_inputs(edges, ops)
-    order = topological_order(edges, ops)
-    if order is not None:
-        ops, names = ops[order], [names[node] for node in order]
-        edges = np.argsort(order)[edges]
-        edges = edges[:, np.lexsort(edges[::-1])]
-    return NetworkRecord(net_args, ops, edges.astype(np.uint16), names)
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def _checked_plan(net_args: Any, nodes: np.ndarray) -> NetworkPlan:
-    if nodes.dtype.kind not in "iu" or nodes.shape[1:] != (3,) or not 0 < len(nodes) < 1 << 16:
-        raise DatasetError(
-            f"'nodes' must be whole numbers of shape [N, 3], got {nodes.dtype} of {nodes.shape}."
-        )
-    if not isinstance(net_args, Mapping):
-        raise DatasetError(f"its arguments are no dictionary but {net_args!r}.")
-    if net_args.get("num_nodes", len(nodes)) != len(nodes):
-        raise DatasetError(
-            f"it has {len(nodes)} nodes, but its arguments say {net_args['num_nodes']}."
-        )
-    counts = net_args.get("num_params")
-    if not isinstance(counts, Mapping) or not {"cifar10", "imagenet"} <= set(counts):
-        raise DatasetError(f"'num_params' must be those for cifar10 and imagenet, got {counts!r}.")
-    return NetworkPlan(**network_arguments(net_args))
+def _read_meta(path: Path, split: str) -> list[bytes]:
+    """The arguments of a split's networks, each as a line: as dictionaries, those of a million
+    would take gigabytes."""
+
+    def pack(value: dict[str, Any]) -> Any:
+        return to_line(value) if "n_cells" in value or "genotype" in value else value
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            splits = json.load(file, object_hook=pack)
+        return list(splits[split]["nets"])
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{path} is damaged: {error}. Fetch it again.") from error
+    except (KeyError, TypeError) as error:
+        raise DatasetError(f"{path} has no networks of the split {split!r}.") from error
 
 
-def _check_names(names: list[str], plan: NetworkPlan) -> None:
-    named = [name for name in names if name]
-    distinct = set(named)
-    if len(distinct) < len(named):
-        twice = next(name for name in named if named.count(name) > 1)
-        raise DatasetError(f"several nodes stand for {twice!r}.")
-    if unknown := distinct - plan.parameter_names:
-        raise DatasetError(
-            f"the network of its arguments has no parameter {min(unknown)!r}: graph and arguments "
-            "do not belong together."
-        )
+def _checked(line: Any, place: str) -> dict[str, Any]:
+    """The arguments in a line, of a valid network, with the number of nodes."""
+    try:
+        net_args = json.loads(line) if isinstance(line, bytes) else {}
+        plan = NetworkPlan(**network_arguments(net_args))
+        counts = net_args.get("num_params")
+        if not isinstance(counts, dict) or not {"cifar10", "imagenet"} <= counts.keys():
+            raise DatasetError(f"'num_params' must be for cifar10 and imagenet, got {counts!r}.")
+        if not isinstance(net_args.get("num_nodes"), int):
+            net_args["num_nodes"] = len(plan_graph(plan).ops)
+        return net_args
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{place}: {error}") from error

@@ -1,17 +1,23 @@
-r"""The classification models of torchvision as a data set."""
+r"""The classification models of torchvision, and other networks by name, as a data set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import torch
 from torch import nn
-from torch_geometric.data import Data
+from torch_geometric.data import Data, Dataset
 
-from pyg_ghn.architectures import torchvision_model, torchvision_small
-from pyg_ghn.datasets.dataset import InputSize, NetworkDataset
-from pyg_ghn.datasets.modules import ModuleNetworks
+from pyg_ghn.architectures import torchvision_model
+from pyg_ghn.architectures.splits import SMALL_IMAGE
 from pyg_ghn.errors import DatasetError
+from pyg_ghn.graph import from_module
+
+InputSize = tuple[int, int, int]
+Builder = Callable[[int, InputSize], nn.Module]
 
 PAPER_NAMES = tuple(
     """
@@ -30,11 +36,80 @@ PAPER_NAMES = tuple(
 )
 r"""The 74 networks that the paper evaluates on."""
 
-LEAST_SIDE = 128
-r"""Models for smaller images than this are adapted to them."""
+
+class NamedNetworks(Dataset):
+    r"""Networks that are built by functions and traced when they are first asked for.
+
+    Args:
+        builders (dict): Name to what builds the network from :obj:`(num_classes, input_size)`.
+        transform (callable, optional): Applied to an item at every access.
+        num_classes (int, optional): Number of classes. (default: 1000; 10 for images of up to 64
+            pixels)
+        input_size (tuple): Size of an image.
+        counted (tuple): Sizes of the images with 10 and 1000 classes for which
+            :obj:`num_params` tells the numbers of parameters.
+    """
+
+    def __init__(
+        self,
+        builders: Mapping[str, Builder],
+        transform: Callable[[Data], Data] | None,
+        num_classes: int | None,
+        input_size: InputSize,
+        counted: tuple[InputSize, InputSize] = ((3, 224, 224), (3, 224, 224)),
+    ):
+        super().__init__(None, transform)
+        self._num_classes, self.input_size = checked_images(num_classes, input_size)
+        self._builders = dict(builders)
+        self._counted = counted
+        self._items: dict[int, Data] = {}
+
+    @property
+    def num_classes(self) -> int:
+        r"""The number of classes of the images."""
+        return self._num_classes
+
+    @property
+    def names(self) -> list[str]:
+        r"""The names of the networks."""
+        names = list(self._builders)
+        return [names[i] for i in self.indices()]
+
+    def network(
+        self,
+        i: int,
+        num_classes: int | None = None,
+        input_size: InputSize | None = None,
+        device: torch.device | str | None = "meta",
+    ) -> nn.Module:
+        r"""Builds the network of item :obj:`i`: see :meth:`DeepNets1M.network`."""
+        build = self._builders[self.names[i]]
+        images = num_classes or self.num_classes, tuple(input_size or self.input_size)
+        if str(device) == "meta":
+            return _skeleton(build, *images)
+        model = build(*images)
+        return model if device is None else model.to(device)
+
+    def len(self) -> int:
+        return len(self._builders)
+
+    def get(self, idx: int) -> Data:
+        if idx not in self._items:
+            name, build = list(self._builders.items())[idx]
+            item = from_module(_skeleton(build, self.num_classes, self.input_size), self.input_size)
+            item.net_id = idx
+            item.name = name
+            item.net_args = json.dumps({"name": name})
+            counts = [
+                sum(p.numel() for p in _skeleton(build, classes, size).parameters())
+                for classes, size in zip((10, 1000), self._counted, strict=True)
+            ]
+            item.num_params = dict(zip(("cifar10", "imagenet"), counts, strict=True))
+            self._items[idx] = item
+        return copy.copy(self._items[idx])
 
 
-class TorchvisionModels(NetworkDataset):
+class TorchvisionModels(NamedNetworks):
     r"""The classification models of torchvision, one of which the split `PyTorch` of the
     `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
     <https://arxiv.org/abs/2303.04143>`_ paper consists, without auxiliary heads and pretrained
@@ -64,41 +139,40 @@ class TorchvisionModels(NetworkDataset):
         num_classes: int | None = None,
         input_size: InputSize = (3, 224, 224),
     ):
-        super().__init__(
-            root=None,
-            transform=transform,
-            pre_filter=None,
-            num_classes=num_classes,
-            input_size=input_size,
-            log=False,
-            force_reload=False,
-        )
-        builders = {name: partial(_build, name) for name in _checked(names)}
-        counted = {"cifar10": (10, (3, 224, 224)), "imagenet": (1000, (3, 224, 224))}
-        self._source = ModuleNetworks(builders, self.num_classes, self.input_size, counted)
-        self._numbers = range(len(self._source))
+        from torchvision import models
 
-    @property
-    def names(self) -> list[str]:
-        r"""The names of the models."""
-        return [self._source.names[number] for number in self._positions(range(len(self)))]
+        known = models.list_models(module=models)
+        groups = {"all": known, "paper": PAPER_NAMES}
+        wanted = groups.get(names, [names]) if isinstance(names, str) else list(names)
+        if unknown := [name for name in wanted if name not in known]:
+            raise DatasetError(
+                f"torchvision has no classification models {', '.join(unknown)}; give 'all', "
+                f"'paper' or some of {', '.join(known)}."
+            )
+        builders = {name: partial(torchvision_model, name) for name in wanted}
+        super().__init__(builders, transform, num_classes, input_size)
 
 
-def _checked(names: str | Sequence[str]) -> list[str]:
-    from torchvision import models
+def checked_images(num_classes: int | None, input_size: InputSize) -> tuple[int, InputSize]:
+    r"""The number of classes and the size of images, by default 10 classes for images of up to 64
+    pixels and 1000 for larger ones.
 
-    known = models.list_models(module=models)
-    groups = {"all": known, "paper": PAPER_NAMES}
-    wanted = groups.get(names, [names]) if isinstance(names, str) else list(names)
-    if unknown := [name for name in wanted if name not in known]:
-        raise DatasetError(
-            f"torchvision has no classification models {', '.join(unknown)}; give 'all', 'paper' "
-            f"or some of {', '.join(known)}."
-        )
-    return list(wanted)
+    Raises:
+        DatasetError: If there are no such images.
+    """
+    size = tuple(input_size)
+    if len(size) != 3 or min(size) < 1:
+        raise DatasetError(f"input_size must be (channels, height, width), got {size}.")
+    if num_classes is None:
+        num_classes = 1000 if max(size[1:]) > SMALL_IMAGE else 10
+    if num_classes < 1:
+        raise DatasetError(f"num_classes must be 1 or more, got {num_classes}.")
+    return num_classes, size
 
 
-def _build(name: str, num_classes: int, input_size: InputSize) -> nn.Module:
-    if min(input_size[1:]) < LEAST_SIDE:
-        return torchvision_small(name, num_classes, input_size)
-    return torchvision_model(name, num_classes)
+def _skeleton(build: Builder, num_classes: int, input_size: InputSize) -> nn.Module:
+    from accelerate import init_empty_weights
+
+    # Not `torch.device("meta")`, under which some models of torchvision compute with values.
+    with init_empty_weights():
+        return build(num_classes, input_size).to("meta")

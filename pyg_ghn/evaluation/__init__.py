@@ -1,9 +1,7 @@
 from pyg_ghn.evaluation.accuracy import accuracy, batch_statistics
 from pyg_ghn.evaluation.generalization import DEFAULT_SPLITS, evaluate_ghn
-from pyg_ghn.evaluation.networks import TORCHVISION_NETWORKS
-from pyg_ghn.evaluation.pictures import draw_embeddings, draw_filters, first_convolution
-from pyg_ghn.evaluation.plots import plot_generalization
 from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
+from pyg_ghn.evaluation.splits import TORCHVISION_NETWORKS
 
 __all__ = [
     "DEFAULT_SPLITS",
@@ -12,9 +10,5 @@ __all__ = [
     "NetworkResult",
     "accuracy",
     "batch_statistics",
-    "draw_embeddings",
-    "draw_filters",
     "evaluate_ghn",
-    "first_convolution",
-    "plot_generalization",
 ]

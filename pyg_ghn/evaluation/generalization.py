@@ -15,14 +15,8 @@ from tqdm.auto import tqdm
 from pyg_ghn._version import versions
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation.accuracy import accuracy
-from pyg_ghn.evaluation.networks import (
-    FAMILIES,
-    EvaluationNetwork,
-    check_splits,
-    evaluation_networks,
-    network_count,
-)
 from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
+from pyg_ghn.evaluation.splits import FAMILIES, EvaluationNetwork, evaluation_networks
 from pyg_ghn.graph import PRIMITIVES, from_module
 from pyg_ghn.images import ImageData, ImageSplit
 from pyg_ghn.nn import GHN
@@ -69,10 +63,10 @@ def evaluate_ghn(
             (default: :obj:`True`)
 
     Raises:
-        ArchitectureError: If a split is unknown, or there is nothing to evaluate.
-        ConfigError: If :obj:`image_split` is neither of the two.
+        ArchitectureError: If a split is unknown.
+        ConfigError: If there is nothing to evaluate, the GHN is for another number of classes, or
+            :obj:`image_split` is neither of the two.
     """
-    check_splits(splits, num_networks)
     if ghn.num_classes != images.num_classes:
         raise ConfigError(
             f"The GHN predicts networks of {ghn.num_classes} classes, but the images "
@@ -84,26 +78,25 @@ def evaluate_ghn(
         )
     device = next(ghn.parameters()).device if device is None else torch.device(device)
     part = getattr(images, image_split).to(device)
-    bar = tqdm(
-        total=sum(network_count(split, num_networks) for split in splits),
-        unit="net",
-        disable=not progress,
-    )
-    networks = []
+    networks = [
+        network
+        for split in splits
+        for network in evaluation_networks(split, images, num_networks, channels, fc_dim)
+    ]
+    if not networks:
+        raise ConfigError("There is nothing to evaluate: give at least one split.")
+    found = []
     was_training = ghn.training
     ghn.eval()
     try:
-        with bar:
-            for split in splits:
-                bar.set_description(split)
-                for network in evaluation_networks(split, images, num_networks, channels, fc_dim):
-                    result = _evaluate(ghn, network, images.input_size, part, seed, batch_size)
-                    networks.append(result)
-                    bar.update()
+        with tqdm(networks, unit="net", disable=not progress) as bar:
+            for network in bar:
+                bar.set_description(network.split)
+                found.append(_evaluate(ghn, network, images.input_size, part, seed, batch_size))
     finally:
         ghn.train(was_training)
     return GeneralizationResult(
-        networks=networks,
+        networks=found,
         ghn=type(ghn).__name__,
         config=dict(ghn.config),
         images=images.name,

@@ -8,13 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.evaluation.networks import FAMILIES
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from pyg_ghn.evaluation.splits import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class NetworkResult:
     split: str
     name: str
     families: tuple[str, ...]
-    r"""What kinds of network it is, of :obj:`~pyg_ghn.evaluation.networks.FAMILIES`."""
+    r"""What kinds of network it is, of :obj:`~pyg_ghn.evaluation.splits.FAMILIES`."""
     num_params: int
     r"""All of its parameters, those of unused layers included."""
     predicted_share: float
@@ -101,12 +98,6 @@ class GeneralizationResult:
             lines += ["", f"Not finite: {', '.join(self.non_finite)}"]
         return "\n".join(lines) + "\n"
 
-    def plot(self) -> Figure:
-        """See :func:`~pyg_ghn.evaluation.plot_generalization`."""
-        from pyg_ghn.evaluation.plots import plot_generalization
-
-        return plot_generalization(self)
-
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {
@@ -129,14 +120,13 @@ class GeneralizationResult:
         return cls(networks=networks, **stored)
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes ``results.json``, ``table.txt`` and ``plot.png``, each whole or not at all."""
+        """Writes ``results.json`` and ``table.txt``, each whole or not at all.
+        :func:`~pyg_ghn.drawing.draw_generalization` makes the picture."""
         folder = Path(folder)
         with atomic_path(folder / "results.json") as path:
             path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
         with atomic_path(folder / "table.txt") as path:
             path.write_text(self.table(), encoding="utf-8")
-        with atomic_path(folder / "plot.png") as path:
-            self.plot().savefig(path)
 
 
 def _summarize(networks: Sequence[NetworkResult]) -> dict[str, float]:

@@ -3,7 +3,7 @@ r"""What the rules work on: the nodes so far, and what is known of each tensor."
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -112,36 +112,19 @@ class GraphBuilder:
             return preds | value.sources
         return frozenset().union(*(self.add(op, preds, name).sources for name in value.params))
 
-    def tensors_of(self, names: Container[str]) -> dict[int, list[str]]:
-        """The ids of tensors computed from the named parameters alone, with those parameters."""
-        found = (
-            (key, [n for n in (*v.params, *v.factors) if n in names])
-            for key, v in self._values.items()
-            if v.params
-        )
-        return {key: of_tensor for key, of_tensor in found if of_tensor}
-
-    def size(self, value: Value) -> int:
-        """Number of elements of the parameters that a value stands for."""
-        return sum(math.prod(self.shapes[name]) for name in value.params)
-
     def passed_on(self, operands: list[Tensor], name: str) -> Value:
         """What an operation without a rule makes: its operands' sources, no node."""
         values = [v for t in operands if (v := self.value(t)).sources or v.params]
         if not values:
             return NOTHING
         sources = frozenset().union(*[v.sources for v in values])
-        if all([v.params for v in values]):
-            return self._constant(values, sources, name, operands)
-        first, *others = (v for v in values if v.sources)
-        gate = first.gate if name in VIEWS else 0
-        return Value(sources, gate=gate, attention=first.attention and not others)
-
-    def _constant(
-        self, values: list[Value], sources: frozenset[int], name: str, operands: list[Tensor]
-    ) -> Value:
-        """What is computed from parameters alone."""
-        params = max(values, key=self.size).params
+        if not all([v.params for v in values]):
+            first, *others = (v for v in values if v.sources)
+            gate = first.gate if name in VIEWS else 0
+            return Value(sources, gate=gate, attention=first.attention and not others)
+        # Computed from parameters alone: it stands for the largest of them.
+        sizes = [sum(math.prod(self.shapes[name]) for name in v.params) for v in values]
+        params = values[sizes.index(max(sizes))].params
         if name in CONCATENATIONS:
             params = tuple(dict.fromkeys(param for v in values for param in v.params))
         origins = frozenset().union(*(v.factors.union(v.params) for v in values))

@@ -2,15 +2,20 @@ r"""The public way from a module to its computational graph."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_ghn.graph.inputs import record
+from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.reduce import reduce
+from pyg_ghn.graph.trace import Trace, trace
+
+DEFAULT_INPUT_SIZES = ((3, 224, 224), (3, 299, 299))  # Inception in train mode needs the larger one
 
 
 def from_module(
@@ -59,9 +64,12 @@ def from_module(
     """
     nodes, unsupported = reduce(record(model, input_size, example_inputs))
     edges = sorted((pred, i) for i, node in enumerate(nodes) for pred in node.preds)
+    # On the CPU even within torch.device("meta").
+    ops = torch.tensor([[PRIMITIVE_INDEX[node.op]] for node in nodes], device="cpu")
+    edge_index = torch.tensor(edges, dtype=torch.long, device="cpu")
     return Data(
-        x=_long([[PRIMITIVE_INDEX[node.op]] for node in nodes]),
-        edge_index=_long(edges).reshape(-1, 2).t().contiguous(),
+        x=ops,
+        edge_index=edge_index.reshape(-1, 2).t().contiguous(),
         param_name=[node.param_name for node in nodes],
         param_shape=[node.param_shape for node in nodes],
         bias_name=[node.bias_name for node in nodes],
@@ -70,5 +78,55 @@ def from_module(
     )
 
 
-def _long(values: list) -> Tensor:
-    return torch.tensor(values, dtype=torch.long, device="cpu")  # also within torch.device("meta")
+def record(
+    model: nn.Module, input_size: tuple[int, ...] | None = None, example_inputs: Any = None
+) -> Trace:
+    r"""Records the forward pass that :func:`from_module`, with the same arguments, reads."""
+    if example_inputs is not None:
+        if input_size is not None:
+            raise GraphError("Pass either input_size or example_inputs, not both.")
+        if isinstance(example_inputs, dict):
+            return trace(model, (), example_inputs)
+        several = isinstance(example_inputs, (tuple, list))
+        return trace(model, tuple(example_inputs) if several else (example_inputs,))
+    sizes = _likely_input_sizes(model) if input_size is None else [_as_tuple(input_size)]
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    # Two samples: BatchNorm in train mode refuses a single value per channel.
+    images = [_empty((2, *size), dtype) for size in sizes]
+    try:
+        return trace(model, images[:1])
+    except GraphError as error:
+        for image in images[1:]:
+            with suppress(GraphError):
+                return trace(model, (image,))
+        raise error from None
+
+
+def _empty(shape: tuple, dtype: torch.dtype | None) -> Tensor:
+    if len(shape) == 1 or not all(isinstance(n, Integral) and n > 0 for n in shape):
+        raise GraphError(f"input_size must be positive integers without the batch: {shape[1:]}.")
+    return torch.empty([int(n) for n in shape], dtype=dtype, device="meta")
+
+
+def _likely_input_sizes(model: nn.Module) -> list[tuple[int, ...]]:
+    """What the model says of its input: our own networks, torchvision, timm, Hugging Face."""
+    config = getattr(model, "config", None)
+    timm_config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    if isinstance(timm_config, dict) and timm_config.get("input_size"):
+        return [tuple(timm_config["input_size"])]
+    size = _as_tuple(getattr(model, "input_size", None))
+    if len(size) == 3:  # a single number is the width of a layer rather than of an image
+        return [size]
+    side = getattr(model, "image_size", None) or getattr(config, "image_size", None)
+    sides = _as_tuple(side) * (2 if isinstance(side, Integral) else 1)
+    if len(sides) != 2:
+        return list(DEFAULT_INPUT_SIZES)
+    size = (getattr(config, "num_channels", 3), *sides)
+    frames = getattr(config, "num_frames", None)
+    return [size, (frames, *size)] if isinstance(frames, Integral) else [size]
+
+
+def _as_tuple(value: Any) -> tuple:
+    if isinstance(value, (tuple, list)):  # a torch.Size is a tuple
+        return tuple(value)
+    return () if value is None else (value,)

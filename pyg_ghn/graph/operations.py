@@ -90,9 +90,7 @@ r"""Operations that, given indices or one-hot rows, take single entries of a tab
 CONCATENATIONS = frozenset("cat concat concatenate stack hstack vstack".split())
 
 NO_FLOW = frozenset(
-    """
-    argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite logical_and logical_or
-    logical_not
-    """.split()
+    "argmax argmin argsort eq ne lt le gt ge isnan isinf isfinite".split()
+    + "logical_and logical_or logical_not".split()
 )
 r"""Operations that read shapes or make masks: no data flows through them."""

@@ -2,23 +2,24 @@ r"""Recorded operations -> typed nodes and edges.
 
 Every tensor carries the set of nodes it directly comes from. Going through the calls in the order
 they ran, a rule per operation adds nodes; an operation without a rule passes the union of its
-operands' sources on, so it vanishes from the graph.
+operands' sources on, so it vanishes from the graph. Once all nodes are known, those that carry no
+information are contracted.
 """
 
 from __future__ import annotations
 
-import heapq
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node, Value
 from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments, flowing
-from pyg_ghn.graph.reasons import MAX_DIM, reasons
 from pyg_ghn.graph.rules import RULES
-from pyg_ghn.graph.simplify import simplify
 from pyg_ghn.graph.trace import Call, Trace, tensors
+from pyg_ghn.graph.unsupported import MAX_DIM, reasons
+
+JOINS = ("sum", "concat")
+WEIGHTED = ("sep_conv", "dil_conv", "conv", "bias", "bn", "ln")
 
 
 class Reduction(NamedTuple):
@@ -49,9 +50,41 @@ def reduce(trace: Trace) -> Reduction:
     outputs = builder.sources(*trace.outputs)
     if not outputs:
         raise GraphError("The output of the model does not depend on its input.")
-    nodes = _in_topological_order(simplify(builder.nodes, outputs))
+    graph = simplify(builder.nodes, outputs)
+    position = {index: place for place, index in enumerate(graph)}
+    for node in graph.values():
+        node.preds = {position[p] for p in node.preds}
+    nodes = list(graph.values())
     left = trace.parameters.keys() - _name_once(nodes)
     return Reduction(nodes, reasons(trace, builder, [n for n in trace.parameters if n in left]))
+
+
+def _apply(builder: GraphBuilder, call: Call) -> None:
+    name = call.name
+    operands = list(tensors(call.args, call.kwargs))
+    if not operands or name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
+        return
+    if name in SHAPED_LIKE:
+        operands = operands[:1]
+    result = None
+    flows = builder.sources(*operands)
+    if name in RULES and (flows or name in LAYERS):
+        result = RULES[name](builder, call)
+    if result is None:
+        result = builder.passed_on(operands, name)
+    elif not flows and builder.value(arguments(call).get("input")).params:
+        # It may yet turn out to be a weight.
+        constant = builder.passed_on(operands, name)
+        result = result._replace(params=constant.params, factors=constant.factors)
+    for out in flowing(call, operands):
+        builder.set_value(out, result)
+        if out._base is not None and any(out is t for t in operands):
+            # What is written in place into a view is also in what it is a view of.
+            before = builder.value(out._base)
+            sources = before.sources | result.sources
+            is_data = result.sources and not result.params
+            written = Value(sources) if is_data else before._replace(sources=sources)
+            builder.set_value(out._base, written)
 
 
 def _name_once(nodes: list[Node]) -> set[str]:
@@ -74,59 +107,78 @@ def _name_once(nodes: list[Node]) -> set[str]:
     return named
 
 
-def _apply(builder: GraphBuilder, call: Call) -> None:
-    name = call.name
-    operands = list(tensors(call.args, call.kwargs))
-    if not operands or name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
-        return
-    if name in SHAPED_LIKE:
-        operands = operands[:1]
-    result = None
-    flows = builder.sources(*operands)
-    if name in RULES and (flows or name in LAYERS):
-        result = RULES[name](builder, call)
-    if result is None:
-        result = builder.passed_on(operands, name)
-    elif not flows and builder.value(_input(call)).params:  # may yet turn out to be a weight
-        constant = builder.passed_on(operands, name)
-        result = result._replace(params=constant.params, factors=constant.factors)
-    for out in flowing(call, operands):
-        builder.set_value(out, result)
-        if out._base is not None and any(out is t for t in operands):
-            _write_through(builder, out._base, result)
+def simplify(nodes: list[Node], outputs: frozenset[int]) -> dict[int, Node]:
+    r"""Drops what the output does not depend on and contracts what carries no information.
+
+    Args:
+        nodes (list): Nodes in the order they were recorded, the input first.
+        outputs (frozenset): Indices of the nodes that the model's output comes from.
+
+    Returns:
+        The nodes that stay, by index, in topological order; their ``preds`` name only each other.
+    """
+    kept = {INPUT, *outputs}
+    stack = list(outputs)
+    while stack:
+        new = nodes[stack.pop()].preds - kept
+        kept |= new
+        stack.extend(new)
+    # A node's predecessors were recorded before it: the order of recording is topological.
+    graph = {i: nodes[i] for i in sorted(kept)}
+    outputs = set(outputs)
+    for node in graph.values():
+        if node.op in WEIGHTED and not node.preds:
+            node.preds.add(INPUT)
+    _contract(graph, _squeezes(graph, outputs), outputs)
+    while joins := [i for i, n in graph.items() if n.op in JOINS and len(n.preds) < 2]:
+        _contract(graph, joins, outputs)
+    _pool_before_classifier(graph, outputs)
+    return graph
 
 
-def _write_through(builder: GraphBuilder, base: Tensor, written: Value) -> None:
-    """What is written in place into a view is also in what it is a view of."""
-    before = builder.value(base)
-    sources = before.sources | written.sources
-    is_data = written.sources and not written.params
-    builder.set_value(base, Value(sources) if is_data else before._replace(sources=sources))
+def _contract(graph: dict[int, Node], indices: Iterable[int], outputs: set[int]) -> None:
+    """Removes nodes and hands their predecessors to their successors."""
+    for index in indices:
+        preds = graph.pop(index).preds
+        for node in graph.values():
+            if index in node.preds:
+                node.preds = (node.preds - {index}) | preds
+            if index in node.gate:
+                node.gate = (node.gate - {index}) | preds
+        if index in outputs:
+            outputs.remove(index)
+            outputs |= preds
 
 
-def _input(call: Call) -> Any:
-    return arguments(call).get("input")
-
-
-def _in_topological_order(graph: dict[int, Node]) -> list[Node]:
+def _squeezes(graph: dict[int, Node], outputs: set[int]) -> list[int]:
+    """Global poolings whose result ends in nothing but the gates of ``cse`` nodes."""
     successors: dict[int, list[int]] = {i: [] for i in graph}
-    missing = {i: len(node.preds) for i, node in graph.items()}
     for index, node in graph.items():
         for pred in node.preds:
             successors[pred].append(index)
-    ready = [i for i, count in missing.items() if count == 0 and i != INPUT]
-    heapq.heapify(ready)
-    order: dict[int, int] = {}
-    index = INPUT
-    while True:
-        order[index] = len(order)
-        for after in successors[index]:
-            missing[after] -= 1
-            if missing[after] == 0:
-                heapq.heappush(ready, after)
-        if not ready:
-            break
-        index = heapq.heappop(ready)
-    for node in graph.values():
-        node.preds = {order[p] for p in node.preds}
-    return [graph[i] for i in order]
+
+    def only_gates(start: int) -> bool:
+        stack, seen = [start], {start}
+        while stack:
+            index = stack.pop()
+            if index in outputs:
+                return False
+            for after in successors[index]:
+                if index not in graph[after].gate and after not in seen:
+                    seen.add(after)
+                    stack.append(after)
+        return True
+
+    return [i for i, n in graph.items() if n.op == "glob_avg" and only_gates(i)]
+
+
+def _pool_before_classifier(graph: dict[int, Node], outputs: set[int]) -> None:
+    """Where a convolution classifies (conv, bias, glob_avg), the pooling goes before it."""
+    if len(outputs) != 1 or len(graph) < 4:
+        return
+    conv, bias, pool = list(graph)[-3:]
+    is_chain = graph[pool].preds == {bias} and graph[bias].preds == {conv}
+    if is_chain and [graph[i].op for i in (conv, bias, pool)] == ["conv", "bias", "glob_avg"]:
+        graph[pool].preds, graph[conv].preds = graph[conv].preds, {pool}
+        for index in (conv, bias):  # behind the pooling
+            graph[index] = graph.pop(index)

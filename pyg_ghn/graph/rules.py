@@ -7,7 +7,6 @@ where the call adds no node after all and just passes its operands' sources on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
@@ -25,20 +24,13 @@ from pyg_ghn.graph.trace import Call, tensors
 Rule = Callable[[GraphBuilder, Call], Value | None]
 
 
-def _convolution(builder: GraphBuilder, call: Call) -> Value | None:
-    given = arguments(call)
-    dilation = given["dilation"] or 1
-    dilation = min(dilation) if isinstance(dilation, (tuple, list)) else dilation
-    grouped = "dil_conv" if dilation > 1 else "sep_conv"
-    op = "conv" if given["groups"] in (None, 1) else grouped
-    return _layer_of(op, builder, call, given)
-
-
-def _layer(op: str) -> Rule:
-    return lambda builder, call: _layer_of(op, builder, call, arguments(call))
-
-
-def _layer_of(op: str, builder: GraphBuilder, call: Call, given: dict[str, Any]) -> Value | None:
+def _layer(builder: GraphBuilder, call: Call) -> Value | None:
+    """A convolution, a linear layer or a lookup in an embedding."""
+    given, op = arguments(call), "pos_enc" if call.name in EMBEDDINGS else "conv"
+    if given.get("groups") not in (None, 1):
+        dilation = given["dilation"] or 1
+        dilation = min(dilation) if isinstance(dilation, (tuple, list)) else dilation
+        op = "dil_conv" if dilation > 1 else "sep_conv"
     input = builder.value(given["input"])
     out = builder.add_layer(op, input.sources, given["weight"], given.get("bias"))
     if out and input.attention and call.out.shape == given["input"].shape:
@@ -74,10 +66,6 @@ def _attention(builder: GraphBuilder, call: Call) -> Value:
         shape = (*query.shape[:-1], key.shape[-2])
         scores = _plus_parameter(builder, scores, shape, mask) or scores
     return builder.add("msa", scores.sources | builder.sources(given["value"]))
-
-
-def _softmax(builder: GraphBuilder, call: Call) -> Value:
-    return Value(builder.sources(*tensors(call.args, call.kwargs)), attention=True)
 
 
 def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
@@ -124,8 +112,12 @@ def _pool(op: str) -> Rule:
     return rule
 
 
+def _sources(builder: GraphBuilder, call: Call) -> frozenset[int]:
+    return builder.sources(*tensors(call.args, call.kwargs))
+
+
 def _global_pool(builder: GraphBuilder, call: Call) -> Value:
-    return builder.add("glob_avg", builder.sources(*tensors(call.args, call.kwargs)))
+    return builder.add("glob_avg", _sources(builder, call))
 
 
 def _mean(builder: GraphBuilder, call: Call) -> Value | None:
@@ -153,7 +145,9 @@ def _plus_parameter(
     builder: GraphBuilder, data: Value, shape: tuple[int, ...], other: Tensor
 ) -> Value | None:
     """A position embedding, or the bias of a layer that is written as a product."""
-    value, trailing = builder.value(other), _without_leading_ones(other)
+    value, trailing = builder.value(other), tuple(other.shape)
+    while len(trailing) > 1 and trailing[0] == 1:
+        trailing = trailing[1:]
     if not value.params or value.gathered or shape[-len(trailing) :] != trailing:
         return None
     positions = [name for name in value.params if _has_positions(builder.shapes[name])]
@@ -168,13 +162,6 @@ def _plus_parameter(
 def _has_positions(shape: tuple[int, ...]) -> bool:
     """Whether there is more than a vector of channels."""
     return sum(n > 1 for n in shape) > 1
-
-
-def _without_leading_ones(tensor: Tensor) -> tuple[int, ...]:
-    shape = tuple(tensor.shape)
-    while len(shape) > 1 and shape[0] == 1:
-        shape = shape[1:]
-    return shape
 
 
 def _concat(builder: GraphBuilder, call: Call) -> Value | None:
@@ -218,16 +205,10 @@ def _by_own_mean(builder: GraphBuilder, call: Call) -> Value | None:
     return None
 
 
-def _stop(builder: GraphBuilder, call: Call) -> Value:
-    """Data ends here; what was computed from parameters alone passes through."""
-    return NOTHING
-
-
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(CONVOLUTIONS, _convolution),
-    **dict.fromkeys(("linear", "addmm"), _layer("conv")),
+    **dict.fromkeys((*CONVOLUTIONS, *EMBEDDINGS, "linear", "addmm"), _layer),
     **dict.fromkeys(("matmul", "mm", "bmm", "einsum", "tensordot"), _matmul),
-    "softmax": _softmax,
+    "softmax": lambda builder, call: Value(_sources(builder, call), attention=True),
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _multi_head_attention,
     **dict.fromkeys(NORMS, _norm("bn")),
@@ -235,12 +216,11 @@ RULES: dict[str, Rule] = {
     **{name: _pool(name[:8]) for name in POOLS},
     **dict.fromkeys([f"adaptive_avg_pool{n}d" for n in (1, 2, 3)], _global_pool),
     "mean": _mean,
-    **dict.fromkeys(EMBEDDINGS, _layer("pos_enc")),
     "add": _add,
     **dict.fromkeys(CONCATENATIONS, _concat),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "hardswish"), _gate),
     **dict.fromkeys(("mul", "multiply"), _product),
     **dict.fromkeys(("sub", "subtract", "div", "divide", "truediv"), _by_own_mean),
-    "detach": _stop,
+    "detach": lambda builder, call: NOTHING,  # what is computed from parameters alone passes
 }
 r"""Operation name to rule. What is not listed adds no node."""

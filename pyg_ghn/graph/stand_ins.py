@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch_geometric.data.data import BaseData
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.shapes import to_meta
+from pyg_ghn.graph.meta_operations import to_meta
 
 CONTAINERS = frozenset({dict, OrderedDict, list, set})  # what a forward pass may fill
-PLAIN = frozenset({bool, int, float, str, type(None), dict, OrderedDict, set})  # hold no tensors
 
 
 @contextmanager
@@ -27,13 +26,6 @@ def stand_ins(model: nn.Module, device: torch.device) -> Iterator[None]:
 
     Every parameter, buffer and plain tensor attribute gets a copy on the device: an empty one on
     meta, zeros for what is itself on meta. Neither running statistics nor weights may move.
-
-    Args:
-        model (torch.nn.Module): The model.
-        device (torch.device): Where it is going to run.
-
-    Raises:
-        GraphError: If the model holds a lazy parameter or a scripted module.
     """
     memo: dict[int, Tensor] = {}
 
@@ -47,65 +39,39 @@ def stand_ins(model: nn.Module, device: torch.device) -> Iterator[None]:
             memo[id(tensor)] = _copied(tensor.detach(), device)
         return memo[id(tensor)]
 
-    saved = [_Saved(module) for module in model.modules()]
+    saved = []
     try:
-        for state in saved:
-            state.swap(swap)
+        for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                raise GraphError(
+                    f"The model holds the scripted module {module.original_name}, whose operations "
+                    "can't be recorded: build it without torch.jit.script."
+                )
+            attributes = module.__dict__.copy()
+            contents = [(v, v.copy()) for v in attributes.values() if type(v) in CONTAINERS]
+            saved.append((module.__dict__, attributes, contents))
+            _swap_tensors(module.__dict__, swap)
         yield
     finally:
-        for state in saved:
-            state.restore()
-
-
-class _Saved:
-    """What a forward pass may change of a module: its attributes and what they contain, hooks,
-    parameters, submodules and lists of activations among them."""
-
-    def __init__(self, module: nn.Module):
-        if isinstance(module, torch.jit.ScriptModule):
-            raise GraphError(
-                f"The model holds the scripted module {module.original_name}, whose operations "
-                "can't be recorded: build it without torch.jit.script."
-            )
-        self.module = module
-        self.attributes = module.__dict__.copy()
-        self.contents = [
-            (value, value.copy() if value else None)
-            for value in self.attributes.values()
-            if type(value) in CONTAINERS
-        ]
-
-    def swap(self, swap: Callable[[Tensor], Tensor]) -> None:
-        attributes = self.module.__dict__
-        for name, value in self.attributes.items():
-            if type(value) in PLAIN:
-                continue
-            if isinstance(value, Tensor):
-                attributes[name] = swap(value)
-            elif type(value) in (list, tuple) and value and isinstance(value[0], Tensor):
-                items = (swap(v) if isinstance(v, Tensor) else v for v in value)
-                attributes[name] = type(value)(items)
-        for store in (attributes["_parameters"], attributes["_buffers"]):
-            for name, tensor in store.items():
-                if tensor is not None:
-                    store[name] = swap(tensor)
-
-    def restore(self) -> None:
-        attributes = self.module.__dict__
-        attributes.clear()
-        attributes.update(self.attributes)
-        for container, content in self.contents:
-            if container:
+        for live, attributes, contents in saved:
+            live.clear()
+            live.update(attributes)
+            for container, content in contents:
                 container.clear()
-            if content is not None:
-                _fill(container, content)
+                (container.extend if isinstance(container, list) else container.update)(content)
 
 
-def _fill(container: Any, content: Any) -> None:
-    if isinstance(container, list):
-        container.extend(content)
-    else:
-        container.update(content)
+def _swap_tensors(attributes: dict[str, Any], swap: Callable[[Tensor], Tensor]) -> None:
+    for name, value in attributes.items():
+        if isinstance(value, Tensor):
+            attributes[name] = swap(value)
+        elif type(value) in (list, tuple) and value and isinstance(value[0], Tensor):
+            items = (swap(v) if isinstance(v, Tensor) else v for v in value)
+            attributes[name] = type(value)(items)
+    for store in (attributes["_parameters"], attributes["_buffers"]):
+        for name, tensor in store.items():
+            if tensor is not None:
+                store[name] = swap(tensor)
 
 
 def moved(value: Any, device: torch.device) -> Any:

@@ -2,10 +2,11 @@ r"""One forward pass of a module on the meta device, every tensor operation reco
 
 from __future__ import annotations
 
+import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -15,8 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch_geometric.data.data import BaseData
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.failure import explain
-from pyg_ghn.graph.shapes import SHAPE_ONLY
+from pyg_ghn.graph.meta_operations import SHAPE_ONLY
 from pyg_ghn.graph.stand_ins import moved, preserved_rng, stand_ins
 
 # Factories that models call without naming a device; their results must live beside the inputs.
@@ -37,8 +37,7 @@ class Call(NamedTuple):
     out: Any
 
 
-@dataclass
-class Trace:
+class Trace(NamedTuple):
     """What one forward pass did.
 
     Attributes:
@@ -78,18 +77,16 @@ def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -
     except GraphError:
         raise
     except Exception as error:  # whatever user code raises on meta: a real pass decides
-        if any(p.is_meta for p in model.parameters()) and not _asks_for_values(error):
-            raise explain(model, args, kwargs, error) from error
+        if any(p.is_meta for p in model.parameters()) and not (
+            # An operation failed for lack of values; torch has no one type of error for it.
+            isinstance(error, NotImplementedError) or "meta" in str(error).lower()
+        ):
+            raise _explained(model, args, kwargs, error) from error
     real = (p.device for p in model.parameters() if not p.is_meta)
     try:
         return _record(model, args, kwargs, next(real, torch.device("cpu")))
     except Exception as error:
-        raise explain(model, args, kwargs, error) from error
-
-
-def _asks_for_values(error: Exception) -> bool:
-    """Whether an operation failed for lack of values: torch has no one type of error for it."""
-    return isinstance(error, NotImplementedError) or "meta" in str(error).lower()
+        raise _explained(model, args, kwargs, error) from error
 
 
 def tensors(*values: Any) -> Iterator[Tensor]:
@@ -167,27 +164,57 @@ def _record(model: nn.Module, args: tuple, kwargs: dict, device: torch.device) -
             stack.enter_context(device)  # within torch.device("meta") as well
         args, kwargs = moved(args, device), moved(kwargs, device)
         recorder = stack.enter_context(_Recorder(on_meta=device.type == "meta"))
-        output = _unwrapped(model)(*args, **kwargs)
+        while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module  # which runs on one device
+        output = model(*args, **kwargs)
     return Trace(recorder.calls, _all_tensors(args, kwargs), _all_tensors(output), parameters)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The module that runs on one device."""
-    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        model = model.module
-    return model
 
 
 def _all_tensors(*values: Any) -> list[Tensor]:
     """The tensors of inputs or outputs, which may also be graphs or other objects."""
     found = []
     for value in values:
-        if isinstance(value, (list, tuple)):
-            found += _all_tensors(*value)
-        elif isinstance(value, dict):
-            found += _all_tensors(*value.values())
-        elif isinstance(value, BaseData):
-            found += _all_tensors(value.to_dict())
+        if isinstance(value, BaseData):
+            value = value.to_dict()
+        if isinstance(value, (list, tuple, dict)):
+            found += _all_tensors(*(value.values() if isinstance(value, dict) else value))
         else:
             found += list(tensors(value)) or list(tensors(getattr(value, "__dict__", None)))
     return found
+
+
+def _explained(
+    model: nn.Module, args: tuple, kwargs: dict[str, Any], error: Exception
+) -> GraphError:
+    """Names the innermost module on the stack of a failed forward pass and the way out."""
+    if isinstance(error, GraphError):
+        return error
+    names = {id(module): name for name, module in model.named_modules()}
+    culprit, where = model, ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and id(owner) in names:
+            culprit = owner
+            where = f" in module '{names[id(owner)] or 'model'}' ({type(owner).__name__})"
+    given = [
+        f"a {str(v.dtype).removeprefix('torch.')} tensor of shape {tuple(v.shape)}"
+        if isinstance(v, Tensor)
+        else f"a {type(v).__name__}"
+        for v in (*args, *kwargs.values())
+    ]
+    required = [
+        f"'{p.name}'"
+        for p in inspect.signature(model.forward).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(required) > len(given):
+        advice = f"Its forward needs {', '.join(required)}: pass them as example_inputs, with a "
+        advice += "batch dimension."
+    elif isinstance(culprit, (nn.Embedding, nn.EmbeddingBag)):
+        advice = "It looks up integers, token ids for example: pass them as example_inputs."
+    else:
+        advice = "Check input_size (or example_inputs) and that the model runs on a batch of two."
+    return GraphError(
+        f"The forward pass of {type(model).__name__} on {', '.join(given) or 'no input'} failed"
+        f"{where}: {type(error).__name__}: {error}. {advice}"
+    )

@@ -7,16 +7,13 @@ import os
 import shutil
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
+from torch import Tensor
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import ImageDataError
 from pyg_ghn.images.source import ImageSource
-
-if TYPE_CHECKING:
-    from torchvision.datasets import FashionMNIST
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -47,23 +44,19 @@ def load_fashion_mnist(root: Path, archives: str | os.PathLike | None = None) ->
     """
     from torchvision.datasets import FashionMNIST
 
-    raw = root / "FashionMNIST" / "raw"
-    _provide(raw, [*([Path(archives)] if archives is not None else []), root, PACKAGE_FOLDER])
-    train, test = (_read(FashionMNIST, root, part) for part in (True, False))
-    train_images, test_images = (
-        F.pad(part.data, [PADDING] * 4).unsqueeze(1) for part in (train, test)
-    )
-    classes = tuple(FashionMNIST.classes)
-    return ImageSource(train_images, train.targets, test_images, test.targets, classes)
+    folders = [*([Path(archives)] if archives is not None else []), root, PACKAGE_FOLDER]
+    _extract_missing(root / "FashionMNIST" / "raw", folders)
+    train, test = _read(root, train=True), _read(root, train=False)
+    return ImageSource(*train, *test, tuple(FashionMNIST.classes))
 
 
-def _provide(raw: Path, folders: list[Path]) -> None:
-    missing = [name for name in FILES if not (raw / name).is_file()]
-    found = {}
-    for name in missing:
-        candidates = (folder / f"{name}.gz" for folder in folders)
-        found[name] = next((path for path in candidates if path.is_file()), None)
-    absent = [name for name, archive in found.items() if archive is None]
+def _extract_missing(raw: Path, folders: list[Path]) -> None:
+    archives = {
+        raw / name: next((p for f in folders if (p := f / f"{name}.gz").is_file()), None)
+        for name in FILES
+        if not (raw / name).is_file()
+    }
+    absent = [target.name for target, archive in archives.items() if archive is None]
     if absent:
         raise ImageDataError(
             f"Fashion-MNIST is not there: found neither {', '.join(absent)} in {raw} nor the same "
@@ -72,25 +65,22 @@ def _provide(raw: Path, folders: list[Path]) -> None:
             f"`archives`, or, with a network, run torchvision.datasets.FashionMNIST("
             f"{str(raw.parent.parent)!r}, download=True) once."
         )
-    for name, archive in found.items():
-        _extract(archive, raw / name)
+    for target, archive in archives.items():
+        # Extracted, not copied: torchvision's checksums are of other archives of the same files.
+        try:
+            with gzip.open(archive) as packed, atomic_path(target) as path, path.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ImageDataError(f"{archive} is damaged ({error}); fetch it again.") from error
 
 
-def _extract(archive: Path, target: Path) -> None:
-    # Extracted, not copied: the package's archives are compressed otherwise than torchvision's, so
-    # that their checksums differ although their contents are the same.
-    try:
-        with gzip.open(archive) as packed, atomic_path(target) as path, path.open("wb") as file:
-            shutil.copyfileobj(packed, file)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ImageDataError(f"{archive} is damaged ({error}); fetch it again.") from error
+def _read(root: Path, train: bool) -> tuple[Tensor, Tensor]:
+    from torchvision.datasets import FashionMNIST
 
-
-def _read(dataset: type[FashionMNIST], root: Path, train: bool) -> FashionMNIST:
     images, labels = FILES[:2] if train else FILES[2:]
     raw = root / "FashionMNIST" / "raw"
     try:
-        part = dataset(root, train=train, download=False)
+        part = FashionMNIST(root, train=train, download=False)
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ImageDataError(
             f"{images} or {labels} in {raw} is damaged ({error}); delete both."
@@ -100,4 +90,4 @@ def _read(dataset: type[FashionMNIST], root: Path, train: bool) -> FashionMNIST:
             f"{images} in {raw} has {len(part.data)} images but {labels} {len(part.targets)} "
             "labels; delete both."
         )
-    return part
+    return F.pad(part.data, [PADDING] * 4).unsqueeze(1), part.targets

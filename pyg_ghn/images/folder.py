@@ -9,13 +9,10 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.images.source import ImageSource, stratified_holdout
+from pyg_ghn.images.source import ImageSource
 
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder
-
-TEST_FRACTION = 0.2
-TEST_SEED = 0
 
 
 def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
@@ -39,8 +36,7 @@ def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
     images, labels = _read(train, image_size)
     classes = tuple(train.classes)
     if not (root / "test").is_dir():
-        rest, test = stratified_holdout(labels, TEST_FRACTION, TEST_SEED)
-        return ImageSource(images[rest], labels[rest], images[test], labels[test], classes)
+        return ImageSource.hold_out(images, labels, classes)
     test = _open(root / "test")
     if test.classes != train.classes:
         different = sorted({*test.classes} ^ {*train.classes})

@@ -3,8 +3,8 @@ from pyg_ghn.training.config import TrainConfig
 
 _MODULES = {
     "MetaTrainer": "pyg_ghn.training.trainer",
-    "NetworkStream": "pyg_ghn.training.networks",
-    "TrainingNetwork": "pyg_ghn.training.networks",
+    "NetworkStream": "pyg_ghn.training.stream",
+    "TrainingNetwork": "pyg_ghn.training.stream",
     "launch": "pyg_ghn.training.launcher",
     "meta_loss": "pyg_ghn.training.loss",
     "parameter_norm": "pyg_ghn.training.loss",

@@ -3,8 +3,10 @@ r"""Everything that decides a meta-training run, in one place."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import inf
 
+from pyg_ghn.architectures.splits import SPLITS
 from pyg_ghn.errors import ConfigError
 
 
@@ -14,51 +16,47 @@ class TrainConfig:
 
     Args:
         out (str): Folder of the run: configuration, log, checkpoints.
-            (default: :obj:`"runs/ghn"`)
-        images (str): Name of an image data set, see :func:`pyg_ghn.images.get_image_data`.
-            (default: :obj:`"digits"`)
-        image_root (str, optional): Folder of the image data set. (default: :obj:`None`)
-        hidden_channels (int): Hidden size :math:`d` of the GHN-3. (default: :obj:`64`)
-        num_layers (int): Number of layers :math:`L`. (default: :obj:`3`)
-        heads (int): Attention heads :math:`k`. (default: :obj:`8`)
+        images (str): Name of an image data set, see pyg_ghn.images.get_image_data.
+        image_root (str, optional): Folder of the image data set.
+        hidden_channels (int): Hidden size of the GHN-3.
+        num_layers (int): Number of layers .
+        heads (int): Attention heads .
         max_shape (tuple): Largest decoded tensor (out, in, size, size).
-            (default: :obj:`(64, 64, 11, 11)`)
         split (str): Split of DeepNets-1M that architectures are drawn from.
-            (default: :obj:`"train"`)
-        dataset_root (str, optional): Folder of a :class:`~pyg_ghn.datasets.DeepNets1M` to draw
+        dataset_root (str, optional): Folder of a pyg_ghn.datasets.DeepNets1M to draw
             architectures from, instead of generating new ones all the time.
-            (default: :obj:`None`)
-        dataset_source (str): Which of its networks: :obj:`"official"` or :obj:`"generated"`.
-            (default: :obj:`"official"`)
-        max_cells (int, optional): Only networks with up to so many cells. (default: :obj:`None`)
-        channels (list, optional): Initial widths :math:`C` to draw from, multiples of 8; by
-            default those of DeepNets-1M, which depend on the network. (default: :obj:`None`)
-        pool_size (int): Networks that a process keeps for reuse. (default: :obj:`256`)
+        dataset_source (str): Which of its networks: "official" or "generated".
+        max_cells (int, optional): Only networks with up to so many cells.
+        channels (list, optional): Initial widths to draw from, multiples of 8; by
+            default those of DeepNets-1M, which depend on the network.
+        pool_size (int): Networks that a process keeps for reuse.
         fresh (int): Networks of a process's meta-batch that were never used before; the others are
-            drawn from the pool. (default: :obj:`1`)
-        meta_batch_size (int): Networks a step, over all processes. (default: :obj:`8`)
-        batch_size (int): Images a step and process, at least two. (default: :obj:`128`)
-        steps (int, optional): Steps to train for. (default: :obj:`None`)
+            drawn from the pool.
+        meta_batch_size (int): Networks a step, over all processes.
+        batch_size (int): Images a step and process, at least two.
+        steps (int, optional): Steps to train for.
         minutes (float, optional): Time to train for; the learning rate follows whichever of steps
-            and time is further. (default: :obj:`None`)
-        lr (float): Peak learning rate of AdamW. (default: :obj:`4e-4`)
-        weight_decay (float): Weight decay. (default: :obj:`1e-2`)
-        warmup (float): Share of the run in which the learning rate rises. (default: :obj:`0.01`)
-        clip (float): Largest norm of the GHN's gradient. (default: :obj:`5.0`)
+            and time is further.
+        lr (float): Peak learning rate of AdamW.
+        weight_decay (float): Weight decay.
+        warmup (float): Share of the run in which the learning rate rises.
+        clip (float): Largest norm of the GHN's gradient.
         network_clip (float, optional): Largest norm of the gradient of one network's predicted
             parameters. A network without normalization can explode and would otherwise decide the
-            step for all. (default: :obj:`None`)
-        gamma (float): Weight :math:`\gamma` of the penalty of eq. 10. (default: :obj:`3e-5`)
-        label_smoothing (float): Label smoothing of the cross-entropy. (default: :obj:`0.0`)
+            step for all.
+        gamma (float): Weight of the penalty of eq. 10.
+        label_smoothing (float): Label smoothing of the cross-entropy.
         channels_last (bool): Whether the networks get their images with the channels last in
             memory, which changes nothing but the order of sums; on a CPU it takes a sixth off
-            their time. (default: :obj:`True`)
-        mixed_precision (str): As in :class:`accelerate.Accelerator`. (default: :obj:`"no"`)
-        processes (int): Data-parallel processes to start on this machine. (default: :obj:`1`)
-        threads (int, optional): Torch threads a process. (default: :obj:`None`)
-        log_every (int): Steps between lines of the log. (default: :obj:`50`)
-        save_every (int): Steps between checkpoints. (default: :obj:`100`)
-        seed (int): Seed of the GHN, the architectures and the images. (default: :obj:`0`)
+            their time.
+        mixed_precision (str): As in accelerate.Accelerator.
+        processes (int): Data-parallel processes to start on this machine.
+        threads (int, optional): Torch threads a process.
+        log_every (int): Steps between lines of the log.
+        save_every (int): Steps between checkpoints.
+        seed (int): Seed of the GHN, the architectures and the images.
+        allow_changes (bool): Whether a run that goes on from its checkpoint may have another seed,
+            lr, batch_size or meta_batch_size than before.
 
     Raises:
         ConfigError: If an option does not make sense, by itself or beside the others.
@@ -96,22 +94,32 @@ class TrainConfig:
     log_every: int = 50
     save_every: int = 100
     seed: int = 0
+    allow_changes: bool = False
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) is None and "None" not in str(field.type):
+                raise ConfigError(f"{field.name} must have a value.")
+        for names, valid, condition in _RANGES:
+            for name in names.split():
+                value = getattr(self, name)
+                if value is not None and not valid(value):
+                    raise ConfigError(f"{name} must be {condition}, got {value}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
+                )
         for valid, message in self._conditions():
             if not valid:
                 raise ConfigError(message)
 
+    @property
+    def share(self) -> int:
+        r"""Networks of a process's meta-batch."""
+        return self.meta_batch_size // self.processes
+
     def _conditions(self) -> Iterator[tuple[bool, str]]:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            yield value is None or value >= least, f"{name} must be {least} or more, got {value}."
-        for name in ("minutes", "lr", "clip", "network_clip"):
-            value = getattr(self, name)
-            yield value is None or value > 0, f"{name} must be more than 0, got {value}."
-        for name in ("warmup", "label_smoothing"):
-            value = getattr(self, name)
-            yield 0 <= value < 1, f"{name} must be 0 or more and less than 1, got {value}."
         yield (
             self.steps is not None or self.minutes is not None,
             "Say how long to train: set steps, minutes or both.",
@@ -127,61 +135,49 @@ class TrainConfig:
             f"max_shape must be (out, in, size, size) of the largest decoded tensor, got {size}.",
         )
         yield (
-            self.mixed_precision in _PRECISIONS,
-            f"mixed_precision must be one of {', '.join(_PRECISIONS)}, got "
-            f"{self.mixed_precision!r}.",
-        )
-        yield from self._network_conditions()
-
-    def _network_conditions(self) -> Iterator[tuple[bool, str]]:
-        yield (
-            self.split in LEAST_CELLS,
-            f"split must be one of {', '.join(LEAST_CELLS)}, got {self.split!r}.",
-        )
-        yield (
             self.dataset_root is None or self.split in ("train", "search"),
             f"dataset_root goes with the split 'train' or 'search', not {self.split!r}: GHNs are "
             "evaluated on the networks of the others.",
         )
+        least, _ = SPLITS[self.split].layers
         yield (
-            self.dataset_source in _SOURCES,
-            f"dataset_source must be one of {', '.join(_SOURCES)}, got {self.dataset_source!r}.",
-        )
-        yield (
-            self.max_cells is None or self.max_cells >= LEAST_CELLS[self.split],
+            self.max_cells is None or self.max_cells >= least,
             f"max_cells={self.max_cells} leaves no network: those of the split {self.split!r} have "
-            f"{LEAST_CELLS.get(self.split)} cells or more.",
-        )
-        yield (
-            self.channels is None
-            or (len(self.channels) > 0 and all(C > 0 and C % 8 == 0 for C in self.channels)),
-            "channels must be positive multiples of 8, as networks with attention need them, got "
-            f"{self.channels}.",
+            f"{least} cells or more.",
         )
         yield (
             self.meta_batch_size % self.processes == 0,
             f"meta_batch_size={self.meta_batch_size} networks can't be shared evenly by "
             f"{self.processes} processes.",
         )
-        share = self.meta_batch_size // self.processes
         yield (
-            0 <= self.fresh <= share,
-            f"fresh={self.fresh} must lie between 0 and the {share} networks of a process's "
+            0 <= self.fresh <= self.share,
+            f"fresh={self.fresh} must lie between 0 and the {self.share} networks of a process's "
             "meta-batch.",
         )
 
 
-_LEAST = dict.fromkeys(
-    ("num_layers", "heads", "hidden_channels", "pool_size", "meta_batch_size", "steps"), 1
+_RANGES = (
+    (
+        "pool_size meta_batch_size steps processes threads log_every save_every",
+        lambda value: value >= 1,
+        "1 or more",
+    ),
+    ("hidden_channels num_layers heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
+    ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2**32 - 1"),
+    # BatchNorm makes its statistics of two images or more.
+    ("batch_size", lambda value: value >= 2, "2 or more"),
+    ("weight_decay gamma", lambda value: 0 <= value < inf, "0 or more"),
+    ("minutes lr clip network_clip", lambda value: 0 < value < inf, "more than 0"),
+    ("warmup label_smoothing", lambda value: 0 <= value < 1, "0 or more and less than 1"),
+    (
+        "channels",
+        lambda value: len(value) > 0 and all(C > 0 and C % 8 == 0 for C in value),
+        "positive multiples of 8, as networks with attention need them",
+    ),
 )
-_LEAST |= dict.fromkeys(("processes", "threads", "log_every", "save_every"), 1)
-# BatchNorm makes its statistics of two images or more.
-_LEAST |= {"batch_size": 2, "weight_decay": 0, "gamma": 0, "seed": 0}
-
-_SOURCES = ("official", "generated")
-_PRECISIONS = ("no", "fp16", "bf16", "fp8")
-
-LEAST_CELLS = dict.fromkeys(("train", "val", "test", "wide", "dense", "bnfree"), 4)
-LEAST_CELLS |= {"deep": 10, "search": 6}
-r"""The splits and their smallest networks, as in :obj:`pyg_ghn.architectures.SPLITS`, whose import
-would take seconds of each start of the command line."""
+_CHOICES = {
+    "split": tuple(SPLITS),
+    "dataset_source": ("official", "generated"),
+    "mixed_precision": ("no", "fp16", "bf16", "fp8"),
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from signal import SIGINT
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
@@ -45,7 +46,8 @@ def launch(config: TrainConfig) -> Path:
     try:
         return elastic_launch(settings, _process)(config)[0]
     except SignalException as error:
-        raise KeyboardInterrupt from error
+        number = int(error.sigval)
+        raise (KeyboardInterrupt if number == SIGINT else SystemExit(128 + number)) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise GHNError(f"Process {rank} of the run failed: {failure.message}") from error

@@ -7,6 +7,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,27 @@ class RunLog:
         """Adds a step's sums; they stay on their device until the line is written."""
         for name, value in values.items():
             self._values[name].append(value)
+
+    def pending(self) -> dict[str, torch.Tensor]:
+        """The sums since the last line, for a checkpoint."""
+        return {name: torch.stack(values) for name, values in self._values.items() if values}
+
+    def restore(self, pending: dict[str, torch.Tensor]) -> None:
+        """Goes on with the sums of a checkpoint."""
+        self._values = defaultdict(list, {name: list(v) for name, v in pending.items()})
+
+    def trim(self, steps_done: int) -> None:
+        """Drops the lines that a killed run wrote after its last checkpoint."""
+        path = self.out / "log.jsonl"
+        if not self.enabled or not path.exists():
+            return
+        kept = []
+        for line in path.read_text(errors="replace").splitlines():
+            with suppress(ValueError, TypeError, KeyError):  # what the kill left of the last line
+                if json.loads(line)["step"] <= steps_done:
+                    kept.append(f"{line}\n")
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(kept))
 
     def flush(self, reduce: Callable[[torch.Tensor], torch.Tensor], **extra: float) -> str:
         """Writes the line of an interval, over all processes, and returns it in short.

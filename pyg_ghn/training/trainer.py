@@ -8,7 +8,7 @@ import time
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
-from pickle import UnpicklingError
+from signal import SIGTERM
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,25 @@ from torch.nn.utils import get_total_norm
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
-from pyg_ghn._files import atomic_path
+from pyg_ghn._files import atomic_path, sweep
 from pyg_ghn._version import versions
 from pyg_ghn.checkpoint import save_pretrained
 from pyg_ghn.datasets import DeepNets1M
-from pyg_ghn.errors import CheckpointError, DivergedError
+from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
 from pyg_ghn.images import get_image_data
 from pyg_ghn.nn import GHN3
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
-from pyg_ghn.training.networks import NetworkStream, TrainingNetwork
+from pyg_ghn.training.signals import StopRequest
+from pyg_ghn.training.stream import NetworkStream, TrainingNetwork
 
 MAX_SKIPPED_STEPS = 20
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
+STATE = {"config": dict, "state_dict": dict, "optimizer": dict}
+STATE |= {"steps_done": int, "seconds_done": (int, float)}
+DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size")
+FREE_TO_CHANGE = {"out", "steps", "minutes", "threads", "log_every", "save_every", "allow_changes"}
 
 
 def train(config: TrainConfig) -> Path:
@@ -41,24 +47,29 @@ def train(config: TrainConfig) -> Path:
     <https://arxiv.org/abs/2303.04143>`_ paper.
 
     A run that was interrupted goes on from its last checkpoint when it is started again with the
-    same :obj:`config.out`. Under :obj:`torchrun` or :obj:`accelerate launch` every process takes
-    its share of the meta-batch; see :func:`~pyg_ghn.training.launch` to start processes from here.
+    same :obj:`config.out`. SIGINT and SIGTERM let it finish its step and write a checkpoint; then
+    it ends with a :class:`KeyboardInterrupt` or the exit status 143. Under :obj:`torchrun` or
+    :obj:`accelerate launch` every process takes its share of the meta-batch; see
+    :func:`~pyg_ghn.training.launch` to start processes from here.
 
     Args:
         config (TrainConfig): The configuration.
 
     Returns:
         The written GHN, ``<out>/model.safetensors``. Beside it lie ``training.json``, ``log.jsonl``
-        and ``checkpoint.pt``.
+        and ``checkpoint.pt``, with the one before it as ``checkpoint.previous.pt``.
 
     Raises:
         DivergedError: If the loss was not finite for 20 steps in a row.
+        CheckpointError: If the folder's checkpoints are damaged or those of another run, or can't
+            be written.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     trainer = MetaTrainer(config)
-    trainer.resume()
-    return trainer.fit()
+    with trainer.stop.listening():
+        trainer.resume()
+        return trainer.fit()
 
 
 class MetaTrainer:
@@ -89,21 +100,16 @@ class MetaTrainer:
         self.ghn, self.optimizer = self.accelerator.prepare(ghn, optimizer)
         config = replace(config, processes=self.accelerator.num_processes)  # as torchrun says
         self.stream = NetworkStream(
+            config,
             ghn.transform,
             self.images.num_classes,
             self.images.input_size,
-            config.meta_batch_size // self.accelerator.num_processes,
-            split=config.split,
-            fresh=config.fresh,
-            pool_size=config.pool_size,
-            max_cells=config.max_cells,
-            channels=config.channels,
-            dataset=self._dataset(),
-            seed=config.seed,
-            rank=self.accelerator.process_index,
+            self._dataset(),
+            self.accelerator.process_index,
         )
         self.log = RunLog(self.out, enabled=self.accelerator.is_main_process)
         self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
+        self.stop = StopRequest()
 
     def _dataset(self) -> DeepNets1M | None:
         config = self.config
@@ -143,6 +149,9 @@ class MetaTrainer:
                 start = time.perf_counter()
                 self.log.add(**self.step())
                 self._advance(time.perf_counter() - start)
+                if self.stop.number:
+                    self.save()
+                    self.stop.end(self.stop.number)
                 if self.steps_done % config.log_every == 0 or self.progress >= 1:
                     line = self.log.flush(
                         self.accelerator.reduce,
@@ -151,10 +160,9 @@ class MetaTrainer:
                         seconds=self.seconds_done,
                     )
                     bar.set_postfix_str(line, refresh=False)
-                if self.steps_done % config.save_every == 0:
+                if self.steps_done % config.save_every == 0 or self.progress >= 1:
                     self.save()
                 bar.update(100 * self.progress - bar.n)
-        self.save()
         return self.out / "model.safetensors"
 
     def step(self) -> dict[str, Tensor]:
@@ -250,10 +258,14 @@ class MetaTrainer:
         return norm
 
     def _advance(self, seconds: float) -> None:
-        """Counts the step; all processes agree on the time, so that all stop together."""
+        """Counts the step; all processes agree on the time and on signals: all stop together."""
         if self.accelerator.num_processes > 1:
-            seconds = torch.tensor(seconds, device=self.accelerator.device)
-            seconds = float(self.accelerator.reduce(seconds, reduction="mean"))
+            both = torch.tensor(
+                [seconds / self.accelerator.num_processes, self.stop.number],
+                device=self.accelerator.device,
+            )
+            seconds, signals = self.accelerator.reduce(both, reduction="sum").tolist()
+            self.stop.number = self.stop.number or (SIGTERM if signals else 0)
         self.seconds_done += seconds
         self.steps_done += 1
 
@@ -286,53 +298,92 @@ class MetaTrainer:
             "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
             "steps_done": self.steps_done,
             "seconds_done": self.seconds_done,
+            "log": self.log.pending(),
         }
-        with atomic_path(self.out / "checkpoint.pt") as path:
-            torch.save(state, path)
+        last, previous = (self.out / name for name in CHECKPOINTS)
+        try:
+            with atomic_path(last) as path:
+                torch.save(state, path)
+                if last.exists():
+                    last.replace(previous)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise CheckpointError(f"Can't write {last}: {error}") from error
         save_pretrained(ghn, self.out / "model.safetensors", metadata=metadata)
 
     def resume(self) -> None:
-        """Goes on from ``<out>/checkpoint.pt`` if there is one."""
-        path = self.out / "checkpoint.pt"
-        if path.exists():
-            self._load(path)
+        """Goes on from the last checkpoint in the run's folder, or the one before it where that is
+        damaged."""
+        if self.accelerator.is_main_process:
+            sweep(self.out)
+        found = [path for name in CHECKPOINTS if (path := self.out / name).exists()]
+        for i, path in enumerate(found):
+            try:
+                state = self._read(path)
+            except CheckpointError as error:
+                if i + 1 == len(found):
+                    raise
+                warnings.warn(f"{error} Going on from {found[i + 1]}.", stacklevel=2)
+            else:
+                self._restore(state, path)
+                break
         steps = torch.tensor([self.steps_done], device=self.accelerator.device)
         if len(set(self.accelerator.gather(steps).tolist())) > 1:
             raise CheckpointError(
-                f"Not all processes found the same checkpoint {path}: `out` must be a folder that "
-                "all machines share."
+                f"Not all processes found the same checkpoint in {self.out}: `out` must be a "
+                "folder that all machines share."
             )
+        self.log.trim(self.steps_done)
 
-    def _load(self, path: Path) -> None:
+    def _read(self, path: Path) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device)
-        except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+            state = torch.load(path, map_location=self.accelerator.device)
+            for name, kind in STATE.items():
+                if not isinstance(state[name], kind):
+                    raise TypeError(f"{name} is {state[name]!r}")
+        except Exception as error:  # whatever is in a file that no run has written
             raise CheckpointError(
-                f"{path} is damaged ({error}): delete it to start anew."
+                f"{path} is damaged or none of a run ({type(error).__name__}: {error}): delete it "
+                "to start anew."
             ) from error
-        ghn = self.accelerator.unwrap_model(self.ghn)
+        return state
+
+    def _restore(self, state: dict[str, Any], path: Path) -> None:
+        ghn, scaler = self.accelerator.unwrap_model(self.ghn), self.accelerator.scaler
         if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
             raise CheckpointError(
                 f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
                 "choose another folder `out`, or delete the checkpoint to start anew."
             )
-        self._warn_of_changes(state.get("training", {}))
-        ghn.load_state_dict(state["state_dict"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None and state.get("scaler"):
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self._check_changes(state.get("training", {}))
+        try:
+            ghn.load_state_dict(state["state_dict"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if scaler is not None and state.get("scaler"):
+                scaler.load_state_dict(state["scaler"])
+            self.log.restore(state.get("log", {}))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{path} does not hold the state of this run ({type(error).__name__}: {reason}): "
+                "delete it to start anew."
+            ) from error
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]
 
-    def _warn_of_changes(self, before: dict[str, Any]) -> None:
+    def _check_changes(self, before: dict[str, Any]) -> None:
         after = asdict(self.config)
-        free = ("out", "steps", "minutes", "threads", "log_every", "save_every")
-        changed = [
-            f"{name} {before[name]} -> {after[name]}"
-            for name in before.keys() & after.keys() - set(free)
+        changed = {
+            name: f"{name} {before[name]} -> {after[name]}"
+            for name in sorted(before.keys() & after.keys() - FREE_TO_CHANGE)
             if before[name] != after[name]
-        ]
+        }
+        refused = [changed[name] for name in DECISIVE if name in changed]
+        if refused and not self.config.allow_changes:
+            raise ConfigError(
+                f"The run in {self.out} began with other options ({', '.join(refused)}): use the "
+                "same ones, another `out`, or --allow_changes."
+            )
         if changed:
             warnings.warn(
-                f"The run in {self.out} goes on with other options: {', '.join(sorted(changed))}.",
+                f"The run in {self.out} goes on with other options: {', '.join(changed.values())}.",
                 stacklevel=2,
             )

@@ -7,7 +7,6 @@ from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.transforms.edges import edges
-from pyg_ghn.transforms.graphs import FlatValues, Graphs
 
 
 @functional_transform("require_acyclic")
@@ -34,7 +33,3 @@ class RequireAcyclic(BaseTransform):
             f"The graph has a cycle through the nodes {' -> '.join([*nodes, nodes[0]])}; a "
             "computational graph is acyclic, as `pyg_ghn.graph.from_module` builds it."
         )
-
-    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
-        r"""Nothing: these graphs are acyclic."""
-        return {}

@@ -9,8 +9,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.transforms.edges import distinct_edges, successors
-from pyg_ghn.transforms.graphs import FlatValues, Graphs, input_distances
+from pyg_ghn.transforms.edges import distances, distinct_edges, successors
 
 
 @functional_transform("add_degree_encoding")
@@ -49,38 +48,15 @@ class AddDegreeEncoding(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         source, target, num_nodes = distinct_edges(data)
+        ahead = successors(source, target, num_nodes)
         values = (
             np.bincount(target, minlength=num_nodes),
             np.bincount(source, minlength=num_nodes),
-            _distances_from_first(successors(source, target, num_nodes), self.cutoff),
+            distances(ahead, 0, self.cutoff) if ahead else np.empty(0, np.int64),
         )
         for name, value in zip(self.attr_names, values, strict=True):
             data[name] = torch.from_numpy(value).to(data.edge_index.device)
         return data
 
-    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
-        r"""The same attributes of many acyclic graphs at once."""
-        distances = input_distances(graphs)
-        distances *= distances <= self.cutoff
-        values = graphs.in_degrees, graphs.out_degrees, distances
-        flat = [FlatValues(torch.from_numpy(value), graphs.num_nodes) for value in values]
-        return dict(zip(self.attr_names, flat, strict=True))
-
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(cutoff={self.cutoff})"
-
-
-def _distances_from_first(successors: list[list[int]], cutoff: int) -> np.ndarray:
-    """Breadth-first search from node 0. Plain Python beats SciPy on sparse graphs of this size."""
-    distances = [0] * len(successors)
-    seen, level, frontier = {0}, 0, [0] if successors else []
-    while frontier and level < cutoff:
-        level, reached = level + 1, []
-        for node in frontier:
-            for successor in successors[node]:
-                if successor not in seen:
-                    seen.add(successor)
-                    distances[successor] = level
-                    reached.append(successor)
-        frontier = reached
-    return np.array(distances, np.int64)

@@ -2,14 +2,17 @@ r"""Lengths of the directed shortest paths between all nodes."""
 
 import numpy as np
 import torch
-from scipy.sparse import csgraph, csr_array
 from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.transforms.edges import distinct_edges, reverse_topological_order, successors
-from pyg_ghn.transforms.graphs import FlatValues, Graphs, path_lengths
+from pyg_ghn.transforms.edges import (
+    distances,
+    distinct_edges,
+    reverse_topological_order,
+    successors,
+)
 
 # "No path" while lengths are added up: above every cutoff, and far enough from overflow that a
 # path through all nodes of any graph whose N x N matrix fits in memory can be added to it.
@@ -49,19 +52,16 @@ class AddShortestPathEncoding(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         source, target, num_nodes = distinct_edges(data)
+        ahead = successors(source, target, num_nodes)
         order = reverse_topological_order(source, target, num_nodes)
         if order is None or num_nodes >= _FAR:
-            lengths = _by_search(source, target, num_nodes)
+            rows = [distances(ahead, node, self.cutoff) for node in range(num_nodes)]
+            lengths = np.array(rows, np.int16)
         else:
-            lengths = _by_dynamic_programme(successors(source, target, num_nodes), order)
-        lengths *= lengths <= self.cutoff
+            lengths = _by_dynamic_programme(ahead, order)
+            lengths *= lengths <= self.cutoff
         data[self.attr_name] = torch.from_numpy(lengths).view(-1).to(data.edge_index.device)
         return data
-
-    def encode_many(self, graphs: Graphs) -> dict[str, FlatValues]:
-        r"""The same attribute of many acyclic graphs at once."""
-        lengths = torch.from_numpy(path_lengths(graphs, self.cutoff))
-        return {self.attr_name: FlatValues(lengths, graphs.num_nodes**2)}
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(cutoff={self.cutoff})"
@@ -80,11 +80,3 @@ def _by_dynamic_programme(successors: list[list[int]], order) -> np.ndarray:
                 np.minimum(row, rows[successor] + one, out=row)
         row[node] = 0
     return lengths
-
-
-def _by_search(source: np.ndarray, target: np.ndarray, num_nodes: int) -> np.ndarray:
-    """Breadth-first searches from every node."""
-    shape = (num_nodes, num_nodes)
-    graph = csr_array((np.ones(source.size), (source, target)), shape=shape)
-    lengths = csgraph.shortest_path(graph, method="D", unweighted=True)
-    return np.minimum(lengths, _FAR).astype(np.int16)

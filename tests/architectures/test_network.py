@@ -121,7 +121,12 @@ def test_absent_states():
 def test_first_two_inputs_are_the_stem():
     for args, same in (({}, True), ({"stem_type": 1}, False)):
         network = Network(CNN, 3, 16, input_size=(3, 16, 16), **args)
-        x0, x1 = network._stem(torch.randn(2, 3, 16, 16))
+        read = []
+        network.cells[0].register_forward_pre_hook(
+            lambda module, inputs, to=read: to.extend(inputs)
+        )
+        network(torch.randn(2, 3, 16, 16))
+        x0, x1 = read
         assert (x0 is x1) == same
     assert x0.shape == (2, 16, 16, 16) and x1.shape == (2, 16, 8, 8)
 

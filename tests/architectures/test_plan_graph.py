@@ -16,7 +16,7 @@ def assert_traced(net_args):
     graph = graph_of(net_args)
     traced = from_module(network_from_args(net_args, device="meta"))
     assert graph.ops == traced.x.view(-1).tolist()
-    assert graph.param_names == [name or "" for name in traced.param_name]
+    assert graph.param_names == traced.param_name
     assert graph.edges == [tuple(edge) for edge in traced.edge_index.t().tolist()]
 
 

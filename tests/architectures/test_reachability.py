@@ -1,5 +1,5 @@
 from pyg_ghn.architectures import Genotype
-from pyg_ghn.architectures.reachability import Live, live_parts
+from pyg_ghn.architectures.genotype import Live, live_parts
 
 CONV = [["conv_3x3", 0], ["conv_1x1", 1]]
 ALL = Live((True, True), (True, True))

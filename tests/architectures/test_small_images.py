@@ -6,7 +6,7 @@ from accelerate import init_empty_weights
 from torch import nn
 from torchvision import models
 
-from pyg_ghn.architectures.small_images import adapt_to_small_images, torchvision_small
+from pyg_ghn.architectures import adapt_to_small_images, torchvision_model
 from pyg_ghn.errors import ArchitectureError
 from pyg_ghn.graph.trace import trace
 
@@ -49,7 +49,7 @@ def shapes_of(model):
 def test_every_model_sees_small_images(name):
     # As on the meta device, where torchvision's own RegNet can't be built.
     with init_empty_weights():
-        model = torchvision_small(name, 10, (3, 224, 224))
+        model = torchvision_model(name, 10, (3, 224, 224))
     shapes, sides = shapes_of(model), last_sides(model)
     family = next((family for family in LAST_SIDES if name.startswith(family)), None)
     for side, expected in zip(SIDES, LAST_SIDES.get(family, (4, 4, 2)), strict=True):
@@ -85,7 +85,7 @@ def test_one_size_after_the_other(name):
         return [[getattr(module, key, None) for key in kept] for module in model.modules()]
 
     with torch.device("meta"):
-        direct, stepwise = (torchvision_small(name, 10, (3, side, side)) for side in (8, 64))
+        direct, stepwise = (torchvision_model(name, 10, (3, side, side)) for side in (8, 64))
         for side in (32, 16, 8):
             adapt_to_small_images(stepwise, (3, side, side))
     assert sizes(direct) == sizes(stepwise)
@@ -95,7 +95,7 @@ def test_one_size_after_the_other(name):
 @pytest.mark.parametrize("side", [8, 30])
 @pytest.mark.parametrize("name", ["resnet18", "inception_v3"])
 def test_real_images(name, side):
-    model = torchvision_small(name, 7, (3, side, side)).eval()
+    model = torchvision_model(name, 7, (3, side, side)).eval()
     with torch.no_grad():
         logits = model(torch.randn(2, 3, side, side))
     assert logits.shape == (2, 7) and logits.isfinite().all()
@@ -178,11 +178,11 @@ def test_input_size(size):
 @pytest.mark.parametrize("name", ["resnet19", "fasterrcnn_resnet50_fpn"])
 def test_unknown_name(name):
     with pytest.raises(ArchitectureError, match=f"no classification model '{name}'"):
-        torchvision_small(name, 10)
+        torchvision_model(name, 10)
 
 
 def test_no_auxiliary_heads_and_dropout_untouched():
-    model = torchvision_small("googlenet", 10, (3, 32, 32))
+    model = torchvision_model("googlenet", 10, (3, 32, 32))
     assert model.aux1 is None and model.aux2 is None
     assert isinstance(model.train()(torch.randn(2, 3, 32, 32)), torch.Tensor)
-    assert torchvision_small("mobilenet_v2", 10).classifier[0].p == 0.2
+    assert torchvision_model("mobilenet_v2", 10).classifier[0].p == 0.2

@@ -4,8 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyg_ghn.architectures import torchvision_small
-from pyg_ghn.datasets import NetworkRecord
+from pyg_ghn.architectures import torchvision_model
 from pyg_ghn.graph import from_module
 
 ROOT = Path(__file__).parents[2]
@@ -18,10 +17,8 @@ def script(monkeypatch):
 
 
 def test_resnet50_has_the_published_statistics(script):
-    data = from_module(torchvision_small("resnet50", 10, (3, 32, 32)))
-    ops, edges = data.x[:, 0].numpy(), data.edge_index.numpy().astype(np.uint16)
-    net_args = {"num_params": {"cifar10": 2_500_000}}
-    ours = script.measure([NetworkRecord(net_args, ops, edges, data.param_name)])
+    data = from_module(torchvision_model("resnet50", 10, (3, 32, 32)))
+    ours = script.measure([(data, {"cifar10": 2_500_000})])
     assert [float(values[0]) for values in ours] == pytest.approx(
         [126, 2.238095238095238, 11.193269841269842, 2.5]
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import PyTorchModelHubMixin
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained, saving
@@ -88,6 +89,37 @@ def test_failed_write_leaves_the_old_file(ghn, saved, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_pretrained(ghn, saved)
     assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_flipped_bits(ghn, tmp_path, kind):
+    """Anywhere but in the padding of a file, which nobody reads."""
+    path = tmp_path / "ghn.safetensors"
+    if kind == "torch":
+        torch.save({"state_dict": ghn.state_dict(), "config": ghn.config}, path)
+    else:
+        save_pretrained(ghn, path)
+    good, expected = path.read_bytes(), ghn.state_dict()
+    for position in range(11, len(good), len(good) // 60):
+        data = bytearray(good)
+        data[position] ^= 1 << position % 8
+        path.write_bytes(data)
+        try:
+            loaded = from_pretrained(path)
+        except CheckpointError:
+            continue
+        assert loaded.config == ghn.config
+        assert all(torch.equal(t, expected[name]) for name, t in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("change", [{"norm.bias": torch.ones(16)}, {}])
+def test_checksum(saved, change):
+    with safe_open(saved, "pt") as file:
+        metadata = file.metadata()
+    metadata |= {} if change else {"training": "another"}
+    save_file(load_file(saved) | change, saved, metadata)
+    with pytest.raises(CheckpointError, match="does not match its checksum"):
+        from_pretrained(saved)
 
 
 @pytest.mark.parametrize("size", [20, 200, -5])

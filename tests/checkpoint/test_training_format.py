@@ -1,3 +1,5 @@
+from argparse import Namespace
+
 import pytest
 import torch
 
@@ -255,3 +257,67 @@ def test_config_that_contradicts_the_tensors(content, write, name, config, messa
 def test_other_contents(content, write, message):
     with pytest.raises(CheckpointError, match=message):
         from_pretrained(write(content))
+
+
+@pytest.mark.parametrize("name", ["ghn3_tiny", "ghn2_tiny"])
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module."]
+)
+def test_compiled_and_distributed(content, tiny, write, equal, name, prefix):
+    training = content(name)
+    state = training["state_dict"]
+    training["state_dict"] = {f"{prefix}{key}": value for key, value in state.items()}
+    training["args"] = Namespace(name="x", lr=1e-3, nested=Namespace(layers=[1, 2]))
+    assert equal(from_pretrained(write(training)), from_pretrained(tiny(name)))
+
+
+def test_our_own_compiled_ghn_keeps_its_config(write, equal):
+    ghn = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, weight_norm=False, cutoff=7)
+    state = {f"_orig_mod.{name}": value for name, value in ghn.state_dict().items()}
+    assert equal(from_pretrained(write({"state_dict": state, "config": ghn.config})), ghn)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_arguments_of_the_authors_trainer(content, tiny, write, equal, zipped):
+    training = content() | {"args": Namespace(lr=1e-3, name=None, heads=[8], inner=Namespace(a=1))}
+    path = write(training, _use_new_zipfile_serialization=zipped)
+    assert equal(from_pretrained(path), from_pretrained(tiny("ghn3_tiny")))
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"is_ghn2": False}, {"is_ghn2": True}, {"hypernet": "gatedgnn"}]
+)
+def test_ghn1(write, equal, more):
+    """The same modules as GHN-2, with neither virtual edges nor norms."""
+    ghn = GHN2(16, (8, 8, 5, 5), 10, layer_norm=False, weight_norm=False, virtual_edges=False)
+    state = {names.their_name(name): value for name, value in ghn.state_dict().items()}
+    for name in DECODER_CONVS:
+        state[f"{name}.weight"] = state[f"{name}.weight"][..., None, None]
+    config = {"max_shape": (8, 8, 5, 5), "num_classes": 10, "decoder": "conv", "hid": 16,
+              "weight_norm": False, "ve": False, "layernorm": False}  # fmt: skip
+    assert equal(from_pretrained(write({"state_dict": state, "config": config | more})), ghn)
+
+
+@pytest.mark.parametrize(
+    "keys, config, message",
+    [
+        (["decoder.l2.weight", "decoder.mlp.fc.0.weight"], {}, "holds a LoGAH, .*low-rank"),
+        (["decoder.seq.1.bias"], {}, "holds a LoGAH"),
+        ([], {"lora": True, "lora_r": 16}, "holds a LoGAH"),
+        (["edge_proj.fc.0.weight", "edge_out.fc.2.bias"], {}, "holds a NiNo, .*training run"),
+        ([], {"max_feat_size": 9, "ctx": 5}, "holds a NiNo"),
+        (["decoder.mlp.fc.0.weight"], {}, "MLP decoder"),
+    ],
+)
+def test_relatives_are_refused_by_name(content, write, keys, config, message):
+    training = content()
+    training["state_dict"] |= {key: torch.ones(2, 2) for key in keys}
+    training["config"] |= config
+    with pytest.raises(CheckpointError, match=message):
+        from_pretrained(write(training))
+
+
+def test_ghn3_of_the_logah_code(content, tiny, write, equal):
+    training = content()
+    training["config"] |= {"lora": False, "lora_r": 16, "max_ck_lora": 32}
+    assert equal(from_pretrained(write(training)), from_pretrained(tiny("ghn3_tiny")))

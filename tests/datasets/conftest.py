@@ -2,14 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from pyg_ghn.datasets.generate import records as generated
+from pyg_ghn.architectures import split_net_args
+from pyg_ghn.datasets.generate import with_num_nodes
 
 
 @pytest.fixture(scope="session")
-def records():
-    """A few networks of every kind of split."""
+def nets():
+    """Rows of a few networks of every kind of split."""
     counts = {"train": 16, "val": 3, "deep": 1, "dense": 2, "bnfree": 3}
-    return [record for split, count in counts.items() for record in generated(split, count)]
+    nets = [args for split, count in counts.items() for args in split_net_args(split, count)]
+    return list(map(with_num_nodes, nets))
 
 
 @pytest.fixture(scope="session")

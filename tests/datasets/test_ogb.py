@@ -1,7 +1,7 @@
 """A dozen networks in the format of the Open Graph Benchmark."""
 
+import importlib
 import json
-import runpy
 import shutil
 from pathlib import Path
 
@@ -10,31 +10,36 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-from pyg_ghn.architectures import count_parameters, network_from_args, split_net_args
-from pyg_ghn.datasets.ogb import export_ogb, load_ogb
+from pyg_ghn.architectures import count_parameters, network_graph, split_net_args
 from pyg_ghn.errors import DatasetError
-from pyg_ghn.graph import from_module
 
 pytest.importorskip("ogb")
 
-DOCS = Path(__file__).parents[2] / "docs" / "ogb.md"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def script():
+    """datasets/export_ogb.py; the documentation imports it, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "datasets"))
+        yield importlib.import_module("export_ogb")
 
 
 @pytest.fixture(scope="module")
 def networks():
     nets = list(split_net_args("train", 12))
-    graphs = [from_module(network_from_args(net_args, device="meta")) for net_args in nets]
-    return graphs, [count_parameters(net_args) / 1e6 for net_args in nets]
+    return list(map(network_graph, nets)), [count_parameters(net_args) / 1e6 for net_args in nets]
 
 
 @pytest.fixture
-def folder(networks, tmp_path):
-    export_ogb(*networks, tmp_path / "new" / "ogb", meaning="millions of parameters")
+def folder(script, networks, tmp_path):
+    script.export_ogb(*networks, tmp_path / "new" / "ogb", meaning="millions of parameters")
     return (tmp_path / "new" / "ogb").rename(tmp_path / "moved")
 
 
-def test_exported_networks_are_loaded(networks, folder):
-    dataset, split, _ = load_ogb(folder)
+def test_exported_networks_are_loaded(script, networks, folder):
+    dataset, split, _ = script.load_ogb(folder)
     assert len(dataset) == 12 and dataset.num_tasks == 1 and dataset.task_type == "regression"
     for data, graph, target in zip(dataset, *networks, strict=True):
         assert torch.equal(data.edge_index, graph.edge_index)
@@ -46,13 +51,13 @@ def test_exported_networks_are_loaded(networks, folder):
     assert sorted(i for part in split.values() for i in part.tolist()) == list(range(12))
 
 
-def test_what_pyg_has_admitted_stays_admitted(folder):
-    load_ogb(folder)
+def test_what_pyg_has_admitted_stays_admitted(script, folder):
+    script.load_ogb(folder)
     assert Data in torch.serialization.get_safe_globals()
 
 
-def test_predictions_are_scored(folder):
-    dataset, split, evaluator = load_ogb(folder)
+def test_predictions_are_scored(script, folder):
+    dataset, split, evaluator = script.load_ogb(folder)
     (batch,) = DataLoader(dataset[split["train"]], batch_size=10)
     assert evaluator.eval({"y_true": batch.y, "y_pred": batch.y}) == {"rmse": 0}
     score = evaluator.eval({"y_true": batch.y, "y_pred": batch.y + 2})
@@ -64,10 +69,10 @@ def test_readme_names_the_target(folder):
     assert "The target: millions of parameters" in text and "- 4: conv\n" in text
 
 
-def test_code_of_the_documentation(networks, tmp_path, monkeypatch, capsys):
-    export_ogb(*networks, tmp_path / "data" / "ogb_test", "ogbg-deepnets1m-test")
+def test_code_of_the_documentation(script, networks, tmp_path, monkeypatch, capsys):
+    script.export_ogb(*networks, tmp_path / "data" / "ogb_test", "ogbg-deepnets1m-test")
     monkeypatch.chdir(tmp_path)
-    text = DOCS.read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "ogb.md").read_text(encoding="utf-8")
     blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
     assert len(blocks) == 2
     for block in blocks:
@@ -77,37 +82,32 @@ def test_code_of_the_documentation(networks, tmp_path, monkeypatch, capsys):
     assert "RMSE: always the mean" in capsys.readouterr().out
 
 
-def test_nothing_is_half_written(networks, tmp_path, monkeypatch):
+def test_nothing_is_half_written(script, networks, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("numpy.savez_compressed", full)
     with pytest.raises(DatasetError, match=r"Writing .*ogb failed: No space left"):
-        export_ogb(*networks, tmp_path / "ogb")
+        script.export_ogb(*networks, tmp_path / "ogb")
     assert not any(tmp_path.iterdir())
 
 
-def test_what_cannot_be_exported(networks, tmp_path):
+def test_what_cannot_be_exported(script, networks, tmp_path):
     graphs, targets = networks
     with pytest.raises(DatasetError, match="12 graphs but 11 targets"):
-        export_ogb(graphs, targets[1:], tmp_path / "ogb")
+        script.export_ogb(graphs, targets[1:], tmp_path / "ogb")
     with pytest.raises(DatasetError, match="3 networks are too few"):
-        export_ogb(graphs[:3], targets[:3], tmp_path / "ogb")
+        script.export_ogb(graphs[:3], targets[:3], tmp_path / "ogb")
     with pytest.raises(DatasetError, match="exists; remove it"):
-        export_ogb(graphs, targets, tmp_path)
+        script.export_ogb(graphs, targets, tmp_path)
     with pytest.raises(DatasetError, match=r"meta_dict\.pt is missing"):
-        load_ogb(tmp_path)
+        script.load_ogb(tmp_path)
     assert not any(tmp_path.iterdir())
-
-
-@pytest.fixture
-def script():
-    return runpy.run_path(str(DOCS.parents[1] / "datasets" / "export_ogb.py"))["main"]
 
 
 @pytest.fixture
 def root(golden_folder, tmp_path):
-    """A data set with the official files of 40 networks."""
+    """A data set with the official file of 40 networks."""
     shutil.copytree(golden_folder, tmp_path / "root" / "raw")
     return tmp_path / "root"
 
@@ -115,9 +115,9 @@ def root(golden_folder, tmp_path):
 def test_script_exports_the_number_of_parameters(script, root, tmp_path, capsys):
     out = tmp_path / "ogb"
     arguments = f"--root {root} --split train --source official --num_networks 12 --out {out}"
-    script(arguments.split())
+    script.main(arguments.split())
     assert "12 networks are in" in capsys.readouterr().out
-    dataset = load_ogb(out).dataset
+    dataset = script.load_ogb(out).dataset
     assert [data.y.item() for data in dataset][:2] == pytest.approx([0.453866, 1.081626])
 
 
@@ -127,10 +127,10 @@ def test_script_exports_what_was_measured(script, root, tmp_path):
     networks = [{"split": split, "name": i, "accuracy": y} for split, i, y in measured]
     results.write_text(json.dumps({"networks": networks}))
     arguments = f"--root {root} --split train --source official --out {out} --results {results}"
-    script(arguments.split())
-    dataset = load_ogb(out).dataset
+    script.main(arguments.split())
+    dataset = script.load_ogb(out).dataset
     assert [data.y.item() for data in dataset] == pytest.approx([i / 40 for i in range(3, 14)])
     assert dataset[0].num_nodes == 346
 
     with pytest.raises(SystemExit, match=r"results\.json has no results with the field 'loss'"):
-        script([*arguments.replace(str(out), f"{out}2").split(), "--field", "loss"])
+        script.main([*arguments.replace(str(out), f"{out}2").split(), "--field", "loss"])

@@ -1,5 +1,8 @@
+import json
+
 import pytest
 import torch
+from torch_geometric.loader import DataLoader
 from torchvision import models
 
 from pyg_ghn.datasets import TorchvisionModels
@@ -34,7 +37,7 @@ def test_items_are_the_graphs_of_the_models(golden):
         assert item.param_name == expected.param_name
         assert item.param_shape == expected.param_shape
         assert item.num_params["imagenet"] == sum(p.numel() for p in network.parameters())
-        assert item.name == item.net_args["name"] == name
+        assert item.name == json.loads(item.net_args)["name"] == name and item.net_id == i
         assert item.unsupported == expected.unsupported
         if name != "inception_v3":  # whose reference graph has auxiliary heads
             ops = [op for op, *_ in golden(f"torchvision/{name}")["nodes"]]
@@ -46,8 +49,8 @@ def test_batch_and_small_images():
     names = ["resnet18", "squeezenet1_1"]
     dataset = TorchvisionModels(names, ghn.transform, input_size=(3, 32, 32))
     assert dataset.num_classes == 10
-    batch = dataset.batch([1, 0])
-    assert batch.name == names[::-1] and dataset.node_counts.sum() == batch.num_nodes
+    (batch,) = DataLoader(dataset[[1, 0]], batch_size=2)
+    assert batch.name == names[::-1]
     for item, params in zip((1, 0), ghn(batch), strict=True):
         network = dataset.network(item, device="cpu")
         assert {name: p.shape for name, p in params.items()} == {

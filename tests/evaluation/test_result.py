@@ -76,12 +76,11 @@ def test_summary(result):
     )
 
 
-def test_save_writes_three_files(result, tmp_path):
+def test_save_writes_both_files(result, tmp_path):
     folder = tmp_path / "new" / "results"
     result.save(folder)
-    assert {path.name for path in folder.iterdir()} == {"results.json", "table.txt", "plot.png"}
+    assert {path.name for path in folder.iterdir()} == {"results.json", "table.txt"}
     assert (folder / "table.txt").read_text(encoding="utf-8") == TABLE
-    assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
     stored = json.loads((folder / "results.json").read_text())
     assert stored["summary"]["splits"]["val"]["ghn_best"] == 0.7
     assert stored["networks"][2]["name"] == "resnet18"
@@ -89,15 +88,3 @@ def test_save_writes_three_files(result, tmp_path):
     assert stored["chance"] == 0.1
     result.save(folder)  # over the old ones
     assert GeneralizationResult.load(folder).networks == result.networks
-
-
-def test_plot_shows_every_network(result):
-    figure = result.plot()
-    (axes,) = figure.axes
-    labels = [label.get_text() for label in axes.get_xticklabels()]
-    assert labels == ["val\nn = 2", "torchvision\nn = 1"]
-    heights = [y for cloud in axes.collections for y in cloud.get_offsets()[:, 1].tolist()]
-    assert sorted(heights) == pytest.approx([0, 8, 10, 14, 50, 70])
-    legend = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert legend == ["predicted by the GHN", "random initialization", "chance"]
-    assert axes.get_ylabel() == "digits test accuracy, %"

@@ -3,10 +3,29 @@ from pathlib import Path
 
 import networkx as nx
 import pytest
+from torch import nn
 
 from pyg_ghn.graph import PRIMITIVES, from_module
-from pyg_ghn.graph.completeness import missing_parameters
-from pyg_ghn.graph.inputs import record
+from pyg_ghn.graph.convert import record
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def applied():
+    class Applied(nn.Module):
+        """A module built of parts and applied by a function."""
+
+        def __init__(self, forward, **parts):
+            super().__init__()
+            self._forward = forward
+            for name, part in parts.items():
+                setattr(self, name, part)
+
+        def forward(self, *args, **kwargs):
+            return self._forward(self, *args, **kwargs)
+
+    return Applied
 
 
 @pytest.fixture
@@ -45,8 +64,14 @@ def names_of(nodes_of):
     return read
 
 
+@pytest.fixture(scope="session")
+def missing_parameters():
+    """The check of the benchmark, which knows nothing of the rules."""
+    return runpy.run_path(str(BENCHMARKS / "completeness.py"))["missing_parameters"]
+
+
 @pytest.fixture
-def complete():
+def complete(missing_parameters):
     """Makes a graph of a model and checks that it holds all that it should, once."""
 
     def check(model, **inputs):
@@ -78,5 +103,4 @@ def left():
 @pytest.fixture(scope="session")
 def models_on_meta():
     """A context in which the weights of layers take no memory, as in the benchmark."""
-    benchmarks = Path(__file__).parents[2] / "benchmarks"
-    return runpy.run_path(str(benchmarks / "coverage_models.py"))["LayersOnMeta"]
+    return runpy.run_path(str(BENCHMARKS / "coverage_models.py"))["LayersOnMeta"]

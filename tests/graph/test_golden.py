@@ -43,15 +43,6 @@ def assert_same_graph(model, expected, input_size, as_networkx, nodes_of):
     assert (data.edge_index[0] < data.edge_index[1]).all()  # topological order
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11", "mobilenet_v3_small", "squeezenet1_0"])
-def test_classifier_is_last(name, nodes_of):
-    (_, weight, _), (op, bias, _) = nodes_of(from_module(build(name)))[-2:]
-    assert op == "bias"
-    assert (
-        bias == weight.replace("weight", "bias") == list(dict(build(name).named_parameters()))[-1]
-    )
-
-
 def test_pooling_carries_its_kernel(nodes_of):
     shapes = [shape for op, _, shape in nodes_of(from_module(build("resnet18"))) if "pool" in op]
     assert shapes == [(1, 1, 3, 3)]

@@ -56,23 +56,21 @@ def test_token_ids_and_bags(complete, ops_of):
     assert ops_of(data) == "input pos_enc conv bias".split()
 
 
-class OfGraphs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = GCNConv(8, 4), nn.Linear(4, 2)
-
-    def forward(self, data):
-        return self.head(global_mean_pool(self.conv(data.x, data.edge_index), data.batch))
-
-
-def test_graph_neural_networks(complete, left):
+def test_graph_neural_networks(applied, complete, left):
     inputs = (torch.ones(4, 8), EDGES)
     assert not complete(GraphSAGE(8, 16, 2, 3), example_inputs=inputs).unsupported
     attention = complete(GAT(8, 16, 2, 3), example_inputs=inputs)
     assert left(attention)["used by no supported operation (mul)"] == {"att_src", "att_dst"}
     graph = Data(x=torch.ones(4, 8), edge_index=EDGES)
     batch = Batch.from_data_list([graph, graph])
-    data = complete(OfGraphs(), example_inputs=batch)
+    of_graphs = applied(
+        lambda self, data: self.head(
+            global_mean_pool(self.conv(data.x, data.edge_index), data.batch)
+        ),
+        conv=GCNConv(8, 4),
+        head=nn.Linear(4, 2),
+    )
+    data = complete(of_graphs, example_inputs=batch)
     assert data.param_name == [None, "conv.lin.weight", "head.weight", "head.bias"]
     assert torch.equal(batch.x, torch.ones(8, 8))
 
@@ -126,21 +124,16 @@ def test_low_precision_and_frozen(complete):
     assert not data.unsupported and {p.dtype for p in model.parameters()} == {torch.bfloat16}
 
 
-def test_what_a_module_collects_is_not_kept():
-    class Collects(nn.Linear):
-        def __init__(self):
-            super().__init__(4, 4)
-            self.seen, self.cache = [], {}
+def test_what_a_module_collects_is_not_kept(applied):
+    def forward(self, x):
+        self.seen.append(x)
+        self.cache["last"] = x
+        self.register_forward_hook(lambda *_: None)
+        return self.layer(x)
 
-        def forward(self, x):
-            self.seen.append(x)
-            self.cache["last"] = x
-            self.register_forward_hook(lambda *_: None)
-            return super().forward(x)
-
-    model = Collects()
-    for input_size in ((4,), (4,)):
-        from_module(model, input_size)
+    model = applied(forward, layer=nn.Linear(4, 4), seen=[], cache={})
+    for _ in range(2):
+        from_module(model, (4,))
         assert not model.seen and not model.cache and not model._forward_hooks
 
 

@@ -9,19 +9,6 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 FACTOR = "a factor of a parametrized weight"
 
 
-class Applied(nn.Module):
-    """A module built of parts and applied by a function."""
-
-    def __init__(self, forward, **parts):
-        super().__init__()
-        self._forward = forward
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x):
-        return self._forward(self, x)
-
-
 def parameter(*shape):
     return nn.Parameter(torch.ones(shape))
 
@@ -86,19 +73,19 @@ def test_low_rank_adapters(complete, names_of):
     assert data.unsupported_reason == [FACTOR, FACTOR]
 
 
-def test_standardized_weight_with_a_gain(complete):
+def test_standardized_weight_with_a_gain(applied, complete):
     def forward(self, x):
         flat = self.weight.reshape(1, 4, -1)
         weight = F.batch_norm(flat, None, None, self.gain, training=True).view_as(self.weight)
         return F.conv2d(x, weight)
 
-    model = Applied(forward, weight=parameter(4, 3, 3, 3), gain=parameter(4))
+    model = applied(forward, weight=parameter(4, 3, 3, 3), gain=parameter(4))
     data = complete(model, input_size=(3, 8, 8))
     assert data.param_name == [None, "weight"]
     assert (data.unsupported, data.unsupported_reason) == (["gain"], [FACTOR])
 
 
-def test_layers_on_a_learned_query(complete, names_of):
+def test_layers_on_a_learned_query(applied, complete, names_of):
     """A query that attends to the data passes through a norm and a layer of its own."""
 
     def forward(self, x):
@@ -106,7 +93,7 @@ def test_layers_on_a_learned_query(complete, names_of):
         key, value = self.key_value(x).chunk(2, -1)
         return self.head(F.scaled_dot_product_attention(query, key, value).mean(1))
 
-    model = Applied(
+    model = applied(
         forward,
         latent=parameter(1, 2, 4),
         norm=nn.LayerNorm(4),
@@ -122,12 +109,12 @@ def test_layers_on_a_learned_query(complete, names_of):
     assert data.unsupported_reason == ["used by no supported operation (input of layer_norm)"]
 
 
-def test_concatenated_biases_are_nodes_side_by_side(complete, names_of):
+def test_concatenated_biases_are_nodes_side_by_side(applied, complete, names_of):
     def forward(self, x):
         bias = torch.cat([self.q_bias, torch.zeros(4), self.v_bias])
         return self.head(F.linear(x, self.qkv, bias))
 
-    model = Applied(
+    model = applied(
         forward,
         qkv=parameter(12, 4),
         q_bias=parameter(4),
@@ -139,7 +126,7 @@ def test_concatenated_biases_are_nodes_side_by_side(complete, names_of):
     assert {("qkv", "v_bias"), ("q_bias", "head.weight"), ("v_bias", "head.weight")} < edges
 
 
-def test_weights_mixed_by_data_and_static_bias(complete, names_of):
+def test_weights_mixed_by_data_and_static_bias(applied, complete, names_of):
     """A kernel for each sample, as in conditional convolutions."""
 
     def forward(self, x):
@@ -147,14 +134,14 @@ def test_weights_mixed_by_data_and_static_bias(complete, names_of):
         kernels = (routing @ self.experts).view(-1, 3, 1, 1)
         return F.conv2d(x.flatten(0, 1)[None], kernels, self.bias.repeat(2), groups=2)
 
-    model = Applied(forward, routing=nn.Linear(3, 2), experts=parameter(2, 12), bias=parameter(4))
+    model = applied(forward, routing=nn.Linear(3, 2), experts=parameter(2, 12), bias=parameter(4))
     labels, edges = names_of(complete(model, input_size=(3, 8, 8)))
     assert {("routing.bias", "experts"), ("experts", "bias"), ("input", "bias")} < edges
     assert labels[-1] == "bias"
 
 
-def test_a_shared_weight_is_named_where_the_output_depends_on_it(complete):
-    model = Applied(
+def test_a_shared_weight_is_named_where_the_output_depends_on_it(applied, complete):
+    model = applied(
         lambda self, x: self.layer(x).detach() + self.layer(self.other(x)),
         layer=nn.Linear(4, 4),
         other=nn.Linear(4, 4),
@@ -163,8 +150,8 @@ def test_a_shared_weight_is_named_where_the_output_depends_on_it(complete):
     assert data.param_name == [None, "other.weight", "other.bias", "layer.weight", "layer.bias"]
 
 
-def test_shape_and_type_of_data_do_not_make_data_of_a_weight(complete, names_of):
-    model = Applied(
+def test_shape_and_type_of_data_do_not_make_data_of_a_weight(applied, complete, names_of):
+    model = applied(
         lambda self, x: F.linear(x + self.position.expand_as(x), self.weight.type_as(x).detach()),
         position=parameter(1, 6, 4),
         weight=parameter(2, 4),
@@ -173,7 +160,7 @@ def test_shape_and_type_of_data_do_not_make_data_of_a_weight(complete, names_of)
     assert labels == "input position sum weight".split()
 
 
-def test_position_embedding_of_several_parts(complete, left):
+def test_position_embedding_of_several_parts(applied, complete, left):
     """Interpolated, cut, expanded and concatenated, as vision transformers do."""
 
     def forward(self, x):
@@ -181,7 +168,7 @@ def test_position_embedding_of_several_parts(complete, left):
         position = torch.cat([self.of_class, grid], 1)
         return self.head(x + position + self.longer[:, : x.shape[1]].expand(len(x), -1, -1))
 
-    model = Applied(
+    model = applied(
         forward,
         grid=parameter(1, 4, 3, 3),
         of_class=parameter(1, 1, 4),
@@ -193,7 +180,7 @@ def test_position_embedding_of_several_parts(complete, left):
     assert left(data) == {"used by no supported operation (add)": {"of_class"}}
 
 
-def test_talking_heads(complete, names_of):
+def test_talking_heads(applied, complete, names_of):
     """A layer that mixes the heads stands between the softmax and the values."""
 
     def forward(self, x):
@@ -202,18 +189,18 @@ def test_talking_heads(complete, names_of):
         attention = self.mix(attention).permute(0, 3, 1, 2)
         return self.out((attention @ v).transpose(1, 2).flatten(2))
 
-    model = Applied(forward, qkv=nn.Linear(8, 24), mix=nn.Linear(2, 2), out=nn.Linear(8, 8))
+    model = applied(forward, qkv=nn.Linear(8, 24), mix=nn.Linear(2, 2), out=nn.Linear(8, 8))
     labels, edges = names_of(complete(model, input_size=(5, 8)))
     assert labels.count("msa") == 1
     assert {("mix.bias", "msa"), ("qkv.bias", "msa"), ("msa", "out.weight")} < edges
 
 
-def test_attention_with_weights_that_are_no_parameters(complete):
+def test_attention_with_weights_that_are_no_parameters(applied, complete):
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
     weight = attention.in_proj_weight.detach()
     del attention.in_proj_weight
     attention.register_buffer("in_proj_weight", weight)
-    model = Applied(lambda self, x: self.attention(x, x, x)[0], attention=attention)
+    model = applied(lambda self, x: self.attention(x, x, x)[0], attention=attention)
     data = complete(model, input_size=(5, 8))
     assert data.param_name[1:] == [
         "attention.in_proj_bias",
@@ -223,17 +210,17 @@ def test_attention_with_weights_that_are_no_parameters(complete):
     ]
 
 
-def test_a_parameter_that_data_is_written_into_is_data(complete, names_of):
+def test_a_parameter_that_data_is_written_into_is_data(applied, complete, names_of):
     def forward(self, x):
         canvas = self.blank.expand(len(x), -1, -1).clone()
         canvas[:, 1:].copy_(x)
         return F.linear(x, self.weight).mean(1) + self.head(canvas).mean(1)
 
-    model = Applied(forward, blank=parameter(1, 6, 4), weight=parameter(2, 4), head=nn.Linear(4, 2))
+    model = applied(forward, blank=parameter(1, 6, 4), weight=parameter(2, 4), head=nn.Linear(4, 2))
     data = complete(model, input_size=(5, 4))
     assert data.unsupported == ["blank"] and ("input", "head.weight") in names_of(data)[1]
 
 
-def test_mean_of_a_single_number(complete):
-    model = Applied(lambda self, x: self.head(x) * x.sum().mean(0), head=nn.Linear(4, 2))
+def test_mean_of_a_single_number(applied, complete):
+    model = applied(lambda self, x: self.head(x) * x.sum().mean(0), head=nn.Linear(4, 2))
     assert not complete(model, input_size=(4,)).unsupported

@@ -23,58 +23,42 @@ def test_traced_by_fx(nodes_of):
     assert nodes_of(from_module(traced)) == nodes_of(from_module(model))
 
 
-def test_arguments_in_the_order_of_the_native_operations(complete, names_of):
-    class Native(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm, self.embedding = nn.BatchNorm2d(3), nn.Embedding(5, 4)
+def test_arguments_in_the_order_of_the_native_operations(applied, complete, names_of):
+    def forward(self, x):
+        norm, ids = self.norm, torch.zeros(2, dtype=torch.long)
+        buffers = norm.running_mean, norm.running_var
+        x = torch.batch_norm(x, norm.weight, norm.bias, *buffers, True, 0.1, 1e-5, False)
+        return x.mean((2, 3)).sum(1, keepdim=True) + torch.embedding(self.embedding.weight, ids)
 
-        def forward(self, x):
-            norm, ids = self.norm, torch.zeros(2, dtype=torch.long)
-            buffers = norm.running_mean, norm.running_var
-            x = torch.batch_norm(x, norm.weight, norm.bias, *buffers, True, 0.1, 1e-5, False)
-            return x.mean((2, 3)).sum(1, keepdim=True) + torch.embedding(self.embedding.weight, ids)
-
-    labels, _ = names_of(complete(Native(), input_size=(3, 8, 8)))
+    model = applied(forward, norm=nn.BatchNorm2d(3), embedding=nn.Embedding(5, 4))
+    labels, _ = names_of(complete(model, input_size=(3, 8, 8)))
     assert labels == "input norm.weight glob_avg embedding.weight sum".split()
 
 
-def test_written_out_norms_add_no_global_pooling(names_of):
-    class Normalizes(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 2)
+def test_written_out_norms_add_no_global_pooling(applied, names_of):
+    def forward(self, x):
+        x = self.first(x)
+        x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)  # root mean square
+        centred = x - x.mean(-1, keepdim=True)
+        return self.second(centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt())
 
-        def forward(self, x):
-            x = self.first(x)
-            x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)  # root mean square
-            centred = x - x.mean(-1, keepdim=True)
-            x = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
-            return self.second(x)
-
-    labels, edges = names_of(from_module(Normalizes(), (5, 8)))
+    model = applied(forward, first=nn.Linear(8, 8), second=nn.Linear(8, 2))
+    labels, edges = names_of(from_module(model, (5, 8)))
     assert labels == "input first.weight first.bias second.weight second.bias".split()
     assert ("first.bias", "second.weight") in edges
 
 
-def test_positions_that_data_is_turned_into_carry_no_flow(names_of, complete):
-    class Experts(nn.Module):
-        """Each sample has a kernel of its own; which one depends on data."""
+def test_positions_that_data_is_turned_into_carry_no_flow(applied, names_of, complete):
+    """Each sample has a kernel of its own; which one depends on data."""
 
-        def __init__(self):
-            super().__init__()
-            self.router = nn.Linear(4, 3)
-            self.kernels = nn.Parameter(torch.ones(3, 4, 2))
+    def forward(self, x):
+        chosen = self.router(x).topk(1).indices
+        rows = zip(x, chosen, strict=True)
+        return torch.stack([row @ self.kernels[index[0]] for row, index in rows])
 
-        def forward(self, x):
-            chosen = self.router(x).topk(1).indices
-            return torch.stack(
-                [row @ self.kernels[index[0]] for row, index in zip(x, chosen, strict=True)]
-            )
-
-    data = complete(Experts(), input_size=(4,))
-    _, edges = names_of(data)
-    assert ("input", "kernels") in edges
+    kernels = nn.Parameter(torch.ones(3, 4, 2))
+    data = complete(applied(forward, router=nn.Linear(4, 3), kernels=kernels), input_size=(4,))
+    assert ("input", "kernels") in names_of(data)[1]
     assert data.unsupported_reason == ["does not reach the output"] * 2
 
 

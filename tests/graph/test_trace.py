@@ -68,22 +68,16 @@ def test_nothing_changes_when_the_model_fails():
 
 
 @pytest.mark.parametrize("reads_values", [True, False])
-def test_weights_and_submodules_stay_whatever_the_forward_does(reads_values):
-    class Unruly(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(4, 4)
-            self.constants = {"mean": torch.ones(4)}
+def test_weights_and_submodules_stay_whatever_the_forward_does(applied, reads_values):
+    def forward(self, x):
+        if reads_values and float(x.sum()) > 1e9:
+            return x
+        if not hasattr(self, "head"):
+            self.head = nn.Linear(4, 2, device=x.device)
+        self.linear.weight.data.clamp_(max=0)
+        return self.head(self.linear(x - torch.tensor([1.0, 2, 3, 4]) + self.constants["mean"]))
 
-        def forward(self, x):
-            if reads_values and float(x.sum()) > 1e9:
-                return x
-            if not hasattr(self, "head"):
-                self.head = nn.Linear(4, 2, device=x.device)
-            self.linear.weight.data.clamp_(max=0)
-            return self.head(self.linear(x - torch.tensor([1.0, 2, 3, 4]) + self.constants["mean"]))
-
-    model = Unruly()
+    model = applied(forward, linear=nn.Linear(4, 4), constants={"mean": torch.ones(4)})
     weight = model.linear.weight.detach().clone()
     data = from_module(model, (4,))
     assert "linear.weight" in data.param_name

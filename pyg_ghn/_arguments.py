@@ -1,0 +1,121 @@
+r"""Command line arguments as people type them, and the limits of what is accepted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, get_loader, set_loader
+
+from pyg_ghn.errors import ConfigError
+
+_MAX_YAML = 10_000
+_RANGES = {
+    "seed": (0, 2**63 - 1),
+    "num_networks": (1, 2**31),
+    "num": (1, 2**31),
+    "channels": (1, 4096),
+    "fc_dim": (1, 2**16),
+    "input_size": (1, 2**16),
+    "threads": (1, 1024),
+    "workers": (1, 1024),
+    "world_size": (1, 2**31),
+    "rank": (0, 2**31),
+}
+
+
+class Parser(ArgumentParser):
+    """Says in one line what is wrong. YAML, on the command line too, is of limited size."""
+
+    def __init__(self, *args: Any, **options: Any):
+        set_loader("bounded", bounded_yaml, (ValueError,))
+        super().__init__(*args, parser_mode="bounded", **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        prog = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
+        self.exit(2, f"{prog}: {' '.join(message.split())} (see {prog} --help)\n")
+
+
+def bounded_yaml(text: str) -> Any:
+    """Reads YAML unless it is very large, or small but becomes large by its aliases.
+
+    Raises:
+        ValueError: If it is too large, nested too deeply or not YAML.
+    """
+    import yaml
+
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        """The number of values once aliases are written out."""
+        if id(node) not in sizes:
+            sizes[id(node)] = _MAX_YAML  # of a node within itself
+            children = node.value if isinstance(node.value, list) else []
+            if isinstance(node, yaml.MappingNode):
+                children = [child for pair in children for child in pair]
+            sizes[id(node)] = 1 + sum(map(size, children))
+        return sizes[id(node)]
+
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader) if len(text) < 1 << 20 else None
+        if len(text) >= 1 << 20 or (node is not None and size(node) > _MAX_YAML):
+            raise ValueError(f"YAML of more than {_MAX_YAML} values, aliases written out.")
+        return get_loader("yaml")(text)
+    except RecursionError as error:
+        raise ValueError("YAML that is nested too deeply.") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
+    """Makes one word of the words of a list: ``--channels 16 24`` becomes ``--channels=[16,24]``,
+    ``--splits test,deep`` becomes ``--splits=["test","deep"]``; also ``-o`` becomes ``--out``.
+
+    Args:
+        argv (sequence): The words.
+        commands (dict): Subcommand to what has its options as annotations.
+    """
+    chosen = next((commands[word] for word in argv if word in commands), None)
+    annotations = getattr(chosen, "__annotations__", {})
+    out, words = [], list(argv)
+    while words:
+        option, equals, value = words.pop(0).partition("=")
+        option = "--out" if option == "-o" else option
+        kind = str(annotations.get(option.removeprefix("--"), ""))
+        if not option.startswith("--") or not kind.startswith(("list", "tuple")):
+            out.append(f"{option}{equals}{value}")
+            continue
+        item = r"(?!-).+" if "str" in kind else r"[-+]?\d+(,[-+]?\d+)*,?"
+        values = [value] if equals else []
+        if not equals and words and words[0].startswith("["):  # may have spaces: [3, 32, 32]
+            values = [words.pop(0)]
+            while words and not values[-1].endswith("]"):
+                values.append(words.pop(0))
+        while not equals and not "".join(values).startswith("[") and words:
+            if not re.fullmatch(item, words[0]):
+                break
+            values.append(words.pop(0))
+        text = " ".join(values)
+        if text and not text.startswith("["):
+            items = [part for part in re.split(r"[,\s]+", text) if part]
+            numbers = "str" not in kind and all(re.fullmatch(r"[-+]?\d+", part) for part in items)
+            text = json.dumps([int(part) for part in items] if numbers else items)
+        out.append(f"{option}={text}" if values else option)
+    return out
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Checks the options that mean the same in every command.
+
+    Raises:
+        ConfigError: If a value is empty or out of range.
+    """
+    for name, value in options.items():
+        if value in ("", []):
+            raise ConfigError(f"--{name} must not be empty: leave it out to get its default.")
+        low, high = _RANGES.get(name, (None, None))
+        for number in value if isinstance(value, list) else [value]:
+            if low is not None and number is not None and not low <= number <= high:
+                raise ConfigError(f"--{name} must be from {low} to {high}, got {number}.")

@@ -1,0 +1,15 @@
+r"""Pictures of graphs, of what a GHN makes of them, and of an evaluation, drawn by matplotlib."""
+
+from pyg_ghn._lazy import lazy_getattr
+
+_MODULES = {
+    "draw_embeddings": "pyg_ghn.drawing.ghn",
+    "draw_filters": "pyg_ghn.drawing.ghn",
+    "draw_generalization": "pyg_ghn.drawing.generalization",
+    "draw_graph": "pyg_ghn.drawing.graph",
+    "first_convolution": "pyg_ghn.drawing.ghn",
+    "plot_generalization": "pyg_ghn.drawing.generalization",
+}
+
+__all__ = [*_MODULES]
+__getattr__ = lazy_getattr(__name__, _MODULES)

@@ -1,0 +1,87 @@
+r"""The picture of an evaluation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pyg_ghn.drawing.style import FRAME, save_figure
+from pyg_ghn.evaluation.result import GeneralizationResult
+
+INK = "#30343b"
+SERIES = {  # figure of a network to its colour, its label and its place beside the split
+    "accuracy": ("#2463b0", "predicted by the GHN", -0.19),
+    "random": ("#8b9099", "random initialization", 0.19),
+}
+SPREAD = 0.11  # half the width of a cloud of points
+
+
+def draw_generalization(result: GeneralizationResult, path: str | os.PathLike) -> Path:
+    r"""Writes :func:`plot_generalization` to a :obj:`.svg`, :obj:`.pdf` or :obj:`.png` file.
+
+    Raises:
+        ConfigError: If the kind of file is unknown.
+        GHNError: If the file can't be written.
+    """
+    return save_figure(plot_generalization(result), path)
+
+
+def plot_generalization(result: GeneralizationResult) -> Figure:
+    r"""One point per network and a box per split: predicted parameters beside random ones.
+
+    Args:
+        result (GeneralizationResult): The evaluation.
+
+    Returns:
+        matplotlib.figure.Figure: Its own figure, without pyplot; save it with
+        :obj:`figure.savefig`.
+    """
+    figure = Figure(figsize=(8.4, 3.8), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    jitter = np.random.default_rng(0)
+    splits = result.by_split()
+    for place, networks in enumerate(splits.values()):
+        # Many points are small and pale, few are large: both fill the cloud about equally.
+        size, alpha = np.clip(600 / len(networks), 5, 22), np.clip(25 / len(networks), 0.25, 0.7)
+        for who, (color, _, offset) in SERIES.items():
+            values = 100 * np.array([getattr(net, who) for net in networks])
+            x = place + offset + jitter.uniform(-SPREAD, SPREAD, len(values))
+            axes.scatter(x, values, s=size, color=color, alpha=alpha, linewidths=0, zorder=2)
+            thin = {"color": color, "linewidth": 1.1}
+            axes.boxplot(
+                [values],
+                positions=[place + offset],
+                widths=2.6 * SPREAD,
+                showfliers=False,
+                manage_ticks=False,
+                boxprops=thin,
+                whiskerprops=thin,
+                capprops={"linewidth": 0},
+                medianprops={"color": color, "linewidth": 2.2},
+                zorder=3,
+            )
+    dashed = {"color": INK, "linewidth": 0.9, "linestyle": (0, (4, 3))}
+    axes.axhline(100 * result.chance, zorder=1, **dashed)
+    dots = [
+        Line2D([], [], linestyle="", marker="o", markersize=6, color=color, label=label)
+        for color, label, _ in SERIES.values()
+    ]
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2, "ncols": 3}
+    look = {"frameon": False, "fontsize": 10, "labelcolor": INK, "handletextpad": 0.5}
+    axes.legend(handles=[*dots, Line2D([], [], label="chance", **dashed)], **place, **look)
+    names = [f"{name}\nn = {len(networks)}" for name, networks in splits.items()]
+    axes.set_xticks(range(len(splits)), names)
+    axes.set_ylabel(f"{result.images} {result.image_split} accuracy, %", color=INK, fontsize=10)
+    axes.set_xlabel("unseen networks by split", color=INK, fontsize=10)
+    axes.set_xlim(-0.55, len(splits) - 0.45)
+    axes.set_ylim(bottom=0)
+    axes.tick_params(colors=INK, labelsize=10, length=0)
+    axes.grid(axis="y", color="#e3e5e8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(FRAME)
+    return figure

@@ -1,0 +1,110 @@
+r"""The stream of training networks: sampled afresh, kept for reuse, reproducible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+from torch_geometric.data import Data
+
+from pyg_ghn.architectures import (
+    architecture_key,
+    draw_width,
+    evaluation_architectures,
+    network_from_args,
+    network_graph,
+    sample_net_args,
+)
+from pyg_ghn.datasets import DeepNets1M
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.training.config import TrainConfig
+
+MAX_DRAWS = 1000
+
+
+class TrainingNetwork(NamedTuple):
+    r"""A skeleton on the meta device, its graph with encodings, and what it was built from."""
+
+    model: nn.Module
+    data: Data
+    net_args: dict[str, Any]
+
+
+class NetworkStream:
+    r"""Meta-batches of architectures, a function of the seed, the rank and the step alone.
+
+    Network :math:`i` of a stream is drawn with the seed :math:`(seed, rank, i)`. A meta-batch holds
+    :obj:`fresh` networks that were never used before; the others come from the :obj:`pool_size`
+    latest ones, which stay built: building a network and its graph takes longer than a GHN's
+    forward pass. A resumed run sees the same networks. Architectures of the evaluation splits are
+    never among them.
+
+    Args:
+        config (TrainConfig): Says which networks to draw and how many processes share them.
+        transform (callable): Adds the encodings that the GHN needs.
+        num_classes (int): Outputs of the networks.
+        input_size (tuple): Size of one image.
+        dataset (DeepNets1M, optional): Draws architectures from this data set instead of new ones.
+            (default: :obj:`None`)
+        rank (int): Rank of this process. (default: :obj:`0`)
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        transform: Callable[[Data], Data],
+        num_classes: int,
+        input_size: tuple[int, int, int],
+        dataset: DeepNets1M | None = None,
+        rank: int = 0,
+    ):
+        self.config = config
+        self.transform = transform
+        self.num_classes = num_classes
+        self.input_size = input_size
+        self.dataset = dataset
+        self.seed = (config.seed, rank)
+        self._pool: dict[int, TrainingNetwork] = {}
+
+    def meta_batch(self, step: int) -> list[TrainingNetwork]:
+        r"""The networks of a step."""
+        fresh, pool_size = self.config.fresh, self.config.pool_size
+        newest = pool_size + step * fresh  # networks seen before this step
+        rng = np.random.default_rng((*self.seed, 1, step))
+        reused = rng.integers(newest - pool_size, newest, self.config.share - fresh)
+        indices = [*reused.tolist(), *range(newest, newest + fresh)]
+        batch = [self._network(index) for index in indices]
+        for index in [i for i in self._pool if i < newest + fresh - pool_size]:
+            del self._pool[index]
+        return batch
+
+    def _network(self, index: int) -> TrainingNetwork:
+        if index in self._pool:
+            return self._pool[index]
+        rng = np.random.default_rng((*self.seed, 0, index))
+        net_args = self._draw(rng)
+        width = draw_width(net_args, rng)
+        if self.config.channels is not None:
+            width |= {"C": int(rng.choice(self.config.channels)), "fc_dim": 64}
+        net_args |= width
+        model = network_from_args(net_args, self.num_classes, self.input_size, device="meta")
+        data = self.transform(network_graph(net_args, self.num_classes, self.input_size))
+        self._pool[index] = TrainingNetwork(model, data, net_args)
+        return self._pool[index]
+
+    def _draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        for _ in range(MAX_DRAWS):
+            if self.dataset is None:
+                net_args = sample_net_args(self.config.split, rng)
+            else:
+                net_args = self.dataset.net_args(int(rng.integers(len(self.dataset))))
+            too_deep = net_args["n_cells"] > (self.config.max_cells or net_args["n_cells"])
+            if not too_deep and architecture_key(net_args) not in evaluation_architectures():
+                return net_args
+        raise ConfigError(
+            f"None of {MAX_DRAWS} networks drawn from {self.dataset or self.config.split} may be "
+            f"trained on: they have more than {self.config.max_cells} cells, or GHNs are evaluated "
+            "on them."
+        )

@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from pyg_ghn.architectures import architecture_key, evaluation_architectures, split_net_args
+from pyg_ghn.datasets import DeepNets1M
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.training import NetworkStream, TrainConfig
+
+
+def make_stream(**options):
+    places = {name: options.pop(name) for name in ("dataset", "rank") if name in options}
+    settings = {"meta_batch_size": 3, "pool_size": 4, "max_cells": 5, "channels": [8]} | options
+    return NetworkStream(
+        TrainConfig(steps=1, **settings), lambda data: data, 10, (3, 8, 8), **places
+    )
+
+
+def test_stream_is_a_function_of_seed_rank_and_step():
+    first, second = make_stream(), make_stream()
+    expected = [first.meta_batch(step) for step in range(3)][2]
+    found = second.meta_batch(2)
+    assert [n.net_args for n in expected] == [n.net_args for n in found]
+    other_rank = make_stream(rank=1).meta_batch(2)
+    assert [n.net_args for n in other_rank] != [n.net_args for n in found]
+
+
+def test_networks_are_reused_and_replaced():
+    stream = make_stream()
+    seen = [id(n.model) for step in range(12) for n in stream.meta_batch(step)]
+    assert len(set(seen)) < len(seen)
+    assert len(stream._pool) <= 4
+    fresh = [stream.meta_batch(step)[-1].net_args for step in range(12, 18)]
+    assert len({str(net_args) for net_args in fresh}) == 6
+
+
+def test_limits_hold_and_skeletons_take_no_memory():
+    stream = make_stream(meta_batch_size=4, fresh=4)
+    for network in stream.meta_batch(0):
+        assert network.net_args["n_cells"] <= 5 and network.net_args["C"] == 8
+        assert all(p.is_meta for p in network.model.parameters())
+        assert network.data.num_nodes > 10
+
+
+def test_width_is_drawn_as_in_deepnets_by_default():
+    stream = make_stream(channels=None, max_cells=None, meta_batch_size=8, fresh=8)
+    widths = {n.net_args["C"] for step in range(4) for n in stream.meta_batch(step)}
+    assert widths <= {32, 48, 64, 80, 96, 112, 128} and len(widths) > 1
+    assert torch.get_num_threads() == 1
+
+
+def test_evaluation_architectures_are_never_trained_on(monkeypatch):
+    assert len(evaluation_architectures()) > 1200
+    held_out = next(split_net_args("test", 1))
+    draws = iter([held_out, held_out | {"n_cells": held_out["n_cells"] + 1}])
+    monkeypatch.setattr("pyg_ghn.training.stream.sample_net_args", lambda *_: next(draws))
+    network = make_stream(meta_batch_size=1, max_cells=None).meta_batch(0)[0]
+    assert network.net_args["n_cells"] == held_out["n_cells"] + 1
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return DeepNets1M(
+        tmp_path, "bnfree", source="generated", num_networks=6, input_size=(3, 8, 8), log=False
+    )
+
+
+def test_architectures_of_a_data_set(dataset, monkeypatch):
+    monkeypatch.setattr("pyg_ghn.training.stream.evaluation_architectures", frozenset)
+    known = {architecture_key(dataset.net_args(i)) for i in range(len(dataset))}
+    stream = make_stream(dataset=dataset, max_cells=None, channels=None, meta_batch_size=8, fresh=8)
+    networks = stream.meta_batch(0)
+    for network in networks:
+        assert architecture_key(network.net_args) in known
+        parameters = {n: tuple(p.shape) for n, p in network.model.named_parameters()}
+        names, shapes = network.data.param_name, network.data.param_shape
+        named = {n: shape for n, shape in zip(names, shapes, strict=True) if n}
+        assert named.items() <= parameters.items() and "classifier.0.weight" in named
+    assert len({network.net_args["C"] for network in networks}) > 1
+    again = make_stream(dataset=dataset, max_cells=None, channels=None, meta_batch_size=8, fresh=8)
+    assert [n.net_args for n in again.meta_batch(0)] == [n.net_args for n in networks]
+    limited = make_stream(dataset=dataset, max_cells=9, meta_batch_size=8, fresh=8).meta_batch(0)
+    assert {n.net_args["C"] for n in limited} == {8}
+    assert max(n.net_args["n_cells"] for n in limited) <= 9
+
+
+def test_evaluation_architectures_of_a_data_set_are_refused(dataset):
+    with pytest.raises(ConfigError, match=r"DeepNets1M.* more than 5 cells"):
+        make_stream(dataset=dataset).meta_batch(0)
