@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pyg_ghn.graph.trace import Call, tensors
+from pyg_ghn.graph.recorder import Call, tensors
 
 CONVOLUTIONS = frozenset(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))
 CHANNEL_NORMS = frozenset(("batch_norm", "instance_norm"))

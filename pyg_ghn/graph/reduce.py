@@ -14,8 +14,9 @@ from typing import NamedTuple
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node, Value
 from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments, flowing
+from pyg_ghn.graph.recorder import Call, tensors
 from pyg_ghn.graph.rules import RULES
-from pyg_ghn.graph.trace import Call, Trace, tensors
+from pyg_ghn.graph.trace import Trace
 from pyg_ghn.graph.unsupported import MAX_DIM, reasons
 
 JOINS = ("sum", "concat")

@@ -19,7 +19,7 @@ from pyg_ghn.graph.operations import (
     POOLS,
     arguments,
 )
-from pyg_ghn.graph.trace import Call, tensors
+from pyg_ghn.graph.recorder import Call, tensors
 
 Rule = Callable[[GraphBuilder, Call], Value | None]
 

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
 from pyg_ghn.graph.operations import LAYERS, NORMS, PRODUCTS, SIGNATURES
-from pyg_ghn.graph.trace import Trace, tensors
+from pyg_ghn.graph.recorder import tensors
+from pyg_ghn.graph.trace import Trace
 
 MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
