@@ -18,25 +18,25 @@ class TrainConfig:
         out (str): Folder of the run: configuration, log, checkpoints.
         images (str): Name of an image data set, see pyg_ghn.images.get_image_data.
         image_root (str, optional): Folder of the image data set.
-        hidden_channels (int): Hidden size of the GHN-3.
-        num_layers (int): Number of layers .
-        heads (int): Attention heads .
+        hidden_channels (int): Hidden size d of the GHN-3.
+        num_layers (int): Number of layers L.
+        heads (int): Attention heads k.
         max_shape (tuple): Largest decoded tensor (out, in, size, size).
         split (str): Split of DeepNets-1M that architectures are drawn from.
         dataset_root (str, optional): Folder of a pyg_ghn.datasets.DeepNets1M to draw
             architectures from, instead of generating new ones all the time.
         dataset_source (str): Which of its networks: "official" or "generated".
-        max_cells (int, optional): Only networks with up to so many cells.
-        channels (list, optional): Initial widths to draw from, multiples of 8; by
-            default those of DeepNets-1M, which depend on the network.
-        pool_size (int): Networks that a process keeps for reuse.
+        max_cells (int, optional): Only networks with at most this many cells.
+        channels (list, optional): Initial widths C to draw from, multiples of 8; by default those
+            of DeepNets-1M, which depend on the network.
+        pool_size (int): Networks that each process keeps for reuse.
         fresh (int): Networks of a process's meta-batch that were never used before; the others are
             drawn from the pool.
-        meta_batch_size (int): Networks a step, over all processes.
-        batch_size (int): Images a step and process, at least two.
+        meta_batch_size (int): Networks per step, over all processes.
+        batch_size (int): Images per step and process, at least two.
         steps (int, optional): Steps to train for.
-        minutes (float, optional): Time to train for; the learning rate follows whichever of steps
-            and time is further.
+        minutes (float, optional): Minutes to train for; the learning rate follows whichever of
+            steps and minutes is further.
         lr (float): Peak learning rate of AdamW.
         weight_decay (float): Weight decay.
         warmup (float): Share of the run in which the learning rate rises.
@@ -44,14 +44,15 @@ class TrainConfig:
         network_clip (float, optional): Largest norm of the gradient of one network's predicted
             parameters. A network without normalization can explode and would otherwise decide the
             step for all.
-        gamma (float): Weight of the penalty of eq. 10.
+        gamma (float): Weight of the penalty on the norms of predicted parameters, eq. 10 of the
+            paper on GHN-3.
         label_smoothing (float): Label smoothing of the cross-entropy.
         channels_last (bool): Whether the networks get their images with the channels last in
             memory, which changes nothing but the order of sums; on a CPU it takes a sixth off
             their time.
-        mixed_precision (str): As in accelerate.Accelerator.
+        mixed_precision (str): no, fp16, bf16 or fp8, as in accelerate.
         processes (int): Data-parallel processes to start on this machine.
-        threads (int, optional): Torch threads a process.
+        threads (int, optional): Torch threads per process.
         log_every (int): Steps between lines of the log.
         save_every (int): Steps between checkpoints.
         seed (int): Seed of the GHN, the architectures and the images.
@@ -159,14 +160,15 @@ class TrainConfig:
 
 _RANGES = (
     (
-        "pool_size meta_batch_size steps processes threads log_every save_every",
-        lambda value: value >= 1,
+        "pool_size meta_batch_size steps log_every save_every",
+        lambda value: 1 <= value < 2**63,
         "1 or more",
     ),
-    ("hidden_channels num_layers heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
+    ("processes threads num_layers", lambda value: 1 <= value <= 1024, "from 1 to 1024"),
+    ("hidden_channels heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
     ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2**32 - 1"),
     # BatchNorm makes its statistics of two images or more.
-    ("batch_size", lambda value: value >= 2, "2 or more"),
+    ("batch_size", lambda value: 2 <= value <= 2**16, "from 2 to 65536"),
     ("weight_decay gamma", lambda value: 0 <= value < inf, "0 or more"),
     ("minutes lr clip network_clip", lambda value: 0 < value < inf, "more than 0"),
     ("warmup label_smoothing", lambda value: 0 <= value < 1, "0 or more and less than 1"),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.errors import ConfigError, GHNError
 
 
 class RunLog:
@@ -94,8 +94,15 @@ class RunLog:
         self._start = now
         self._values.clear()
         if self.enabled:
-            with open(self.out / "log.jsonl", "a") as file:
-                file.write(json.dumps({k: _rounded(v) for k, v in line.items()}) + "\n")
+            path, text = (
+                self.out / "log.jsonl",
+                json.dumps({k: _rounded(v) for k, v in line.items()}),
+            )
+            try:
+                with open(path, "a") as file:
+                    file.write(text + "\n")
+            except OSError as error:  # a full disk says no name by itself
+                raise GHNError(f"Can't write {path}: {error}.") from error
         return (
             f"step {line['step']} loss {line['loss']:.3f} accuracy {line['accuracy']:.3f} "
             f"{line['steps_per_second']:.2f} steps/s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 import warnings
 from dataclasses import asdict, replace
@@ -20,9 +21,9 @@ from torch.nn.utils import get_total_norm
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
-from pyg_ghn._files import atomic_path, sweep
+from pyg_ghn._files import sweep
 from pyg_ghn._version import versions
-from pyg_ghn.checkpoint import read_training_checkpoint, save_pretrained
+from pyg_ghn.checkpoint import save_pretrained
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
 from pyg_ghn.images import get_image_data
@@ -30,15 +31,17 @@ from pyg_ghn.nn import GHN3
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
+from pyg_ghn.training.resume import (
+    CHECKPOINTS,
+    check_changes,
+    damaged,
+    read_state,
+    write_state,
+)
 from pyg_ghn.training.signals import StopRequest
 from pyg_ghn.training.stream import NetworkStream, TrainingNetwork
 
 MAX_SKIPPED_STEPS = 20
-CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
-STATE = {"config": dict, "state_dict": dict, "optimizer": dict}
-STATE |= {"steps_done": int, "seconds_done": (int, float)}
-DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size")
-FREE_TO_CHANGE = {"out", "steps", "minutes", "threads", "log_every", "save_every", "allow_changes"}
 
 
 def train(config: TrainConfig) -> Path:
@@ -85,15 +88,17 @@ class MetaTrainer:
         self.accelerator = Accelerator(
             mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available()
         )
-        set_seed(config.seed)
         self.images = get_image_data(config.images, root=config.image_root)
-        ghn = GHN3(
-            hidden_channels=config.hidden_channels,
-            num_layers=config.num_layers,
-            heads=config.heads,
-            max_shape=tuple(config.max_shape),
-            num_classes=self.images.num_classes,
-        )
+        options = {
+            "hidden_channels": config.hidden_channels,
+            "num_layers": config.num_layers,
+            "heads": config.heads,
+            "max_shape": tuple(config.max_shape),
+            "num_classes": self.images.num_classes,
+        }
+        _check_memory(options, self.accelerator.device)
+        set_seed(config.seed)
+        ghn = GHN3(**options)
         optimizer = torch.optim.AdamW(
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
@@ -300,90 +305,81 @@ class MetaTrainer:
             "seconds_done": self.seconds_done,
             "log": self.log.pending(),
         }
-        last, previous = (self.out / name for name in CHECKPOINTS)
-        try:
-            with atomic_path(last) as path:
-                torch.save(state, path)
-                if last.exists():
-                    last.replace(previous)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            raise CheckpointError(f"Can't write {last}: {error}") from error
+        # The GHN first: after a kill in between, the run repeats what led to it.
         save_pretrained(ghn, self.out / "model.safetensors", metadata=metadata)
+        write_state(state, self.out)
 
     def resume(self) -> None:
-        """Goes on from the last checkpoint in the run's folder, or the one before it where that is
-        damaged."""
+        """Goes on from the last checkpoint in the run's folder, or with a warning from the one
+        before it where that is damaged.
+
+        Raises:
+            CheckpointError: If there are checkpoints, but none that can be used.
+            ConfigError: If the run began with options that may not change.
+        """
         if self.accelerator.is_main_process:
             sweep(self.out)
         found = [path for name in CHECKPOINTS if (path := self.out / name).exists()]
         for i, path in enumerate(found):
             try:
-                state = self._read(path)
+                self._load(path)
+                break
             except CheckpointError as error:
                 if i + 1 == len(found):
                     raise
                 warnings.warn(f"{error} Going on from {found[i + 1]}.", stacklevel=2)
-            else:
-                self._restore(state, path)
-                break
         steps = torch.tensor([self.steps_done], device=self.accelerator.device)
         if len(set(self.accelerator.gather(steps).tolist())) > 1:
             raise CheckpointError(
                 f"Not all processes found the same checkpoint in {self.out}: `out` must be a "
                 "folder that all machines share."
             )
+        if found and path != found[0] and self.accelerator.is_main_process:
+            # Out of the way, or the next save would keep it instead of the good one.
+            found[0].replace(self.out / "checkpoint.damaged.pt")
         self.log.trim(self.steps_done)
 
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            state = read_training_checkpoint(path)
-            for name, kind in STATE.items():
-                if not isinstance(state[name], kind):
-                    raise TypeError(f"{name} is {state[name]!r}")
-        except Exception as error:  # whatever is in a file that no run has written
-            raise CheckpointError(
-                f"{path} is damaged or none of a run ({type(error).__name__}: {error}): delete it "
-                "to start anew."
-            ) from error
-        return state
-
-    def _restore(self, state: dict[str, Any], path: Path) -> None:
+    def _load(self, path: Path) -> None:
+        state = read_state(path, self.accelerator.device)
         ghn, scaler = self.accelerator.unwrap_model(self.ghn), self.accelerator.scaler
         if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
-            raise CheckpointError(
+            raise ConfigError(
                 f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
                 "choose another folder `out`, or delete the checkpoint to start anew."
             )
-        self._check_changes(state.get("training", {}))
+        check_changes(state["training"], self.config)
         try:
             ghn.load_state_dict(state["state_dict"])
             self.optimizer.load_state_dict(state["optimizer"])
+            for param, moments in self.optimizer.state.items():
+                if any(m.dim() and m.shape != param.shape for m in moments.values()):
+                    raise ValueError("moments of another shape")
             if scaler is not None and state.get("scaler"):
                 scaler.load_state_dict(state["scaler"])
             self.log.restore(state.get("log", {}))
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(
-                f"{path} does not hold the state of this run ({type(error).__name__}: {reason}): "
-                "delete it to start anew."
-            ) from error
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise damaged(path, error) from error
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = self.config.weight_decay
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]
 
-    def _check_changes(self, before: dict[str, Any]) -> None:
-        after = asdict(self.config)
-        changed = {
-            name: f"{name} {before[name]} -> {after[name]}"
-            for name in sorted(before.keys() & after.keys() - FREE_TO_CHANGE)
-            if before[name] != after[name]
-        }
-        refused = [changed[name] for name in DECISIVE if name in changed]
-        if refused and not self.config.allow_changes:
-            raise ConfigError(
-                f"The run in {self.out} began with other options ({', '.join(refused)}): use the "
-                "same ones, another `out`, or --allow_changes."
-            )
-        if changed:
-            warnings.warn(
-                f"The run in {self.out} goes on with other options: {', '.join(changed.values())}.",
-                stacklevel=2,
-            )
+
+def _check_memory(options: dict[str, Any], device: torch.device) -> None:
+    """Refuses a GHN of which not even weights, gradients and the optimizer's moments fit."""
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf"):
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return
+    try:
+        with torch.device("meta"):
+            needed = 16 * sum(param.numel() for param in GHN3(**options).parameters())
+    except RuntimeError:  # more numbers than can be counted
+        needed = math.inf
+    if needed > there:
+        raise ConfigError(
+            f"Training a GHN-3 of {options} takes {needed / 2**30:,.0f} GiB for its parameters "
+            f"alone, and there are {there / 2**30:,.0f}: choose smaller hidden_channels, "
+            "num_layers or max_shape."
+        )

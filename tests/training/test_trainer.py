@@ -172,7 +172,7 @@ def test_damaged_or_foreign_checkpoint(damage, small_config, last_checkpoint):
     checkpoint = Path(config.out) / "checkpoint.pt"
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(DAMAGES[damage](last_checkpoint))
-    with pytest.raises(CheckpointError, match=r"checkpoint.pt (is damaged|does not hold).*anew"):
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt is damaged.*anew"):
         train(config)
     assert checkpoint.read_bytes() == DAMAGES[damage](last_checkpoint)
 
@@ -249,7 +249,7 @@ def test_disk_that_is_full(small_config, monkeypatch):
         raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")
 
     config = small_config()
-    monkeypatch.setattr("pyg_ghn.training.trainer.torch.save", full)
+    monkeypatch.setattr("pyg_ghn.training.resume.torch.save", full)
     with pytest.raises(CheckpointError, match=r"Can't write .*checkpoint.pt"):
         train(config)
     assert not list(Path(config.out).glob("*.pt")) + list(Path(config.out).glob(".*"))

@@ -1,0 +1,95 @@
+r"""The checkpoint from which a run goes on."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyg_ghn._files import atomic_path
+from pyg_ghn.errors import CheckpointError, ConfigError
+from pyg_ghn.training.config import TrainConfig
+
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
+
+_STATE = {"config": dict, "state_dict": dict, "optimizer": dict, "training": dict}
+_STATE |= {"steps_done": int, "seconds_done": (int, float)}
+_DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size")
+_FREE_TO_CHANGE = {"out", "image_root", "dataset_root", "steps", "minutes", "threads"}
+_FREE_TO_CHANGE |= {"log_every", "save_every", "allow_changes"}
+
+
+def write_state(state: dict[str, Any], out: Path) -> None:
+    r"""Writes the checkpoint of a run and keeps the one before it.
+
+    Raises:
+        CheckpointError: If it can't be written.
+    """
+    last, previous = (out / name for name in CHECKPOINTS)
+    try:
+        with atomic_path(last) as path:
+            torch.save(state, path)
+            if last.exists():
+                last.replace(previous)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise CheckpointError(f"Can't write {last}: {error}") from error
+
+
+def read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    r"""Reads what :func:`write_state` wrote. Code in the file is never run.
+
+    Raises:
+        CheckpointError: If the file is damaged or was written by another program.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            if changed := file.testzip():  # torch does not look at the checksums
+                raise ValueError(f"{changed} has changed")
+        state = torch.load(path, map_location=device, weights_only=True)
+        for name, kind in _STATE.items():
+            if not isinstance(state[name], kind):
+                raise TypeError(f"{name} is {state[name]!r}")
+        if not (0 <= state["steps_done"] < math.inf and 0 <= state["seconds_done"] < math.inf):
+            raise ValueError("the number of steps or seconds is out of range")
+    except Exception as error:  # damaged files fail in any way
+        raise damaged(path, error) from error
+    return state
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    r"""The error that tells of a checkpoint of which no run can go on."""
+    reason = " ".join(str(error).split())[:200]
+    return CheckpointError(
+        f"{path} is damaged or not a checkpoint of this run ({type(error).__name__}: {reason}): "
+        "delete it to start anew, or choose another `out`."
+    )
+
+
+def check_changes(before: dict[str, Any], config: TrainConfig) -> None:
+    r"""Warns of options that a run did not begin with.
+
+    Raises:
+        ConfigError: If they make it another run, and are not allowed to change.
+    """
+    after = asdict(config)
+    changed = {
+        name: f"{name} {before[name]} -> {after[name]}"
+        for name in sorted(before.keys() & after.keys() - _FREE_TO_CHANGE)
+        if before[name] != after[name]
+    }
+    refused = [changed[name] for name in _DECISIVE if name in changed]
+    if refused and not config.allow_changes:
+        raise ConfigError(
+            f"The run in {config.out} began with other options ({', '.join(refused)}): use the "
+            "same ones, another `out`, or --allow_changes true."
+        )
+    if changed:
+        warnings.warn(
+            f"The run in {config.out} goes on with other options: {', '.join(changed.values())}.",
+            stacklevel=2,
+        )
