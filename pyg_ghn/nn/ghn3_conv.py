@@ -2,6 +2,7 @@ r"""The graph transformer layer of GHN-3."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -96,9 +97,12 @@ class GHN3Conv(nn.Module):
         self.heads = heads
         self.dropout = dropout
         self.attn_dropout = attn_dropout
-        norm_kwargs = norm_kwargs or ({"mode": "node"} if norm == "layer_norm" else {})
+        if norm == "layer_norm" and not norm_kwargs:  # PyG's is over all nodes of a graph
+            norm = nn.LayerNorm(channels)
         self.norm1, self.norm2 = (
-            nn.Identity() if norm is None else normalization_resolver(norm, channels, **norm_kwargs)
+            nn.Identity()
+            if norm is None
+            else normalization_resolver(copy.deepcopy(norm), channels, **(norm_kwargs or {}))
             for _ in range(2)
         )
         self.norm_with_batch = "batch" in inspect.signature(self.norm1.forward).parameters
@@ -116,6 +120,16 @@ class GHN3Conv(nn.Module):
         for module in (self.norm1, self.qkv, self.out, self.norm2, self.mlp[0], self.mlp[2]):
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        # `to_hetero` would silently make a layer for each type, which only sees nodes of that type.
+        if not isinstance(x, Tensor):
+            raise ConfigError(
+                "GHN3Conv attends to all nodes of a graph, whatever their type, and cannot be made "
+                f"heterogeneous (`x` is a {x.__class__.__name__}): leave it out of `to_hetero` and "
+                "`fx`, and give it the nodes of `data.to_homogeneous()`."
+            )
+        return super().__call__(x, *args, **kwargs)
 
     def forward(
         self,
@@ -135,12 +149,6 @@ class GHN3Conv(nn.Module):
             return_attention_weights (bool, optional): If set to :obj:`True`, also returns the
                 attention weights of each graph. (default: :obj:`False`)
         """
-        if not isinstance(x, Tensor):
-            raise ConfigError(
-                "GHN3Conv attends to all nodes of a graph, whatever their type, so that it cannot "
-                f"be made heterogeneous (`x` is a {x.__class__.__name__}): leave it out of "
-                "`to_hetero` and give it the nodes of `data.to_homogeneous()`."
-            )
         weights: list[Tensor] | None = [] if return_attention_weights else None
         normed = self._norm(self.norm1, x, batch, attn_bias)
         attend = self._attend_padded if x.dim() == 3 else self._attend
@@ -156,7 +164,10 @@ class GHN3Conv(nn.Module):
         if not self.norm_with_batch or x.dim() == 3:
             return norm(x)
         if not isinstance(batch, Tensor) and not (batch is None and attn_bias is None):
-            sizes = [b.size(-1) for b in attn_bias] if batch is None else list(batch)
+            if batch is None and isinstance(attn_bias, AttentionBias):
+                sizes = attn_bias.sizes
+            else:
+                sizes = [b.size(-1) for b in attn_bias] if batch is None else list(batch)
             batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(x.device)
         return norm(x, batch)
 
@@ -183,20 +194,22 @@ class GHN3Conv(nn.Module):
         if not len(qkv):
             return qkv[:, : self.channels]
         layout, outs = attn_bias.layout, []
-        attention = AttentionBias(layout, [])
+        attentions = []
         for nodes, parts in zip(layout.split(qkv), attn_bias.values, strict=True):
             count, size, _ = nodes.shape
             per_head = nodes.view(count, size, 3, self.heads, -1).permute(2, 3, 0, 1, 4)
             per_part = per_head.split([len(part) // count for part in parts], dim=1)
-            results = [
-                self._attention(*some.reshape(3, -1, size, some.size(-1)), part, weights is None)
-                for some, part in zip(per_part, parts, strict=True)
-            ]
-            out = torch.cat([out.unflatten(0, (-1, count)) for out, _ in results])
-            outs.append(out.permute(1, 2, 0, 3).flatten(2))
-            attention.values.append(tuple(some for _, some in results))
+            kept: list[Tensor] | None = None if weights is None else []
+            out = torch.cat(
+                [
+                    self._attention(*some.reshape(3, -1, size, some.size(-1)), part, kept)
+                    for some, part in zip(per_part, parts, strict=True)
+                ]
+            )
+            outs.append(out.unflatten(0, (-1, count)).permute(1, 2, 0, 3).flatten(2))
+            attentions.append(kept)
         if weights is not None:
-            weights += [some.squeeze(0) for some in attention]
+            weights += [some.squeeze(0) for some in AttentionBias(layout, attentions)]
         return layout.join(outs)
 
     def _attend_padded(
@@ -215,25 +228,27 @@ class GHN3Conv(nn.Module):
         else:
             bias = q.new_zeros(()) if attn_bias is None else attn_bias
             bias = bias.expand(count, self.heads, size, size).flatten(0, 1)
-            qkv = (part.flatten(0, 1) for part in (q, k, v))
-            out, attention = self._attention(*qkv, bias, False)
+            kept: list[Tensor] = []
+            out = self._attention(*(part.flatten(0, 1) for part in (q, k, v)), bias, kept)
             out = out.view_as(q)
-            weights += attention.view(count, self.heads, size, size)
+            weights += kept[0].unflatten(0, (count, -1))
         return out.transpose(1, 2).flatten(2)
 
     def _attention(
-        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, is_fused: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attention (heads and graphs, nodes, features) and its weights, unless it is fused."""
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, kept: list[Tensor] | None
+    ) -> Tensor:
+        """Attention (heads and graphs, nodes, features), which may keep its weights."""
         dropout = self.attn_dropout if self.training else 0.0
         bias = bias.to(q.dtype)
-        if is_fused and q.is_cuda:
-            q, k, v, bias = (part[None] for part in (q, k, v, bias))
-            return F.scaled_dot_product_attention(q, k, v, bias, dropout)[0], None
+        if kept is None and q.is_cuda:
+            inputs = (part[None] for part in (q, k, v, bias))
+            return F.scaled_dot_product_attention(*inputs, dropout)[0]
         # On a CPU, PyTorch has nothing faster where the bias takes a gradient.
         logits = torch.baddbmm(bias, q, k.mT, alpha=q.size(-1) ** -0.5)
         weights = logits.softmax(dim=-1)
-        return F.dropout(weights, dropout) @ v, weights
+        if kept is not None:
+            kept.append(weights)
+        return F.dropout(weights, dropout) @ v
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.channels}, heads={self.heads})"

@@ -1,0 +1,49 @@
+r"""GHN3Conv as a layer of GraphGym. Importing this module registers it, as
+``gnn.layer_type: ghn3conv``; the data needs :class:`~pyg_ghn.transforms.AddShortestPathEncoding`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch_geometric.data import Batch
+from torch_geometric.graphgym.models.layer import LayerConfig
+from torch_geometric.graphgym.register import register_layer
+
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.nn.ghn3_conv import GHN3Conv
+from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
+
+
+@register_layer("ghn3conv")
+class GHN3ConvLayer(nn.Module):
+    r"""A :class:`~pyg_ghn.nn.GHN3Conv` with a bias of its own.
+
+    Args:
+        layer_config (LayerConfig): The configuration, whose widths in and out must be equal.
+        heads (int, optional): Number of attention heads. (default: :obj:`4`)
+        cutoff (int, optional): Longest path that counts. (default: :obj:`20`)
+        **kwargs (optional): Further arguments of :class:`~pyg_ghn.nn.GHN3Conv`.
+
+    Raises:
+        ConfigError: If the widths differ.
+    """
+
+    def __init__(
+        self, layer_config: LayerConfig, heads: int = 4, cutoff: int = 20, **kwargs: Any
+    ) -> None:
+        super().__init__()
+        channels = layer_config.dim_in
+        if layer_config.dim_out != channels:
+            raise ConfigError(
+                f"ghn3conv keeps the width of its input, got dim_in={channels} and "
+                f"dim_out={layer_config.dim_out}; set `gnn.dim_inner` to the width in front of it."
+            )
+        self.path_bias = ShortestPathBias(heads, channels, cutoff)
+        self.model = GHN3Conv(channels, heads, **kwargs)
+
+    def forward(self, batch: Batch) -> Batch:
+        r"""Runs the forward pass of the module."""
+        batch.x = self.model(batch.x, batch.batch, self.path_bias(batch))
+        return batch
