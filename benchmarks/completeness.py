@@ -14,7 +14,8 @@ from pyg_ghn.graph.operations import (
     arguments,
     flowing,
 )
-from pyg_ghn.graph.trace import Call, Trace, tensors
+from pyg_ghn.graph.recorder import Call, tensors
+from pyg_ghn.graph.trace import Trace
 from pyg_ghn.graph.unsupported import FACTOR, LARGE, LOOKED_UP, NO_WEIGHT
 
 LEFT_RIGHTLY = frozenset((FACTOR, LARGE, LOOKED_UP, NO_WEIGHT))

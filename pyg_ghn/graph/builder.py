@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from pyg_ghn.graph.operations import CONCATENATIONS, LOOKUPS, VIEWS
+from pyg_ghn.graph.recorder import tensors
 from pyg_ghn.graph.trace import Trace
 
 INPUT = 0  # index of the input node
@@ -75,6 +79,8 @@ class GraphBuilder:
 
     def __init__(self, trace: Trace):
         self.nodes = [Node("input")]
+        self._trace = trace
+        self._sharing: dict[int, list[Tensor]] | None = None  # by their storage
         self.shapes = {name: tuple(t.shape) for name, t in trace.parameters.items()}
         self._values = {id(t): Value(frozenset([INPUT])) for t in trace.inputs}
         self._values |= {id(t): Value(params=(name,)) for name, t in trace.parameters.items()}
@@ -84,6 +90,27 @@ class GraphBuilder:
 
     def set_value(self, tensor: Tensor, value: Value) -> None:
         self._values[id(tensor)] = value
+
+    def write_through(self, tensor: Tensor, value: Value) -> None:
+        """What is written into a tensor is also in all views that share its memory, older ones
+        and what it is itself a view of included."""
+        if tensor.layout is not torch.strided:
+            return
+        if self._sharing is None:
+            made = (t for call in self._trace.calls for t in tensors(call.out))
+            known = *self._trace.inputs, *self._trace.parameters.values(), *made
+            self._sharing = {}
+            for other in {id(t): t for t in known if t.layout is torch.strided}.values():
+                self._sharing.setdefault(other.untyped_storage()._cdata, []).append(other)
+        storage = tensor.untyped_storage()
+        is_whole = tensor.numel() * tensor.element_size() == storage.nbytes()
+        is_data = value.sources and not value.params
+        for other in self._sharing.get(storage._cdata, ()):
+            if other is not tensor and _overlap(tensor, other):
+                before = self.value(other)
+                sources = value.sources if is_whole else before.sources | value.sources
+                after = Value(sources) if is_data else before._replace(sources=sources)
+                self.set_value(other, after)
 
     def sources(self, *operands: Any) -> frozenset[int]:
         """The nodes that all operands together directly come from."""
@@ -120,8 +147,11 @@ class GraphBuilder:
         sources = frozenset().union(*[v.sources for v in values])
         if not all([v.params for v in values]):
             first, *others = (v for v in values if v.sources)
-            gate = first.gate if name in VIEWS else 0
-            return Value(sources, gate=gate, attention=first.attention and not others)
+            attention = first.attention and not others
+            if name not in VIEWS:
+                return Value(sources, attention=attention)
+            open_weight = first.open_weight and not others
+            return Value(sources, gate=first.gate, attention=attention, open_weight=open_weight)
         # Computed from parameters alone: it stands for the largest of them.
         sizes = [sum(math.prod(self.shapes[name]) for name in v.params) for v in values]
         params = values[sizes.index(max(sizes))].params
@@ -133,3 +163,24 @@ class GraphBuilder:
             name in LOOKUPS and any(t.dim() and self.value(t) == NOTHING for t in operands)
         )
         return Value(sources, params, origins.difference(params), gathered)
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of one storage have an element in common."""
+    try:
+        return np.shares_memory(*map(_memory, (a, b)), max_work=10_000)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _memory(tensor: Tensor) -> np.ndarray:
+    """An array in the same place of an imagined storage, never to be read."""
+    size = tensor.element_size()
+    interface = {
+        "version": 3,
+        "typestr": f"|V{size}",
+        "shape": tuple(tensor.shape),
+        "strides": tuple(size * n for n in tensor.stride()),
+        "data": (2**32 + size * tensor.storage_offset(), True),
+    }
+    return np.asarray(SimpleNamespace(__array_interface__=interface))

@@ -2,18 +2,23 @@ r"""The public way from a module to its computational graph."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
+from torch_geometric.data.data import BaseData
 
 from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.leaks import fill_leaks
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
-from pyg_ghn.graph.reduce import reduce
-from pyg_ghn.graph.trace import Trace, trace
+from pyg_ghn.graph.reduce import Reduction, reduce
+from pyg_ghn.graph.trace import Trace, own_device, trace
+from pyg_ghn.graph.unsupported import CUT_OFF, UNUSED
 
 DEFAULT_INPUT_SIZES = ((3, 224, 224), (3, 299, 299))  # Inception in train mode needs the larger one
 
@@ -62,7 +67,9 @@ def from_module(
         GraphError: If the forward pass fails (naming the module) or the output does not depend on
             the input.
     """
-    nodes, unsupported = reduce(record(model, input_size, example_inputs))
+    nodes, unsupported = _reduced(model, input_size, example_inputs)
+    if not {UNUSED, CUT_OFF}.isdisjoint(unsupported.values()):  # only if that is true
+        nodes, unsupported = _reduced(model, input_size, example_inputs, thorough=True)
     edges = sorted((pred, i) for i, node in enumerate(nodes) for pred in node.preds)
     # On the CPU even within torch.device("meta").
     ops = torch.tensor([[PRIMITIVE_INDEX[node.op]] for node in nodes], device="cpu")
@@ -78,27 +85,41 @@ def from_module(
     )
 
 
+def _reduced(model: nn.Module, *inputs: Any, thorough: bool = False) -> Reduction:
+    recorded = record(model, *inputs, thorough=thorough)
+    recorder = recorded.recorder
+    try:
+        return reduce(recorded)
+    finally:
+        del recorded
+        fill_leaks(recorder, own_device(model))
+
+
 def record(
-    model: nn.Module, input_size: tuple[int, ...] | None = None, example_inputs: Any = None
+    model: nn.Module,
+    input_size: tuple[int, ...] | None = None,
+    example_inputs: Any = None,
+    thorough: bool = False,
 ) -> Trace:
     r"""Records the forward pass that :func:`from_module`, with the same arguments, reads."""
+    run = partial(trace, model, thorough=thorough)
     if example_inputs is not None:
         if input_size is not None:
             raise GraphError("Pass either input_size or example_inputs, not both.")
-        if isinstance(example_inputs, dict):
-            return trace(model, (), example_inputs)
+        if isinstance(example_inputs, Mapping) and not isinstance(example_inputs, BaseData):
+            return run((), dict(example_inputs))
         several = isinstance(example_inputs, (tuple, list))
-        return trace(model, tuple(example_inputs) if several else (example_inputs,))
+        return run(tuple(example_inputs) if several else (example_inputs,))
     sizes = _likely_input_sizes(model) if input_size is None else [_as_tuple(input_size)]
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     # Two samples: BatchNorm in train mode refuses a single value per channel.
     images = [_empty((2, *size), dtype) for size in sizes]
     try:
-        return trace(model, images[:1])
+        return run(tuple(images[:1]))
     except GraphError as error:
         for image in images[1:]:
             with suppress(GraphError):
-                return trace(model, (image,))
+                return run((image,))
         raise error from None
 
 

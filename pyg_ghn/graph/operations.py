@@ -6,12 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from pyg_ghn.graph.trace import Call, tensors
+from pyg_ghn.graph.recorder import Call, tensors
 
-CONVOLUTIONS = frozenset(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))
+CONVOLUTIONS = frozenset(
+    ["convolution", *(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))]
+)
 CHANNEL_NORMS = frozenset(("batch_norm", "instance_norm"))
 NATIVE_NORMS = frozenset(f"native {name}" for name in CHANNEL_NORMS)
-NORMS = CHANNEL_NORMS | NATIVE_NORMS | {"group_norm", "layer_norm", "rms_norm"}
+NORMS = CHANNEL_NORMS.union(
+    NATIVE_NORMS, ("group_norm", "native_group_norm", "layer_norm", "rms_norm")
+)
 LOOKUP_LAYERS = frozenset(("embedding", "embedding_bag"))
 NATIVE_LOOKUPS = frozenset(f"native {name}" for name in LOOKUP_LAYERS)
 EMBEDDINGS = LOOKUP_LAYERS | NATIVE_LOOKUPS
@@ -27,16 +31,18 @@ _SIGNATURES: dict[str, str] = {
         [f"conv_transpose{n}d" for n in (1, 2, 3)],
         "input weight bias stride padding output_padding groups dilation",
     ),
+    "convolution": ("input weight bias stride padding dilation transposed output_padding groups"),
     "linear": "input weight bias",
-    "addmm": "bias input weight",
     **dict.fromkeys(CHANNEL_NORMS, "input running_mean running_var weight bias"),
     **dict.fromkeys(NATIVE_NORMS, "input weight bias running_mean running_var"),
     "group_norm": "input num_groups weight bias",
+    "native_group_norm": "input weight bias",
     "layer_norm": "input normalized_shape weight bias",
     "rms_norm": "input normalized_shape weight",
     **dict.fromkeys(LOOKUP_LAYERS, "input weight"),
     **dict.fromkeys(NATIVE_LOOKUPS, "weight input"),
     "scaled_dot_product_attention": "query key value attn_mask",
+    "flex_attention": "query key value",
     "multi_head_attention_forward": (
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
         "add_zero_attn dropout_p out_proj_weight out_proj_bias"
@@ -65,21 +71,26 @@ def flowing(call: Call, operands: list[Tensor]) -> list[Tensor]:
     return [t for t in outs if t.dtype.is_floating_point or t.dtype.is_complex]
 
 
-LAYERS = NORMS | CONVOLUTIONS | EMBEDDINGS | {"linear"}
+LAYERS = NORMS | CONVOLUTIONS | EMBEDDINGS | {"linear", "multi_head_attention_forward"}
 r"""Operations that become nodes even where no data flows in: the input stands in for it."""
 
-PRODUCTS = frozenset("matmul mm bmm einsum tensordot addmm".split())
+SUMS_WITH_PRODUCT = frozenset("addmm addmv addbmm baddbmm".split())
+r"""Products to which their first operand is added."""
+
+PRODUCTS = SUMS_WITH_PRODUCT.union(
+    "matmul mm bmm mv inner einsum tensordot multi_dot chain_matmul".split()
+)
 r"""Operations that are a layer when one operand is a parameter."""
 
 CASTS = frozenset("to type type_as byte char short int long".split())
 
-SHAPED_LIKE = frozenset("view_as reshape_as expand_as type_as to".split())
-r"""Operations that take the shape or type of another tensor: only the first one flows."""
+SHAPED_LIKE = frozenset("view_as reshape_as expand_as type_as to deepcopy".split())
+r"""Operations that take no more than shape or type of their other tensors: the first one flows."""
 
 VIEWS = SHAPED_LIKE.union(
     """
     view reshape expand unsqueeze squeeze flatten unflatten permute transpose movedim moveaxis
-    swapaxes contiguous getitem select narrow type float half
+    swapaxes contiguous getitem get select slice narrow type float half alias t adjoint to_copy
     """.split()
 )
 r"""Operations whose result is still the gate that their input was."""

@@ -9,13 +9,14 @@ information are contracted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node, Value
+from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
 from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments, flowing
+from pyg_ghn.graph.recorder import Call, tensors
 from pyg_ghn.graph.rules import RULES
-from pyg_ghn.graph.trace import Call, Trace, tensors
+from pyg_ghn.graph.trace import Trace
 from pyg_ghn.graph.unsupported import MAX_DIM, reasons
 
 JOINS = ("sum", "concat")
@@ -48,9 +49,9 @@ def reduce(trace: Trace) -> Reduction:
     for call in trace.calls:
         _apply(builder, call)
     outputs = builder.sources(*trace.outputs)
-    if not outputs:
-        raise GraphError("The output of the model does not depend on its input.")
     graph = simplify(builder.nodes, outputs)
+    if not outputs or (len(graph) > 1 and not any(INPUT in n.preds for n in graph.values())):
+        raise GraphError("The output of the model does not depend on its input.")
     position = {index: place for place, index in enumerate(graph)}
     for node in graph.values():
         node.preds = {position[p] for p in node.preds}
@@ -60,7 +61,10 @@ def reduce(trace: Trace) -> Reduction:
 
 
 def _apply(builder: GraphBuilder, call: Call) -> None:
-    name = call.name
+    name, written = call.name, None
+    if "out" in call.kwargs:
+        written = call.out
+        call = call._replace(kwargs={k: v for k, v in call.kwargs.items() if k != "out"})
     operands = list(tensors(call.args, call.kwargs))
     if not operands or name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
         return
@@ -72,19 +76,19 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
         result = RULES[name](builder, call)
     if result is None:
         result = builder.passed_on(operands, name)
-    elif not flows and builder.value(arguments(call).get("input")).params:
+    elif not flows and builder.value(_first(call)).params:
         # It may yet turn out to be a weight.
         constant = builder.passed_on(operands, name)
         result = result._replace(params=constant.params, factors=constant.factors)
     for out in flowing(call, operands):
         builder.set_value(out, result)
-        if out._base is not None and any(out is t for t in operands):
-            # What is written in place into a view is also in what it is a view of.
-            before = builder.value(out._base)
-            sources = before.sources | result.sources
-            is_data = result.sources and not result.params
-            written = Value(sources) if is_data else before._replace(sources=sources)
-            builder.set_value(out._base, written)
+        if written is not None or any([out is t for t in operands]):
+            builder.write_through(out, result)
+
+
+def _first(call: Call) -> Any:
+    given = arguments(call)
+    return given.get("input", given.get("query"))
 
 
 def _name_once(nodes: list[Node]) -> set[str]:

@@ -17,9 +17,11 @@ from pyg_ghn.graph.operations import (
     EMBEDDINGS,
     NORMS,
     POOLS,
+    PRODUCTS,
+    SUMS_WITH_PRODUCT,
     arguments,
 )
-from pyg_ghn.graph.trace import Call, tensors
+from pyg_ghn.graph.recorder import Call, tensors
 
 Rule = Callable[[GraphBuilder, Call], Value | None]
 
@@ -39,26 +41,37 @@ def _layer(builder: GraphBuilder, call: Call) -> Value | None:
 
 
 def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
-    """A product with a parameter is a layer, one of attention and values a part of ``msa``."""
-    operands = list(tensors(call.args, call.kwargs))
+    """A product with a parameter is a layer, one of attention and values a part of ``msa``. What
+    :func:`torch.addmm` and its like add comes after it."""
+    operands, added = list(tensors(call.args, call.kwargs)), None
+    if call.name in SUMS_WITH_PRODUCT:
+        added = call.kwargs["input"] if "input" in call.kwargs else operands[0]
+        operands = [t for t in operands if t is not added]
     values = [builder.value(t) for t in operands]
     sources = builder.sources(*operands)
-    if any(v.attention for v in values) and sum(bool(v.sources) for v in values) > 1:
-        return builder.add("msa", sources)
     weights = [
         t
         for t, v in zip(operands, values, strict=True)
         if v.params and not v.sources and not v.gathered and t.dim() > 1
     ]
-    if not sources or not weights:
-        return None
-    return builder.add_layer("conv", sources, weights[0])._replace(open_weight=True)
+    if any(v.attention for v in values) and sum(bool(v.sources) for v in values) > 1:
+        out = builder.add("msa", sources)
+    elif sources and weights:
+        out = builder.add_layer("conv", sources, weights[0])._replace(open_weight=True)
+    else:
+        out = None
+    if added is None:
+        return out
+    out = out or builder.passed_on(operands, call.name)
+    if out.sources and builder.value(added).sources:
+        return _join("sum", builder, [added], out) or out
+    return _plus_parameter(builder, out, tuple(call.out.shape), added) or out
 
 
 def _attention(builder: GraphBuilder, call: Call) -> Value:
     """What is added to the scores joins them as in attention that is written out."""
     given = arguments(call)
-    query, key, mask = given["query"], given["key"], given["attn_mask"]
+    query, key, mask = given["query"], given["key"], given.get("attn_mask")
     scores = Value(builder.sources(query, key))
     if builder.value(mask).sources:
         scores = _join("sum", builder, [query, key, mask]) or scores
@@ -148,15 +161,25 @@ def _plus_parameter(
     value, trailing = builder.value(other), tuple(other.shape)
     while len(trailing) > 1 and trailing[0] == 1:
         trailing = trailing[1:]
-    if not value.params or value.gathered or shape[-len(trailing) :] != trailing:
+    if not value.params or value.gathered:
+        return None
+    if data.open_weight and _is_channels(trailing, shape):
+        return builder.add_layer("bias", data.sources, other)
+    if shape[-len(trailing) :] != trailing:
         return None
     positions = [name for name in value.params if _has_positions(builder.shapes[name])]
     if positions and _has_positions(trailing):
         encodings = [builder.add("pos_enc", (), name).sources for name in positions]
         return builder.add("sum", data.sources.union(*encodings))
-    if data.open_weight and len(trailing) == 1:
-        return builder.add_layer("bias", data.sources, other)
     return None
+
+
+def _is_channels(trailing: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is a vector along one dimension, the last or another one, of a shape."""
+    if len(trailing) > len(shape) or _has_positions(trailing):
+        return False
+    along = [n for n in zip(trailing, shape[-len(trailing) :], strict=True) if n[0] > 1]
+    return trailing == shape[-1:] or (bool(along) and along[0][0] == along[0][1])
 
 
 def _has_positions(shape: tuple[int, ...]) -> bool:
@@ -169,9 +192,11 @@ def _concat(builder: GraphBuilder, call: Call) -> Value | None:
     return _join("concat", builder, data)
 
 
-def _join(op: str, builder: GraphBuilder, operands: list[Tensor]) -> Value | None:
-    sources = builder.sources(*operands)
-    if len({id(t) for t in operands}) < 2 or len(sources) < 2:
+def _join(
+    op: str, builder: GraphBuilder, operands: list[Tensor], other: Value = NOTHING
+) -> Value | None:
+    sources = builder.sources(*operands) | other.sources
+    if len({id(t) for t in operands}) + bool(other.sources) < 2 or len(sources) < 2:
         return None
     return builder.add(op, sources)
 
@@ -206,10 +231,10 @@ def _by_own_mean(builder: GraphBuilder, call: Call) -> Value | None:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys((*CONVOLUTIONS, *EMBEDDINGS, "linear", "addmm"), _layer),
-    **dict.fromkeys(("matmul", "mm", "bmm", "einsum", "tensordot"), _matmul),
+    **dict.fromkeys((*CONVOLUTIONS, *EMBEDDINGS, "linear"), _layer),
+    **dict.fromkeys(PRODUCTS, _matmul),
     "softmax": lambda builder, call: Value(_sources(builder, call), attention=True),
-    "scaled_dot_product_attention": _attention,
+    **dict.fromkeys(("scaled_dot_product_attention", "flex_attention"), _attention),
     "multi_head_attention_forward": _multi_head_attention,
     **dict.fromkeys(NORMS, _norm("bn")),
     **dict.fromkeys(("layer_norm", "rms_norm"), _norm("ln")),

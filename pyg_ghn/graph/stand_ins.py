@@ -1,112 +1,260 @@
-r"""Tensors that stand in for those of a model while it is traced, so that it stays as it was."""
+r"""A structural copy of a model to trace, so that the model itself is only ever read."""
 
 from __future__ import annotations
 
 import copy
+import enum
+import functools
 import random
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from types import CellType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_geometric.data.data import BaseData
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.meta_operations import to_meta
 
-CONTAINERS = frozenset({dict, OrderedDict, list, set})  # what a forward pass may fill
+ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type, torch.Size})
+RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+# Their objects hold locks, files, processes or graphs of code rather than tensors to compute with.
+OPAQUE = sys.stdlib_module_names | {"torch"}
+TRANSPARENT = frozenset({"argparse", "collections", "types"})
 
 
-@contextmanager
-def stand_ins(model: nn.Module, device: torch.device) -> Iterator[None]:
-    r"""Swaps all tensors of a model's modules and puts everything back, whatever happens.
+class StandIns:
+    r"""Copies modules, containers, closures and plain objects, and puts a stand-in for each tensor.
 
-    Every parameter, buffer and plain tensor attribute gets a copy on the device: an empty one on
-    meta, zeros for what is itself on meta. Neither running statistics nor weights may move.
+    What is reached twice is copied once: shared modules, tied parameters and cycles stay so. A
+    tensor's stand-in is empty on meta, else a clone, with zeros for what has no values.
+
+    Args:
+        device (torch.device): Where the copy is going to run.
     """
-    memo: dict[int, Tensor] = {}
 
-    def swap(tensor: Tensor) -> Tensor:
-        if id(tensor) not in memo:
-            if nn.parameter.is_lazy(tensor):
-                raise GraphError(
-                    "The model holds an uninitialized lazy parameter: run one batch through it "
-                    "first, so that its shapes are known."
-                )
-            memo[id(tensor)] = _copied(tensor.detach(), device)
-        return memo[id(tensor)]
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.moves = False  # tensors to the device; the model's own may lie on several
+        self.originals: list[Any] = []  # kept alive, so that ids stay theirs
+        self.tensors: list[tuple[Tensor, Tensor]] = []  # and their stand-ins
+        self._copies: dict[int, Any] = {}
+        self._copiers: dict[type, Callable[[Any], Any]] = {}
 
-    saved = []
-    try:
-        for module in model.modules():
-            if isinstance(module, torch.jit.ScriptModule):
-                raise GraphError(
-                    f"The model holds the scripted module {module.original_name}, whose operations "
-                    "can't be recorded: build it without torch.jit.script."
-                )
-            attributes = module.__dict__.copy()
-            contents = [(v, v.copy()) for v in attributes.values() if type(v) in CONTAINERS]
-            saved.append((module.__dict__, attributes, contents))
-            _swap_tensors(module.__dict__, swap)
-        yield
-    finally:
-        for live, attributes, contents in saved:
-            live.clear()
-            live.update(attributes)
-            for container, content in contents:
-                container.clear()
-                (container.extend if isinstance(container, list) else container.update)(content)
+    def get(self, value: Any) -> Any:
+        """The copy that was made of something, if it was."""
+        return self._copies.get(id(value))
 
+    def add(self, original: Any, stand_in: Any) -> Any:
+        self.originals.append(original)
+        self._copies[id(original)] = stand_in
+        return stand_in
 
-def _swap_tensors(attributes: dict[str, Any], swap: Callable[[Tensor], Tensor]) -> None:
-    for name, value in attributes.items():
-        if isinstance(value, Tensor):
-            attributes[name] = swap(value)
-        elif type(value) in (list, tuple) and value and isinstance(value[0], Tensor):
-            items = (swap(v) if isinstance(v, Tensor) else v for v in value)
-            attributes[name] = type(value)(items)
-    for store in (attributes["_parameters"], attributes["_buffers"]):
-        for name, tensor in store.items():
-            if tensor is not None:
-                store[name] = swap(tensor)
+    def copy(self, value: Any) -> Any:
+        r"""The copy of a model, of its inputs or of anything that they hold."""
+        kind = type(value)
+        if kind in ATOMS:
+            return value
+        found = self._copies.get(id(value))
+        if found is not None:
+            return found
+        if kind not in self._copiers:
+            self._copiers[kind] = self._copier(kind)
+        return self._copiers[kind](value)
 
+    def tensor(self, tensor: Tensor) -> Tensor:
+        r"""The stand-in for a tensor."""
+        if nn.parameter.is_lazy(tensor):
+            raise GraphError(
+                "The model holds an uninitialized lazy parameter: run one batch through it first, "
+                "so that its shapes are known."
+            )
+        found = self._copies.get(id(tensor))
+        if found is not None:
+            return found
+        if self.device.type == "meta":
+            stand_in = to_meta(tensor)
+        elif tensor.is_meta:
+            stand_in = torch.zeros(tensor.shape, dtype=tensor.dtype, device=self.device)
+        else:
+            stand_in = tensor.detach().clone()
+            stand_in = stand_in.to(self.device) if self.moves else stand_in
+        if isinstance(tensor, nn.Parameter):
+            stand_in = Tensor._make_subclass(nn.Parameter, stand_in, tensor.requires_grad)
+        elif tensor.requires_grad:
+            stand_in.requires_grad_()
+        self.tensors.append((tensor, stand_in))
+        return self.add(tensor, stand_in)
 
-def moved(value: Any, device: torch.device) -> Any:
-    r"""Copies of the tensors of nested inputs on a device: a model that works in place must not
-    change the caller's. Zeros stand in for values that meta tensors lack.
-    """
-    if isinstance(value, Tensor):
-        if device.type == "meta":
-            return value if value.is_meta else to_meta(value)
-        return _copied(value, device).to(device)
-    if isinstance(value, dict):
-        return {k: moved(v, device) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [moved(v, device) for v in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if isinstance(value, BaseData):
-        return copy.copy(value).apply(lambda tensor: moved(tensor, device))
-    return value
+    def forget(self) -> None:
+        r"""Empties all copies, so that nothing in them keeps a tensor alive."""
+        for value in self._copies.values():
+            if isinstance(value, (dict, list, set, deque)):
+                value.clear()
+            elif not isinstance(value, Tensor) and hasattr(value, "__dict__"):
+                vars(value).clear()
+        self._copies.clear()
+        self.originals.clear()
+        self.tensors.clear()
 
+    def _copier(self, kind: type) -> Callable[[Any], Any]:
+        for base, copier in (
+            (Tensor, self.tensor),
+            (torch.jit.ScriptModule, _refuse),
+            (nn.Module, self._module),
+            (dict, self._dict),
+            (tuple, self._tuple),
+            ((list, set, deque), self._collection),
+            (frozenset, lambda value: kind(map(self.copy, value))),
+            (FunctionType, self._function),
+            (MethodType, lambda m: MethodType(self.copy(m.__func__), self.copy(m.__self__))),
+            (functools.partial, self._partial),
+            (functools._lru_cache_wrapper, self._cached),
+            (weakref.ref, self._reference),
+            (torch.Generator, self._generator),
+            (RANDOM, lambda value: self.add(value, copy.deepcopy(value))),
+            (np.ndarray, lambda value: self.add(value, value.copy())),
+            (SimpleNamespace, self._object),
+        ):
+            if issubclass(kind, base):
+                return copier
+        root = kind.__module__.partition(".")[0]
+        opaque = root in OPAQUE and root not in TRANSPARENT
+        if opaque or issubclass(kind, (type, enum.Enum)) or hasattr(kind, "__del__"):
+            return lambda value: value
+        return self._object
 
-def _copied(tensor: Tensor, device: torch.device) -> Tensor:
-    if device.type == "meta":
-        return to_meta(tensor)
-    if tensor.is_meta:
-        return torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
-    return tensor.clone()
+    def _module(self, module: nn.Module) -> nn.Module:
+        dynamo = sys.modules.get("torch._dynamo")
+        if dynamo is not None and isinstance(module, dynamo.OptimizedModule):
+            return self.add(module, self.copy(module._orig_mod))
+        twin = self._object(module)
+        if twin.__dict__.get("_compiled_call_impl") is not None:
+            twin.__dict__["_compiled_call_impl"] = None
+        return twin
 
-
-@contextmanager
-def preserved_rng(device: torch.device) -> Iterator[None]:
-    r"""Leaves the random number generators as they were."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    def _object(self, value: Any) -> Any:
+        """An object of the same class with copies of its attributes."""
+        kind, attributes = type(value), getattr(value, "__dict__", {})
+        shared, slots = _class_state(kind)
+        if not (attributes or shared or slots):
+            return value  # a mark that is compared by identity
         try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+            twin = object.__new__(kind)
+        except TypeError:  # the class is written in C
+            if not isinstance(value, SimpleNamespace):
+                return value
+            twin = kind()
+        self.add(value, twin)
+        made = {}
+        for name, item in attributes.items():
+            empty = type(item) is OrderedDict and not item
+            made[name] = OrderedDict() if empty else self.copy(item)
+        for name in shared:
+            if name not in made:
+                made[name] = self.copy(getattr(kind, name))
+        if made:
+            twin.__dict__.update(made)
+        for name in slots:
+            if hasattr(value, name):
+                object.__setattr__(twin, name, self.copy(getattr(value, name)))
+        return twin
+
+    def _dict(self, value: dict) -> dict:
+        twin = self.add(value, type(value)() if type(value) is dict else copy.copy(value))
+        if value:
+            dict.clear(twin)
+            for key, item in value.items():
+                key = key if type(key) in ATOMS else self.copy(key)
+                dict.__setitem__(twin, key, self.copy(item))
+        return self._attributes(value, twin)
+
+    def _collection(self, value: list | set | deque) -> Any:
+        twin = self.add(value, copy.copy(value))
+        items = [self.copy(item) for item in value]
+        twin.clear()
+        (twin.update if isinstance(value, set) else twin.extend)(items)
+        return self._attributes(value, twin)
+
+    def _tuple(self, value: tuple) -> tuple:
+        items = [self.copy(item) for item in value]
+        if all(a is b for a, b in zip(items, value, strict=True)):
+            return value
+        try:
+            twin = tuple.__new__(type(value), items)
+        except TypeError:  # what operations of torch return
+            twin = type(value)(items)
+        return self._attributes(value, self.add(value, twin))
+
+    def _attributes(self, value: Any, twin: Any) -> Any:
+        if attributes := getattr(value, "__dict__", None):
+            twin.__dict__.update({k: self.copy(v) for k, v in attributes.items()})
+        return twin
+
+    def _function(self, function: FunctionType) -> Callable:
+        if compiled := getattr(function, "_torchdynamo_orig_callable", None):
+            return self.copy(compiled)
+        if not (function.__closure__ or function.__defaults__):
+            return function
+        cells = tuple(CellType() for _ in function.__closure__ or ())
+        defaults = self.copy(function.__defaults__)
+        arguments = function.__code__, function.__globals__, function.__name__, defaults, cells
+        twin = self.add(function, FunctionType(*arguments))
+        twin.__kwdefaults__ = self.copy(function.__kwdefaults__)
+        twin.__qualname__, twin.__module__ = function.__qualname__, function.__module__
+        twin.__dict__.update(function.__dict__)
+        for cell, new in zip(function.__closure__ or (), cells, strict=True):
+            try:
+                new.cell_contents = self.copy(cell.cell_contents)
+            except ValueError:  # a variable that is not set yet
+                continue
+        return twin
+
+    def _partial(self, value: functools.partial) -> functools.partial:
+        keywords = {name: self.copy(item) for name, item in value.keywords.items()}
+        arguments = map(self.copy, value.args)
+        return self.add(value, type(value)(self.copy(value.func), *arguments, **keywords))
+
+    def _cached(self, value: Any) -> Any:
+        function = self.copy(value.__wrapped__)
+        if function is value.__wrapped__:
+            return value
+        return self.add(value, functools.lru_cache(**value.cache_parameters())(function))
+
+    def _reference(self, value: weakref.ref) -> weakref.ref:
+        target = value()
+        is_copied = isinstance(target, (Tensor, nn.Module)) or self.get(target) is not None
+        return weakref.ref(self.copy(target)) if is_copied else value
+
+    def _generator(self, value: torch.Generator) -> torch.Generator:
+        twin = torch.Generator(value.device)
+        twin.set_state(value.get_state())
+        return self.add(value, twin)
+
+
+def _refuse(module: torch.jit.ScriptModule) -> None:
+    raise GraphError(
+        f"The model holds the scripted module {module.original_name}, whose operations can't be "
+        "recorded: build it without torch.jit.script."
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _class_state(kind: type) -> tuple[list[str], list[str]]:
+    """The attributes of a class that its objects share and a forward pass may change or fill, and
+    the slots of its objects."""
+    shared, slots = {}, []
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] in ("torch", "builtins"):
+            continue
+        for name, value in vars(base).items():
+            state = isinstance(value, (Tensor, nn.Module, dict, list, set, deque))
+            shared.setdefault(name, state and not name.startswith("__"))
+        names = vars(base).get("__slots__", ())
+        slots += [names] if isinstance(names, str) else names
+    shared = [name for name, is_state in shared.items() if is_state]
+    return shared, [name for name in slots if name not in ("__dict__", "__weakref__")]

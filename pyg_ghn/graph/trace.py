@@ -1,40 +1,31 @@
-r"""One forward pass of a module on the meta device, every tensor operation recorded."""
+r"""One forward pass of a copy of a module on the meta device, every tensor operation recorded."""
 
 from __future__ import annotations
 
 import inspect
+import random
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from types import FunctionType
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch_geometric.data.data import BaseData
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.meta_operations import SHAPE_ONLY
-from pyg_ghn.graph.stand_ins import moved, preserved_rng, stand_ins
-
-# Factories that models call without naming a device; their results must live beside the inputs.
-FACTORIES = frozenset(
-    "arange empty eye full linspace logspace ones rand randint randn randperm zeros".split()
+from pyg_ghn.graph.leaks import fill_leaks
+from pyg_ghn.graph.recorder import (
+    Below,
+    Call,
+    Flow,
+    Recorder,
+    UnrecordedError,
+    reachable_tensors,
 )
-
-# torch.batch_norm and torch.nn.functional.batch_norm take their arguments in different orders.
-TWOFOLD = frozenset("batch_norm instance_norm embedding embedding_bag".split())
-
-
-class Call(NamedTuple):
-    """A recorded operation: its normalized name, its arguments and what it returned."""
-
-    name: str
-    args: tuple
-    kwargs: dict[str, Any]
-    out: Any
+from pyg_ghn.graph.stand_ins import StandIns
 
 
 class Trace(NamedTuple):
@@ -46,150 +37,168 @@ class Trace(NamedTuple):
         inputs: The input tensors.
         outputs: The tensors that the model returned.
         parameters: Every parameter's name and the tensor that stood for it.
+        flows: After a thorough pass, the same as the dispatcher saw it; else :obj:`None`.
+        recorder: What recorded them, for :func:`~pyg_ghn.graph.leaks.fill_leaks`.
     """
 
     calls: list[Call]
     inputs: list[Tensor]
     outputs: list[Tensor]
     parameters: dict[str, Tensor]
+    flows: list[Flow] | None
+    recorder: Recorder
 
 
-def trace(model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> Trace:
+class _Way(NamedTuple):
+    """How a forward pass is run."""
+
+    device: torch.device
+    thorough: bool = False
+    grad: bool = False
+
+
+def trace(
+    model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None, thorough: bool = False
+) -> Trace:
     r"""Records the operations of ``model(*args, **kwargs)``.
 
-    The pass runs on the meta device: no arithmetic, no memory, whatever the size of the model.
-    Where the model asks for values (``.item()``, data-dependent shapes) a real pass is recorded
-    instead, on the model's own device or, if it is on meta itself, with zeros on the CPU. Either
-    way the model is left exactly as it was.
+    The pass runs a copy of the model on the meta device: no arithmetic, no memory, whatever the
+    size of the model. Where the model asks for values (``.item()``, data-dependent shapes) a real
+    pass is recorded instead, on the model's own device or, if it is on meta itself, with zeros on
+    the CPU. The model itself is only read.
 
     Args:
         model (torch.nn.Module): The model, on any device, traced in the mode (train or eval) it is
             in.
         args (tuple): Positional inputs of the model's ``forward``.
         kwargs (dict, optional): Named inputs. (default: :obj:`None`)
+        thorough (bool, optional): Records what the dispatcher sees as well. A pass is repeated so
+            by itself where it needs to be. (default: :obj:`False`)
 
     Raises:
-        GraphError: If the forward pass fails, naming the module in which it failed.
+        GraphError: If the forward pass fails, naming the module in which it failed, or does what
+            can't be recorded.
     """
     kwargs = kwargs or {}
-    try:
-        return _record(model, args, kwargs, torch.device("meta"))
-    except GraphError:
-        raise
-    except Exception as error:  # whatever user code raises on meta: a real pass decides
-        if any(p.is_meta for p in model.parameters()) and not (
-            # An operation failed for lack of values; torch has no one type of error for it.
-            isinstance(error, NotImplementedError) or "meta" in str(error).lower()
-        ):
-            raise _explained(model, args, kwargs, error) from error
-    real = (p.device for p in model.parameters() if not p.is_meta)
-    try:
-        return _record(model, args, kwargs, next(real, torch.device("cpu")))
-    except Exception as error:
-        raise _explained(model, args, kwargs, error) from error
-
-
-def tensors(*values: Any) -> Iterator[Tensor]:
-    """Yields all tensors in nested lists, tuples, mappings and dataclass-like outputs."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple, set)):
-            yield from tensors(*value)
-        elif isinstance(value, dict):
-            yield from tensors(*value.values())
-        elif hasattr(value, "__dataclass_fields__"):
-            yield from tensors(*vars(value).values())
-
-
-class _Recorder(TorchFunctionMode):
-    def __init__(self, on_meta: bool):
-        super().__init__()
-        self.calls: list[Call] = []
-        self.on_meta = on_meta
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        out = self._run_on_meta(name, func, args, kwargs) if self.on_meta else func(*args, **kwargs)
-        name = _normalized(name, func)
-        if name == "setitem":
-            self.calls.append(Call(name, args, kwargs, args[0]))
-        elif next(tensors(out), None) is not None:
-            self.calls.append(Call(name, args, kwargs, out))
-        return out
-
-    def _run_on_meta(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
-        if name in FACTORIES and kwargs.get("device") is None:
-            return func(*args, **{**kwargs, "device": "meta"})
-        out = SHAPE_ONLY[name](*args, **kwargs) if name in SHAPE_ONLY else NotImplemented
-        if out is not NotImplemented:
-            return out
+    real = own_device(model)
+    holds_meta = any(p.is_meta for p in model.parameters())
+    way = _Way(torch.device("meta"), thorough)
+    while True:
+        stand_ins, compiles = StandIns(way.device), "torch._dynamo" not in sys.modules
+        recorder = Recorder(stand_ins, Below() if way.thorough else None)
         try:
-            return func(*args, **kwargs)
-        except (RuntimeError, NotImplementedError):
-            if all(t.is_meta for t in tensors(args, kwargs)):
-                raise
-            device = torch.device("meta")  # constants that the model made or kept elsewhere
-            return func(*moved(args, device), **moved(kwargs, device))
+            recorded = _record(model, args, kwargs, way, recorder)
+            if not (compiles and "torch._dynamo" in sys.modules):
+                return recorded
+            failure, following, recorded = None, way, None  # again, uncompiled
+        except UnrecordedError as error:
+            failure, following = None, way._replace(thorough=True)
+            _clear_frames(error)
+        except GraphError as error:
+            failure, following = error, None
+            _clear_frames(error)
+        except Exception as error:  # whatever user code raises on meta: a real pass decides
+            failure = _explained(model, stand_ins, args, kwargs, error)
+            reason = str(error).lower()
+            # An operation failed for lack of values; torch has no one type of error for it.
+            asks_for_values = isinstance(error, NotImplementedError) or "meta" in reason
+            if not way.grad and "grad" in reason:
+                following = way._replace(grad=True)
+            elif way.device.type == "meta" and (asks_for_values or not holds_meta):
+                following = way._replace(device=real, thorough=True)
+            else:
+                following = None
+            failure.__cause__ = error if following is None else None
+            _clear_frames(error)
+        fill_leaks(recorder, real)
+        if following is None:
+            raise failure
+        way = following
 
 
-def _normalized(name: str, func: Callable) -> str:
-    """``add_``, ``__iadd__``, ``__radd__`` and ``add.Tensor`` are all ``add``; of functions that
-    exist twice the native ones get a name of their own."""
-    if name.startswith("__"):
-        name = name.strip("_")
-        return name[1:] if name in _PREFIXED_DUNDERS else name
-    name = name.partition(".")[0].rstrip("_")
-    is_native = name in TWOFOLD and not isinstance(func, FunctionType)
-    return f"native {name}" if is_native else name
+def own_device(model: nn.Module) -> torch.device:
+    r"""The device that a model lives on, the CPU if it has no values."""
+    return next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
 
 
-_PREFIXED_DUNDERS = frozenset(
-    prefix + name
-    for name in "add sub mul truediv floordiv div mod pow matmul and or xor".split()
-    for prefix in "ir"
-)
+def _clear_frames(error: BaseException | None) -> None:
+    """Drops the tensors that the frames of a failed pass hold."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            _ = frame.f_locals  # updates what was once read of them
+        error = error.__context__
 
 
-def _record(model: nn.Module, args: tuple, kwargs: dict, device: torch.device) -> Trace:
+def _record(model: nn.Module, args: tuple, kwargs: dict, way: _Way, recorder: Recorder) -> Trace:
+    stand_ins = recorder.stand_ins
+    parameters = dict(model.named_parameters())
+    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        model = model.module  # which runs on one device
     with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(preserved_rng(device))
-        stack.enter_context(stand_ins(model, device))
-        if "torch._dynamo" in sys.modules:  # something may be compiled
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        parameters = dict(model.named_parameters())
-        if device.type == "cpu":
-            stack.enter_context(device)  # within torch.device("meta") as well
-        args, kwargs = moved(args, device), moved(kwargs, device)
-        recorder = stack.enter_context(_Recorder(on_meta=device.type == "meta"))
-        while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module  # which runs on one device
-        output = model(*args, **kwargs)
-    return Trace(recorder.calls, _all_tensors(args, kwargs), _all_tensors(output), parameters)
+        if torch.get_default_device().type == "meta" and way.device.type != "meta":
+            stack.enter_context(way.device)
+        with torch.no_grad():
+            twin = stand_ins.copy(model)
+            parameters = {name: stand_ins.tensor(p) for name, p in parameters.items()}
+            stand_ins.moves = True
+            args, kwargs = stand_ins.copy(args), stand_ins.copy(kwargs)
+        inputs = reachable_tensors(args, kwargs)
+        recorder.known.update(id(stand_in) for _, stand_in in stand_ins.tensors)
+        stack.enter_context(torch.set_grad_enabled(way.grad))
+        stack.enter_context(_preserved_rng())
+        stack.enter_context(_uncompiled())
+        if recorder.below is not None:
+            stack.enter_context(recorder.below)
+        stack.enter_context(recorder)
+        outputs = [recorder.owned(t) for t in reachable_tensors(twin(*args, **kwargs))]
+    flows = recorder.below and recorder.below.flows
+    return Trace(recorder.calls, inputs, outputs, parameters, flows, recorder)
 
 
-def _all_tensors(*values: Any) -> list[Tensor]:
-    """The tensors of inputs or outputs, which may also be graphs or other objects."""
-    found = []
-    for value in values:
-        if isinstance(value, BaseData):
-            value = value.to_dict()
-        if isinstance(value, (list, tuple, dict)):
-            found += _all_tensors(*(value.values() if isinstance(value, dict) else value))
-        else:
-            found += list(tensors(value)) or list(tensors(getattr(value, "__dict__", None)))
-    return found
+@contextmanager
+def _preserved_rng() -> Iterator[None]:
+    """Leaves the process-wide generators as they were, should user code draw from them directly.
+    Where other threads run they are not reset, or those threads' numbers would repeat."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        if threading.active_count() == 1:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+
+
+_eager = {"lock": threading.Lock(), "passes": 0, "stance": None}
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Runs compiled functions as they were written. This holds for all threads: the first pass sets
+    it, the last one ends it."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with _eager["lock"]:
+        if _eager["passes"] == 0:
+            _eager["stance"] = torch.compiler.set_stance("force_eager")
+        _eager["passes"] += 1
+    try:
+        yield
+    finally:
+        with _eager["lock"]:
+            _eager["passes"] -= 1
+            if _eager["passes"] == 0:
+                _eager.pop("stance").__exit__(None, None, None)
 
 
 def _explained(
-    model: nn.Module, args: tuple, kwargs: dict[str, Any], error: Exception
+    model: nn.Module, stand_ins: StandIns, args: tuple, kwargs: dict[str, Any], error: Exception
 ) -> GraphError:
     """Names the innermost module on the stack of a failed forward pass and the way out."""
-    if isinstance(error, GraphError):
-        return error
-    names = {id(module): name for name, module in model.named_modules()}
+    modules = ((name, stand_ins.get(module)) for name, module in model.named_modules())
+    names = {id(twin): name for name, twin in modules if twin is not None}
     culprit, where = model, ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get("self")

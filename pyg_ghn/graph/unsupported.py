@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pyg_ghn.graph.builder import GraphBuilder, Value
-from pyg_ghn.graph.operations import LAYERS, NORMS, PRODUCTS, SIGNATURES
-from pyg_ghn.graph.trace import Trace, tensors
+import torch
+from torch import Tensor
 
+from pyg_ghn.graph.builder import GraphBuilder, Value
+from pyg_ghn.graph.operations import CASTS, LAYERS, NO_FLOW, NORMS, PRODUCTS, SIGNATURES
+from pyg_ghn.graph.recorder import normalized, tensors
+from pyg_ghn.graph.trace import Trace
+
+STOPPING = NO_FLOW | {"detach"}
 MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
 UNUSED = "never used in the forward pass"
 CUT_OFF = "does not reach the output"
+UNRECORDED = "reaches the output through operations that no rule follows"
 FACTOR = "a factor of a parametrized weight"
 LARGE = "more than four dimensions"
 NO_WEIGHT = "bias of a normalization that has no weight"
@@ -24,7 +30,11 @@ def reasons(trace: Trace, builder: GraphBuilder, names: Collection[str]) -> dict
         return {}
     uses = _uses(trace, builder)
     made = {name for node in builder.nodes for name in (node.param_name, node.bias_name)}
-    return {name: _reason(name, builder, uses.get(name), name in made) for name in names}
+    found = {name: _reason(name, builder, uses.get(name), name in made) for name in names}
+    doubtful = [name for name, reason in found.items() if reason in (UNUSED, CUT_OFF)]
+    if doubtful and trace.flows is not None:
+        found |= {name: f"{UNRECORDED} ({op})" for name, op in _reaching(trace, doubtful).items()}
+    return found
 
 
 def _reason(name: str, builder: GraphBuilder, uses: dict[str, Value] | None, is_made: bool) -> str:
@@ -62,3 +72,49 @@ def _uses(trace: Trace, builder: GraphBuilder) -> dict[str, dict[str, Value]]:
                 if meets:
                     of_name[use] = value
     return uses
+
+
+def _reaching(trace: Trace, names: Collection[str]) -> dict[str, str]:
+    """Those of the named parameters that do reach the output, with the first operation on each, as
+    the dispatcher saw it: without the rules, without the functions that the model calls."""
+    owners = {id(trace.parameters[name]): frozenset([name]) for name in names}
+    sharing: dict[int, list[Tensor]] = {}
+    seen: set[int] = set()
+    first: dict[str, str] = {}
+
+    def owners_of(tensor: Tensor) -> frozenset[str]:
+        if id(tensor) not in seen:  # made unseen, as another view of what has been seen
+            see(tensor)
+            same = sharing.get(_storage(tensor), ())
+            before = owners.get(id(tensor), frozenset())
+            owners[id(tensor)] = before.union(*(owners.get(id(t), ()) for t in same))
+        return owners.get(id(tensor), frozenset())
+
+    def see(tensor: Tensor) -> None:
+        seen.add(id(tensor))
+        if tensor.layout is torch.strided:
+            sharing.setdefault(_storage(tensor), []).append(tensor)
+
+    for tensor in trace.parameters.values():
+        see(tensor)
+    for func, operands, outs in trace.flows:
+        name = normalized(getattr(func, "__name__", ""), False)
+        carried = frozenset().union(*map(owners_of, operands))
+        for owner in carried:
+            first.setdefault(owner, name)
+        stops = name in STOPPING or name.startswith("new_") or name.endswith("_like")
+        is_cast = name in CASTS or not any(t.is_floating_point() for t in operands)
+        for out in outs:
+            flows = not stops and (is_cast or out.is_floating_point() or out.is_complex())
+            owners[id(out)] = carried if flows else frozenset()
+            if any(out is t for t in operands):  # in place: all views change
+                for other in sharing.get(_storage(out), ()):
+                    owners[id(other)] = owners.get(id(other), frozenset()) | carried
+            if id(out) not in seen:
+                see(out)
+    reaching = frozenset().union(*map(owners_of, trace.outputs))
+    return {name: first.get(name, "") for name in names if name in reaching}
+
+
+def _storage(tensor: Tensor) -> int | None:
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else None

@@ -1,3 +1,4 @@
+from pyg_ghn.nn.attention_bias import AttentionBias, PairBias, to_dense_pairs
 from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
 from pyg_ghn.nn.gated_dag_conv import GatedDAGConv
@@ -14,9 +15,11 @@ __all__ = [
     "GHN2",
     "GHN3",
     "GHNMLP",
+    "AttentionBias",
     "CentralityEncoding",
     "GHN3Conv",
     "GatedDAGConv",
+    "PairBias",
     "ParameterDecoder",
     "ParameterReport",
     "Prediction",
@@ -24,4 +27,5 @@ __all__ = [
     "ShapeEncoding",
     "ShortestPathBias",
     "Status",
+    "to_dense_pairs",
 ]

@@ -1,12 +1,18 @@
 r"""The graph transformer layer of GHN-3."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.resolver import activation_resolver, normalization_resolver
 
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.nn.attention_bias import AttentionBias
 from pyg_ghn.nn.batching import graph_sizes
 
 
@@ -24,8 +30,8 @@ class GHN3Conv(nn.Module):
         \mathbf{X}^{\prime}))
 
     with :math:`\mathbf{Q}, \mathbf{K}, \mathbf{V}` linear in :math:`\textrm{LN}(\mathbf{X})`.
-    Nodes attend to all nodes of their own graph. Node features go in and out in sparse form;
-    nothing is padded.
+    Nodes attend to all nodes of their own graph. Node features go in and out in sparse form: norms
+    and linear layers run on them as they are, attention on graphs of similar size at once.
 
     Edges enter through the bias alone: without one the layer sees each graph as a set. It is at
     home in any PyG model, on top of message passing or instead of it:
@@ -34,7 +40,7 @@ class GHN3Conv(nn.Module):
 
         data = AddShortestPathEncoding(cutoff=20)(data)  # once, before batching
         ...
-        attn_bias = self.path_bias(data.spd, data.batch)  # once for all layers
+        attn_bias = self.path_bias(data)  # once for all layers
         for local, attend in zip(self.local, self.attend):
             x = x + local(x, data.edge_index).relu()  # e.g. GINConv
             x = attend(x, data.batch, attn_bias)
@@ -43,14 +49,28 @@ class GHN3Conv(nn.Module):
         channels (int): Size of each node's features.
         heads (int, optional): Number of attention heads; divides :obj:`channels`.
             (default: :obj:`1`)
+        dropout (float, optional): Dropout of what attention and MLP add, and within the MLP.
+            (default: :obj:`0.`)
+        attn_dropout (float, optional): Dropout of the attention weights. (default: :obj:`0.`)
+        act (str or Callable, optional): The activation of the MLP. (default: :obj:`"gelu"`)
+        act_kwargs (dict, optional): Arguments of the activation. (default: :obj:`None`)
+        norm (str or Callable, optional): The normalization in front of attention and MLP; by
+            default of each node by itself. (default: :obj:`"layer_norm"`)
+        norm_kwargs (dict, optional): Arguments of the normalization. (default: :obj:`None`)
 
     Shapes:
-        - **input:** node features :math:`(\sum_g N_g, \text{channels})`, batch vector
-          :math:`(\sum_g N_g)` *(optional)*, attention bias *(optional)*: one tensor
-          :math:`(1, \text{heads}, N_g, N_g)` for each graph, such as
-          :class:`~pyg_ghn.nn.ShortestPathBias` makes, or :math:`(1, 1, N_g, N_g)` for all heads
-          alike. It alone tells where graphs begin; the batch vector is read without it only.
-        - **output:** node features :math:`(\sum_g N_g, \text{channels})`
+        - **input:** node features :math:`(\sum_g N_g, \text{channels})`; batch vector
+          :math:`(\sum_g N_g)` or the list of :math:`N_g` *(optional)*; attention bias
+          *(optional)*: what :class:`~pyg_ghn.nn.ShortestPathBias` or
+          :class:`~pyg_ghn.nn.PairBias` makes, or for each graph one tensor
+          :math:`(1, \text{heads}, N_g, N_g)`, or :math:`(1, 1, N_g, N_g)` for all heads alike. It
+          alone tells where graphs begin; the batch vector is read without it only.
+        - **padded input:** node features :math:`(B, N, \text{channels})` and attention bias
+          :math:`(B, \text{heads}, N, N)` or :math:`(B, 1, N, N)`, minus infinity for keys that are
+          padding *(optional)*
+        - **output:** node features like those of the input; with
+          :obj:`return_attention_weights=True` also the attention weights, for each graph
+          :math:`(\text{heads}, N_g, N_g)`, rows for queries
 
     Raises:
         ConfigError: If :obj:`heads` does not divide :obj:`channels`, or the bias or batch vector
@@ -58,68 +78,162 @@ class GHN3Conv(nn.Module):
         GraphError: If the batch vector is not sorted.
     """
 
-    def __init__(self, channels: int, heads: int = 1) -> None:
+    def __init__(
+        self,
+        channels: int,
+        heads: int = 1,
+        dropout: float = 0.0,
+        attn_dropout: float = 0.0,
+        act: str | Callable | None = "gelu",
+        act_kwargs: dict[str, Any] | None = None,
+        norm: str | Callable | None = "layer_norm",
+        norm_kwargs: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
             raise ConfigError(f"`heads` must divide `channels`, got {heads} and {channels}.")
         self.channels = channels
         self.heads = heads
-        self.norm1 = nn.LayerNorm(channels)
+        self.dropout = dropout
+        self.attn_dropout = attn_dropout
+        norm_kwargs = norm_kwargs or ({"mode": "node"} if norm == "layer_norm" else {})
+        self.norm1, self.norm2 = (
+            nn.Identity() if norm is None else normalization_resolver(norm, channels, **norm_kwargs)
+            for _ in range(2)
+        )
+        self.norm_with_batch = "batch" in inspect.signature(self.norm1.forward).parameters
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.out = nn.Linear(channels, channels)
-        self.norm2 = nn.LayerNorm(channels)
         self.mlp = nn.Sequential(
-            nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
+            nn.Linear(channels, 4 * channels),
+            nn.Identity() if act is None else activation_resolver(act, **(act_kwargs or {})),
+            nn.Linear(4 * channels, channels),
         )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         for module in (self.norm1, self.qkv, self.out, self.norm2, self.mlp[0], self.mlp[2]):
-            module.reset_parameters()
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
 
     def forward(
         self,
         x: Tensor,
-        batch: Tensor | None = None,
-        attn_bias: Sequence[Tensor] | None = None,
-    ) -> Tensor:
-        r"""Runs the forward pass of the module."""
-        x = x + self.out(self._attend(self.norm1(x), batch, attn_bias))
-        return x + self.mlp(self.norm2(x))
+        batch: Tensor | Sequence[int] | None = None,
+        attn_bias: Sequence[Tensor] | Tensor | None = None,
+        return_attention_weights: bool = False,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        r"""Runs the forward pass of the module.
 
+        Args:
+            x (Tensor): The node features.
+            batch (Tensor or list of int, optional): The graph that each node belongs to, or the
+                number of nodes of each graph. (default: :obj:`None`)
+            attn_bias (AttentionBias, list or Tensor, optional): The bias of the attention logits.
+                (default: :obj:`None`)
+            return_attention_weights (bool, optional): If set to :obj:`True`, also returns the
+                attention weights of each graph. (default: :obj:`False`)
+        """
+        if not isinstance(x, Tensor):
+            raise ConfigError(
+                "GHN3Conv attends to all nodes of a graph, whatever their type, so that it cannot "
+                f"be made heterogeneous (`x` is a {x.__class__.__name__}): leave it out of "
+                "`to_hetero` and give it the nodes of `data.to_homogeneous()`."
+            )
+        weights: list[Tensor] | None = [] if return_attention_weights else None
+        normed = self._norm(self.norm1, x, batch, attn_bias)
+        attend = self._attend_padded if x.dim() == 3 else self._attend
+        out = self.out(attend(self.qkv(normed), batch, attn_bias, weights))
+        x = x + F.dropout(out, self.dropout, self.training)
+        first, act, second = self.mlp
+        hidden = act(first(self._norm(self.norm2, x, batch, attn_bias)))
+        out = second(F.dropout(hidden, self.dropout, self.training))
+        x = x + F.dropout(out, self.dropout, self.training)
+        return x if weights is None else (x, weights)
+
+    def _norm(self, norm: nn.Module, x: Tensor, batch: Any, attn_bias: Any) -> Tensor:
+        if not self.norm_with_batch or x.dim() == 3:
+            return norm(x)
+        if not isinstance(batch, Tensor) and not (batch is None and attn_bias is None):
+            sizes = [b.size(-1) for b in attn_bias] if batch is None else list(batch)
+            batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(x.device)
+        return norm(x, batch)
+
+    @torch.compiler.disable
     def _attend(
-        self, x: Tensor, batch: Tensor | None, attn_bias: Sequence[Tensor] | None
+        self,
+        qkv: Tensor,
+        batch: Tensor | Sequence[int] | None,
+        attn_bias: Sequence[Tensor] | None,
+        weights: list[Tensor] | None,
     ) -> Tensor:
-        if attn_bias is not None:
-            source = "attention bias"
-            sizes = [self._graph_size(bias) for bias in attn_bias]  # asks the host only
+        """Attention within each graph, by blocks of graphs."""
+        if attn_bias is None:
+            sizes = [len(qkv)] if batch is None else graph_sizes(batch)
+            attn_bias, source = AttentionBias.zero(sizes, self.heads, qkv), "batch vector"
         else:
-            source = "batch vector"
-            sizes = [x.size(0)] if batch is None else graph_sizes(batch)
-            attn_bias = [None] * len(sizes)
-        if sum(sizes) != x.size(0):
+            if not isinstance(attn_bias, AttentionBias):
+                attn_bias = AttentionBias.of_graphs(attn_bias, self.heads)
+            sizes, source = attn_bias.sizes, "attention bias"
+        if sum(sizes) != len(qkv):
             raise ConfigError(
-                f"The {source} is for graphs of {sizes} nodes, but `x` has {x.size(0)} nodes."
+                f"The {source} is for graphs of {sizes} nodes, but `x` has {len(qkv)} nodes."
             )
-        if x.size(0) == 0:
-            return x
-        qkv = self.qkv(x).view(x.size(0), 3, self.heads, -1).permute(1, 2, 0, 3)
-        outs = [
-            F.scaled_dot_product_attention(*part.unsqueeze(1), attn_mask=bias)
-            for part, bias in zip(qkv.split(sizes, dim=2), attn_bias, strict=True)
-            if part.size(2)
-        ]
-        return torch.cat(outs, dim=2).squeeze(0).transpose(0, 1).flatten(1)
+        if not len(qkv):
+            return qkv[:, : self.channels]
+        layout, outs = attn_bias.layout, []
+        attention = AttentionBias(layout, [])
+        for nodes, parts in zip(layout.split(qkv), attn_bias.values, strict=True):
+            count, size, _ = nodes.shape
+            per_head = nodes.view(count, size, 3, self.heads, -1).permute(2, 3, 0, 1, 4)
+            per_part = per_head.split([len(part) // count for part in parts], dim=1)
+            results = [
+                self._attention(*some.reshape(3, -1, size, some.size(-1)), part, weights is None)
+                for some, part in zip(per_part, parts, strict=True)
+            ]
+            out = torch.cat([out.unflatten(0, (-1, count)) for out, _ in results])
+            outs.append(out.permute(1, 2, 0, 3).flatten(2))
+            attention.values.append(tuple(some for _, some in results))
+        if weights is not None:
+            weights += [some.squeeze(0) for some in attention]
+        return layout.join(outs)
 
-    def _graph_size(self, bias: Tensor) -> int:
-        n = bias.size(-1)
-        if bias.shape not in ((1, self.heads, n, n), (1, 1, n, n)):
-            raise ConfigError(
-                f"The attention bias of a graph must have the shape (1, {self.heads}, N, N), got "
-                f"{tuple(bias.shape)}."
-            )
-        return n
+    def _attend_padded(
+        self,
+        qkv: Tensor,
+        batch: None,
+        attn_bias: Tensor | None,
+        weights: list[Tensor] | None,
+    ) -> Tensor:
+        """Attention within each row of a padded batch."""
+        count, size, _ = qkv.shape
+        q, k, v = qkv.view(count, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if weights is None:
+            dropout = self.attn_dropout if self.training else 0.0
+            out = F.scaled_dot_product_attention(q, k, v, attn_bias, dropout)
+        else:
+            bias = q.new_zeros(()) if attn_bias is None else attn_bias
+            bias = bias.expand(count, self.heads, size, size).flatten(0, 1)
+            qkv = (part.flatten(0, 1) for part in (q, k, v))
+            out, attention = self._attention(*qkv, bias, False)
+            out = out.view_as(q)
+            weights += attention.view(count, self.heads, size, size)
+        return out.transpose(1, 2).flatten(2)
+
+    def _attention(
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, is_fused: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention (heads and graphs, nodes, features) and its weights, unless it is fused."""
+        dropout = self.attn_dropout if self.training else 0.0
+        bias = bias.to(q.dtype)
+        if is_fused and q.is_cuda:
+            q, k, v, bias = (part[None] for part in (q, k, v, bias))
+            return F.scaled_dot_product_attention(q, k, v, bias, dropout)[0], None
+        # On a CPU, PyTorch has nothing faster where the bias takes a gradient.
+        logits = torch.baddbmm(bias, q, k.mT, alpha=q.size(-1) ** -0.5)
+        weights = logits.softmax(dim=-1)
+        return F.dropout(weights, dropout) @ v, weights
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.channels}, heads={self.heads})"

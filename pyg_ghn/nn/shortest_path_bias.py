@@ -1,10 +1,17 @@
 r"""Attention bias from shortest-path lengths."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
-from pyg_ghn.errors import ConfigError
-from pyg_ghn.nn.batching import matrix_sizes
+from pyg_ghn.errors import ConfigError, GraphError
+from pyg_ghn.nn.attention_bias import AttentionBias, Layout
+from pyg_ghn.nn.batching import matrix_sizes, pairs_of
 
 # Rows of the distance table in released checkpoints; a distance s takes row s + 2.
 _ROWS, _OFFSET = 257, 2
@@ -30,19 +37,27 @@ class ShortestPathBias(nn.Module):
         channels (int): Size of the distance embeddings.
         cutoff (int, optional): Longest path that counts; longer ones are taken as "no path".
             (default: :obj:`50`)
+        attr_name (str, optional): Name of the attribute of a graph that holds the lengths.
+            (default: :obj:`"spd"`)
 
     Shapes:
-        - **input:** the flat lengths :obj:`data.spd` :math:`(\sum_g N_g^2)` of all graphs, batch
-          vector :math:`(\sum_g N_g)` *(optional)*
-        - **output:** a list with a tensor :math:`(1, \text{heads}, N_g, N_g)` for each graph, which
-          :class:`~pyg_ghn.nn.GHN3Conv` takes as it is
+        - **input:** a :class:`~torch_geometric.data.Data` or batch, or the flat lengths
+          :obj:`data.spd` :math:`(\sum_g N_g^2)` of all graphs and the batch vector
+          :math:`(\sum_g N_g)` *(optional)*; or padded lengths :math:`(B, N, N)` and the mask
+          :math:`(B, N)` of real nodes, as :func:`~pyg_ghn.nn.to_dense_pairs` makes them
+        - **output:** an :class:`~pyg_ghn.nn.AttentionBias`, which has a tensor
+          :math:`(1, \text{heads}, N_g, N_g)` for each graph; or
+          :math:`(B, \text{heads}, N, N)`, minus infinity for keys that are padding.
+          :class:`~pyg_ghn.nn.GHN3Conv` takes either as it is
 
     Raises:
         ConfigError: If the cutoff exceeds the table.
-        GraphError: If the lengths do not fit the batch, or the batch vector is not sorted.
+        GraphError: If the lengths are missing or do not fit the graphs, or the batch vector is not
+            sorted. Given a graph or batch on the CPU, it is also checked that the lengths are those
+            of its edges.
     """
 
-    def __init__(self, heads: int, channels: int, cutoff: int = 50) -> None:
+    def __init__(self, heads: int, channels: int, cutoff: int = 50, attr_name: str = "spd") -> None:
         super().__init__()
         if not 0 < cutoff < _ROWS - _OFFSET:
             raise ConfigError(
@@ -52,6 +67,7 @@ class ShortestPathBias(nn.Module):
         self.heads = heads
         self.channels = channels
         self.cutoff = cutoff
+        self.attr_name = attr_name
         self.distance = nn.Embedding(_ROWS, channels)
         self.phi = nn.Sequential(
             nn.Linear(2 * channels, channels), nn.ReLU(), nn.Linear(channels, heads)
@@ -64,27 +80,66 @@ class ShortestPathBias(nn.Module):
         self.phi[0].reset_parameters()
         self.phi[2].reset_parameters()
 
-    def forward(self, spd: Tensor, batch: Tensor | None = None) -> list[Tensor]:
+    def forward(
+        self, spd: Tensor | Data, batch: Tensor | Sequence[int] | None = None
+    ) -> AttentionBias | Tensor:
         r"""Runs the forward pass of the module."""
-        sizes = matrix_sizes(spd, batch)
-        table = self.table().t()
-        # An index beyond the cutoff would silently fall into another pair's row.
-        spd = spd.long().masked_fill(spd > self.cutoff, 0)
-        biases = []
-        for lengths, n in zip(spd.split([n * n for n in sizes]), sizes, strict=True):
-            lengths = lengths.view(n, n)
-            pairs = lengths * (self.cutoff + 1) + lengths.t()
-            bias = table.gather(1, pairs.flatten().expand(self.heads, -1))
-            biases.append(bias.view(1, self.heads, n, n))
-        return biases
+        if isinstance(spd, Tensor) and spd.dim() == 3:
+            pairs = self._pairs(spd)
+            if batch is not None:
+                pairs = pairs.masked_fill(~batch[:, None], (self.cutoff + 2) ** 2)
+            return F.embedding(pairs, self._table().t()).permute(0, 3, 1, 2)
+        return self._by_blocks(spd, batch)
 
-    def table(self) -> Tensor:
-        r"""The bias of all pairs of lengths, :math:`((\text{cutoff} + 1)^2, \text{heads})`."""
+    @torch.compiler.disable
+    def _by_blocks(self, spd: Tensor | Data, batch: Tensor | Sequence[int] | None) -> AttentionBias:
+        if not isinstance(spd, Tensor):
+            data = spd
+            spd, batch = pairs_of(data, self.attr_name, "apply `AddShortestPathEncoding` to it")
+            if not spd.is_cuda and "edge_index" in data:
+                self._check_edges(spd, data.edge_index, torch.tensor(batch))
+        layout = Layout(matrix_sizes(spd, batch), spd.device)
+        table, biases = self._table(), []
+        for block in layout.blocks:
+            pairs = self._pairs(layout.pairs(block, spd))
+            if block.is_padded:
+                pairs.masked_fill_(layout.padding(block)[:, None], (self.cutoff + 2) ** 2)
+            pairs, parts = pairs.view(1, -1), table.split(layout.heads_at_once(block, self.heads))
+            parts = [part.gather(1, pairs.expand(len(part), -1)) for part in parts]
+            biases.append([part.view(-1, block.size, block.size) for part in parts])
+        return AttentionBias(layout, biases)
+
+    def _check_edges(self, spd: Tensor, edge_index: Tensor, sizes: Tensor) -> None:
+        """Whether the pairs at distance 1 are the edges, for then all distances are right."""
+        source, target = edge_index[:, edge_index[0] != edge_index[1]].long()
+        first, square = sizes.cumsum(0) - sizes, (sizes * sizes).cumsum(0) - sizes * sizes
+        graph = torch.arange(len(sizes)).repeat_interleave(sizes)[source]
+        place = square[graph] + (source - first[graph]) * sizes[graph] + target - first[graph]
+        is_edge = torch.zeros(len(spd), dtype=torch.bool)
+        is_edge[place] = True
+        if not torch.equal(spd == 1, is_edge):
+            raise GraphError(
+                f"`{self.attr_name}` is from before the edges were changed; apply "
+                "`AddShortestPathEncoding` again, behind all transforms that change them."
+            )
+
+    def _pairs(self, lengths: Tensor) -> Tensor:
+        """The place in the table of each pair of nodes, given lengths (..., N, N)."""
+        rows = self.cutoff + 2
+        dtype = torch.int16 if rows * rows < 1 << 15 else torch.int32
+        # A length beyond the cutoff would silently be that of another pair.
+        lengths = lengths.clamp(max=self.cutoff + 1).to(dtype)
+        return torch.add(lengths.mT.contiguous(), lengths, alpha=rows).long()
+
+    def _table(self) -> Tensor:
+        """The bias of all pairs of lengths (heads, (cutoff + 2)^2), and one of padding. The length
+        cutoff + 1 stands for all longer ones and is the same as no path."""
         lengths = self.distance.weight[_OFFSET : _OFFSET + self.cutoff + 1]
+        lengths = torch.cat([lengths, lengths[:1]])
         ahead, back = self.phi[0].weight.split(self.channels, dim=1)
-        # The first layer acts on a concatenation: two products of c + 1 rows, not one of its square
+        # The first layer acts on a concatenation: two products of c + 2 rows, not one of its square
         hidden = F.linear(lengths, ahead, self.phi[0].bias)[:, None] + F.linear(lengths, back)
-        return self.phi[2](hidden.relu()).flatten(0, 1)
+        return F.pad(self.phi[2](hidden.relu()).flatten(0, 1).t(), (0, 1), value=-torch.inf)
 
     def __repr__(self) -> str:
         return (

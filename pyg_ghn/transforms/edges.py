@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 from pyg_ghn.errors import GraphError
 
@@ -13,8 +13,12 @@ def edges(data: Data) -> Tensor:
     r"""The :obj:`edge_index` of a graph.
 
     Raises:
-        GraphError: If there is none.
+        GraphError: If there is none, or the graph has several types of nodes.
     """
+    if isinstance(data, HeteroData):
+        raise GraphError(
+            "Encodings are of graphs with one type of nodes: call `data.to_homogeneous()` first."
+        )
     if data.edge_index is None or data.num_nodes is None:
         raise GraphError("The graph has no `edge_index`; build it with one, even if it is empty.")
     return data.edge_index

@@ -7,16 +7,13 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.transforms.edges import (
-    distances,
-    distinct_edges,
-    reverse_topological_order,
-    successors,
-)
+from pyg_ghn.transforms.edges import distinct_edges, reverse_topological_order, successors
 
 # "No path" while lengths are added up: above every cutoff, and far enough from overflow that a
 # path through all nodes of any graph whose N x N matrix fits in memory can be added to it.
 _FAR = np.int16(1 << 14)
+# Bits of so many edges times 64 nodes are moved at once: 32 MB.
+_MOST_WORDS = 1 << 22
 
 
 @functional_transform("add_shortest_path_encoding")
@@ -31,9 +28,15 @@ class AddShortestPathEncoding(BaseTransform):
         S_{ij} = \begin{cases} d(i, j) & \text{if } 0 < d(i, j) \le \text{cutoff} \\
         0 & \text{otherwise (no path, too far, or } i = j \text{)} \end{cases}
 
-    Works on any directed graph; on acyclic ones it is fastest. The matrix is stored flat, as
+    Works on any graph, directed or not, with cycles or without. The matrix is stored flat, as
     :obj:`int16` of :math:`N^2` entries with :math:`S_{ij}` at :math:`iN + j`, so that graphs of
     different size are collated by concatenation.
+
+    .. note::
+        The lengths are those of the edges that the graph has now. Whatever changes nodes or edges
+        later, such as :meth:`~torch_geometric.data.Data.subgraph`, keeps them as they are:
+        put this transform behind it. :class:`~pyg_ghn.nn.ShortestPathBias` refuses lengths that
+        are not those of a graph.
 
     Args:
         cutoff (int, optional): The longest path that counts. (default: :obj:`50`)
@@ -41,7 +44,7 @@ class AddShortestPathEncoding(BaseTransform):
 
     Raises:
         ConfigError: If the cutoff is not positive or too large.
-        GraphError: If the graph has no valid :obj:`edge_index`.
+        GraphError: If the graph has no valid :obj:`edge_index`, or several types of nodes.
     """
 
     def __init__(self, cutoff: int = 50, attr_name: str = "spd") -> None:
@@ -52,13 +55,11 @@ class AddShortestPathEncoding(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         source, target, num_nodes = distinct_edges(data)
-        ahead = successors(source, target, num_nodes)
         order = reverse_topological_order(source, target, num_nodes)
         if order is None or num_nodes >= _FAR:
-            rows = [distances(ahead, node, self.cutoff) for node in range(num_nodes)]
-            lengths = np.array(rows, np.int16)
+            lengths = _by_bits(source, target, num_nodes, self.cutoff)
         else:
-            lengths = _by_dynamic_programme(ahead, order)
+            lengths = _by_dynamic_programme(successors(source, target, num_nodes), order)
             lengths *= lengths <= self.cutoff
         data[self.attr_name] = torch.from_numpy(lengths).view(-1).to(data.edge_index.device)
         return data
@@ -79,4 +80,36 @@ def _by_dynamic_programme(successors: list[list[int]], order) -> np.ndarray:
             for successor in ahead[1:]:
                 np.minimum(row, rows[successor] + one, out=row)
         row[node] = 0
+    return lengths
+
+
+def _by_bits(source: np.ndarray, target: np.ndarray, num_nodes: int, cutoff: int) -> np.ndarray:
+    """Breadth-first searches from all nodes at once, given edges sorted by source. A row of bits
+    tells which nodes a node has reached; in each step it takes those of its successors."""
+    lengths = np.zeros((num_nodes, num_nodes), np.int16)
+    counts = np.bincount(source, minlength=num_nodes)
+    rows = counts.nonzero()[0]
+    starts = (counts.cumsum() - counts)[rows]
+    width = 64 * max(1, _MOST_WORDS // max(1, source.size, num_nodes))
+    for first in range(0, num_nodes if source.size else 0, width):
+        columns = slice(first, min(first + width, num_nodes))
+        count = columns.stop - first
+        bits = np.zeros((num_nodes, -(-count // 64) * 64), bool)
+        bits[np.arange(first, columns.stop), np.arange(count)] = True
+        reached = np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
+        # The number of steps that have not reached a node yet, in binary: an array for each digit
+        digits: list[np.ndarray] = []
+        for step in range(1, cutoff + 1):
+            before, carry = reached.copy(), ~reached
+            reached[rows] |= np.bitwise_or.reduceat(before[target], starts, axis=0)
+            if (reached == before).all():
+                break
+            for place, digit in enumerate(digits):
+                digits[place], carry = digit ^ carry, digit & carry
+            if len(digits) < step.bit_length():
+                digits.append(carry)
+        for place, digit in enumerate(digits):
+            digit = (digit & reached).view(np.uint8)
+            ones = np.unpackbits(digit, axis=1, count=count, bitorder="little")
+            lengths[:, columns] += ones.astype(np.int16) << place
     return lengths

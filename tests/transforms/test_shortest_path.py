@@ -2,10 +2,11 @@ import networkx as nx
 import pytest
 import torch
 from torch_geometric.data import Data
+from torch_geometric.datasets import FakeHeteroDataset
 from torch_geometric.loader import DataLoader
 
 from pyg_ghn.errors import ConfigError, GraphError
-from pyg_ghn.transforms import AddShortestPathEncoding
+from pyg_ghn.transforms import AddShortestPathEncoding, shortest_path
 
 
 def make_data(edges, num_nodes):
@@ -39,6 +40,25 @@ def test_against_networkx(acyclic, num_edges, cutoff):
     data = AddShortestPathEncoding(cutoff)(make_data(edges, 40))
     assert data.spd.dtype == torch.int16 and data.spd.shape == (1600,)
     assert torch.equal(data.spd.view(40, 40), by_networkx(edges, 40, cutoff))
+
+
+@pytest.mark.parametrize(
+    "num_nodes, num_edges", [(3, 6), (64, 100), (65, 90), (150, 400), (150, 9000)]
+)
+@pytest.mark.parametrize("words", [1, 1 << 22])
+def test_undirected_against_networkx(num_nodes, num_edges, words, monkeypatch):
+    monkeypatch.setattr(shortest_path, "_MOST_WORDS", words)
+    edges = random_edges(num_nodes, num_edges, False)
+    edges += [[b, a] for a, b in edges]
+    data = AddShortestPathEncoding(7)(make_data(edges, num_nodes))
+    assert torch.equal(data.spd.view(num_nodes, -1), by_networkx(edges, num_nodes, 7))
+
+
+def test_ring_with_long_paths():
+    edges = [[i, (i + 1) % 200] for i in range(200)]
+    spd = AddShortestPathEncoding(150)(make_data(edges, 200)).spd.view(200, 200)
+    expected = (torch.arange(200) - torch.arange(200)[:, None]) % 200
+    assert torch.equal(spd, expected.where(expected <= 150, 0).short())
 
 
 @pytest.mark.parametrize("acyclic", [True, False])
@@ -119,6 +139,11 @@ def test_bad_cutoff(cutoff):
 def test_missing_edges():
     with pytest.raises(GraphError, match="edge_index"):
         AddShortestPathEncoding()(Data(x=torch.zeros(3, 1)))
+
+
+def test_several_types_of_nodes():
+    with pytest.raises(GraphError, match="to_homogeneous"):
+        AddShortestPathEncoding()(FakeHeteroDataset(1)[0])
 
 
 def test_edge_to_a_missing_node():

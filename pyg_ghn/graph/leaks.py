@@ -1,0 +1,148 @@
+r"""Meta tensors that outlive a forward pass get the values that a real pass would have left."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from collections import Counter
+from contextlib import ExitStack
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.recorder import Below, Call, Recorder, mapped, tensors
+
+
+class _Reference(NamedTuple):
+    """A tensor of the pass, in a tape that keeps none of them alive."""
+
+    key: int
+    storage: int
+
+
+def fill_leaks(recorder: Recorder, device: torch.device) -> None:
+    r"""Ends a recorded pass. If a cache, a global list or the like still holds a meta tensor that
+    the pass made, the operations that made it are run for real, on the model's values.
+
+    Args:
+        recorder (Recorder): The pass, of which the caller must keep nothing else.
+        device (torch.device): Where the model lives.
+
+    Raises:
+        GraphError: If the values of such a tensor can't be computed.
+    """
+    calls, stand_ins = recorder.calls, recorder.stand_ins
+    if recorder.below is not None:
+        recorder.below.flows.clear()
+    if not recorder.on_meta or not (recorder.below or _may_leak(calls)):
+        return
+    originals = {id(twin): t for t, twin in stand_ins.tensors}
+    tape = [Call(c.name, *map(_referred, (c.args, c.kwargs, c.out)), c.func) for c in calls]
+    made = {id(t): weakref.ref(t) for call in calls for t in tensors(call.out) if t.is_meta}
+    recorder.forget()
+    if any(ref() is not None for ref in made.values()):
+        gc.collect()
+    leaks = {key: tensor for key, ref in made.items() if (tensor := ref()) is not None}
+    made.clear()  # tensors with weak references can't be swapped
+    try:
+        values = _replayed(tape, leaks, originals, device) if leaks else {}
+        for key, tensor in leaks.items():
+            torch.utils.swap_tensors(tensor, values[key].clone())  # which has no views
+    except Exception as error:  # whatever an operation raises
+        shapes = ", ".join(str(tuple(t.shape)) for t in leaks.values())
+        raise GraphError(
+            f"Tensors of shape {shapes} that the forward pass makes outlive it, in a cache or a "
+            f"global variable, and their values can't be computed ({type(error).__name__}: {error})"
+            ". Keep them in attributes of a module."
+        ) from error
+
+
+def _may_leak(calls: list[Call]) -> bool:
+    """Whether something beside the recorded calls refers to a tensor that they made."""
+    arguments = list(chain.from_iterable(call.args for call in calls))
+    arguments += chain.from_iterable(call.kwargs.values() for call in calls if call.kwargs)
+    outs = [call.out for call in calls]
+    nested = {id(v): v for v in (*arguments, *outs) if isinstance(v, (list, tuple, dict))}
+    inner = list(tensors(*nested.values()))
+    holders = Counter(map(id, chain(arguments, outs, inner)))
+    views = {id(t._base) for t in (*outs, *inner) if isinstance(t, Tensor) and t._is_view()}
+    made = list({id(t): t for t in (*outs, *inner) if isinstance(t, Tensor)}.values())
+    del arguments, outs, inner
+    return any(
+        count > holders[id(t)] + _OWN + (_OF_VIEW if id(t) in views else 0)
+        for t, count in zip(made, map(sys.getrefcount, made), strict=True)
+    )
+
+
+def _referred(value: Any) -> Any:
+    """The same with a reference for each tensor of the pass."""
+    return mapped(lambda t: _Reference(id(t), t.untyped_storage()._cdata), value)
+
+
+def _replayed(
+    tape: list[Call],
+    leaks: dict[int, Tensor],
+    originals: dict[int, Tensor],
+    device: torch.device,
+) -> dict[int, Tensor]:
+    """The real values of all tensors on which the leaks depend."""
+    needed = {t.untyped_storage()._cdata for t in leaks.values()}
+    steps = []
+    for call in reversed(tape):
+        if not needed.isdisjoint(r.storage for r in _references(call.out)):
+            steps.append(call)
+            needed |= {r.storage for r in _references(call.args, call.kwargs)}
+    values: dict[int, Tensor] = {}
+
+    def real(value: Any) -> Any:
+        if isinstance(value, _Reference):
+            if value.key not in values:
+                original = originals[value.key]
+                values[value.key] = (
+                    torch.zeros(original.shape, dtype=original.dtype, device=device)
+                    if original.is_meta
+                    else original.detach().clone()
+                )
+            return values[value.key]
+        if isinstance(value, dict):
+            return {k: real(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)([real(v) for v in value])
+        return device if value in ("meta", torch.device("meta")) else value
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(Below())  # random numbers have a generator of their own
+        if torch.get_default_device().type == "meta":
+            stack.enter_context(device)
+        for _, args, kwargs, out, func in reversed(steps):
+            args = real(args)
+            result = func(*args, **real(kwargs))
+            result = args[0] if result is None else result
+            keys = [r.key for r in _references(out)]
+            values.update(zip(keys, tensors(result), strict=True))
+    return values
+
+
+def _references(*values: Any) -> list[_Reference]:
+    found = []
+    for value in values:
+        if isinstance(value, _Reference):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += _references(*value)
+        elif isinstance(value, dict):
+            found += _references(*value.values())
+    return found
+
+
+# How many references there are to a tensor in a list while they are counted, and how many more
+# if it has views, which keep it alive in C++ (in later versions of torch).
+_probe = [torch.empty(1, device="meta")]
+_OWN = next(map(sys.getrefcount, _probe))
+_view = _probe[0].view(1)
+_OF_VIEW = next(map(sys.getrefcount, _probe)) - _OWN

@@ -1,0 +1,379 @@
+r"""What sees every tensor operation of a forward pass."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._C import _functorch as functorch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.meta_operations import SHAPE_ONLY
+from pyg_ghn.graph.stand_ins import StandIns
+
+# Factories that models call without naming a device; their results must live beside the inputs.
+FACTORIES = frozenset(
+    "arange empty eye full linspace logspace ones rand randint randn randperm zeros".split()
+)
+RANDOM = frozenset(
+    """
+    rand randint randn randperm rand_like randint_like randn_like bernoulli bernoulli_ binomial
+    cauchy_ exponential_ geometric_ log_normal_ multinomial normal normal_ poisson random_ uniform_
+    """.split()
+)
+RECURRENT = frozenset("lstm gru rnn_tanh rnn_relu".split())  # minutes on meta without a short cut
+
+# torch.batch_norm and torch.nn.functional.batch_norm take their arguments in different orders.
+TWOFOLD = frozenset("batch_norm instance_norm embedding embedding_bag".split())
+
+
+class Call(NamedTuple):
+    """A recorded operation: its normalized name, its arguments, what it returned, and itself."""
+
+    name: str
+    args: tuple
+    kwargs: dict[str, Any]
+    out: Any
+    func: Callable
+
+
+class Flow(NamedTuple):
+    """An operation as the dispatcher saw it: below the functions that a model calls."""
+
+    func: Callable
+    operands: list[Tensor]
+    outs: list[Tensor]
+
+
+class UnrecordedError(Exception):
+    r"""A tensor turned up that no recorded function has made."""
+
+
+def tensors(*values: Any) -> Iterator[Tensor]:
+    """Yields all tensors in nested lists, tuples, mappings and dataclass-like outputs."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple, set)):
+            yield from tensors(*value)
+        elif isinstance(value, Mapping):
+            yield from tensors(*value.values())
+        elif hasattr(value, "__dataclass_fields__"):
+            yield from tensors(*vars(value).values())
+
+
+def reachable_tensors(*values: Any) -> list[Tensor]:
+    r"""All tensors in containers and objects of any kind, modules excepted."""
+    found, seen, stack = [], set(), [*reversed(values)]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif id(value) not in seen and not isinstance(value, (nn.Module, type, FunctionType)):
+            seen.add(id(value))
+            if isinstance(value, (list, tuple, set)):
+                stack += reversed(list(value))
+            elif isinstance(value, dict):
+                stack += reversed(value.values())
+            names = getattr(type(value), "__slots__", ())
+            names = (names,) if isinstance(names, str) else names
+            stack += [getattr(value, name, None) for name in names if name != "__weakref__"]
+            stack += reversed(getattr(value, "__dict__", {}).values())
+    return found
+
+
+class Recorder(TorchFunctionMode):
+    r"""Records every function on tensors that runs in this thread.
+
+    Args:
+        stand_ins (StandIns): Gives tensors that the pass finds elsewhere their stand-ins too.
+        below (Below, optional): Is active under this mode in a thorough pass, in which what no
+            function shows (:func:`torch.vmap`, scripted functions) is recorded as the dispatcher
+            sees it. Otherwise it ends in an :class:`UnrecordedError`. (default: :obj:`None`)
+    """
+
+    def __init__(self, stand_ins: StandIns, below: Below | None = None):
+        super().__init__()
+        self.calls: list[Call] = []
+        self.on_meta = stand_ins.device.type == "meta"
+        self.stand_ins, self.below = stand_ins, below
+        self.known: set[int] = set()  # ids of the tensors that the pass may use
+        self._storages: dict[int, Tensor] = {}
+        self._indexed = 0  # calls of which the tensors are in _storages
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        known = self.known
+        for value in args:
+            if isinstance(value, Tensor):
+                if id(value) not in known:
+                    args = self.owned(args)
+                    break
+            elif type(value) in (list, tuple, dict):
+                args = self.owned(args)
+                break
+        if kwargs:
+            kwargs = self.owned(kwargs)
+        name = getattr(func, "__name__", "")
+        if isinstance(func, torch._ops.HigherOrderOperator):
+            return self._higher_order(name, func, args, kwargs)
+        out = self._run(name, func, args, kwargs)
+        if isinstance(out, Tensor):
+            known.add(id(out))
+            made = out
+        else:
+            ids = [id(t) for t in tensors(out)]
+            known.update(ids)
+            made = out if ids else args[0] if args and _is_in_place(name) else None
+        if made is not None:
+            name = normalized(name, isinstance(func, FunctionType))
+            call = Call(name, args, kwargs, made, func)
+            if self.below is not None and functorch.peek_interpreter_stack() is not None:
+                call = Call(name, _unwrapped(args), _unwrapped(kwargs), _unwrapped(made), func)
+            self.calls.append(call)
+        return out
+
+    def forget(self) -> None:
+        r"""Drops all tensors of the pass."""
+        self.calls.clear()
+        self._storages.clear()
+        self.stand_ins.forget()
+
+    def owned(self, value: Any) -> Any:
+        r"""Nested arguments or results in which each tensor is one that the pass may use."""
+        if isinstance(value, Tensor):
+            return value if id(value) in self.known else self._resolved(value)
+        if type(value) in (list, tuple):
+            items = [self.owned(v) for v in value]
+            same = all([a is b for a, b in zip(items, value, strict=True)])
+            return value if same else type(value)(items)
+        if type(value) is dict:
+            items = {k: self.owned(v) for k, v in value.items()}
+            return value if all([items[k] is v for k, v in value.items()]) else items
+        return value
+
+    def _resolved(self, tensor: Tensor) -> Tensor:
+        """What to take for a tensor that no recorded function has made."""
+        stand_in = self.stand_ins.get(tensor)
+        if stand_in is not None:  # a tensor of the live model, reached past its copy
+            return stand_in
+        if functorch.is_functorch_wrapped_tensor(tensor):
+            if self.below is None:
+                raise UnrecordedError
+            return tensor
+        self.stand_ins.originals.append(tensor)
+        if tensor.layout is torch.strided:
+            made = [t for call in self.calls[self._indexed :] for t in tensors(call.out)]
+            self._indexed = len(self.calls)
+            for known in (*made, *(stand_in for _, stand_in in self.stand_ins.tensors)):
+                if known.layout is torch.strided:
+                    self._storages.setdefault(known.untyped_storage()._cdata, known)
+            base = self._storages.get(tensor.untyped_storage()._cdata)
+            if base is not None:  # as_subclass, nn.Parameter: another view of what is known
+                self.known.add(id(tensor))
+                self.calls.append(Call("alias", (base,), {}, tensor, _same))
+                return tensor
+        if tensor.is_meta and self.below is None:
+            raise UnrecordedError
+        stand_in = tensor if tensor.is_meta and self.on_meta else self.stand_ins.tensor(tensor)
+        self.known.add(id(stand_in))
+        return stand_in
+
+    def _run(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
+        if not self.on_meta:
+            return func(*args, **kwargs)
+        if name in FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
+            kwargs = {**kwargs, "device": "meta"}
+        if name in RANDOM:  # those on meta draw nothing; others have a generator of their own
+            on_meta = all(t.is_meta for t in tensors(args, kwargs))
+            if on_meta and torch.device(kwargs.get("device") or "meta").type == "meta":
+                kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
+            elif self.below is None:
+                with Below():
+                    return func(*args, **kwargs)
+        short = SHAPE_ONLY.get(name) if self.below is None or name in RECURRENT else None
+        if short is not None and not torch.is_grad_enabled():
+            out = short(*args, **kwargs)
+            if out is not NotImplemented:
+                if self.below is not None:
+                    self.below.see(func, (args, kwargs), out)
+                return out
+        try:
+            return func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError):
+            if all(t.is_meta for t in tensors(args, kwargs)):
+                raise
+        # Constants that the model made or kept elsewhere.
+        target = args[0] if args else None
+        if isinstance(target, Tensor) and not target.is_meta and _is_in_place(name):
+            args = (self._promoted(target), *args[1:])
+        return func(*_to_meta(args), **_to_meta(kwargs))
+
+    def _promoted(self, constant: Tensor) -> Tensor:
+        """Data is written into a constant: it and all views of it move to meta, for good."""
+        storage = constant.untyped_storage()
+        size = storage.nbytes() // constant.element_size()
+        flat = torch.empty(size, dtype=constant.dtype, device="meta")
+        made = (t for call in self.calls for t in tensors(call.out))
+        for view in {id(t): t for t in (constant, *made)}.values():
+            if view.is_meta or view.untyped_storage()._cdata != storage._cdata:
+                continue
+            place = view.size(), view.stride(), view.storage_offset()
+            stand_in = self.stand_ins.add(view, flat.as_strided(*place))
+            self.calls.append(Call("alias", (view,), {}, stand_in, _same))
+            self.known.discard(id(view))
+            self.known.add(id(stand_in))
+        return self.stand_ins.get(constant)
+
+    def _higher_order(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
+        """Operators that take functions."""
+        if name == "cond":
+            condition, if_true, if_false, operands = args
+            if isinstance(condition, Tensor) and condition.is_meta:
+                raise NotImplementedError("torch.cond asks for a value, which meta tensors lack")
+            with self:
+                return (if_true if condition else if_false)(*operands)
+        if name != "flex_attention":
+            raise GraphError(
+                f"The model calls the higher-order operator {name}, whose functions can't be "
+                "recorded: write it as a loop or a condition of Python."
+            )
+        with _disable_current_modes():
+            out = func(*args, **kwargs)
+        captured = [c.cell_contents for f in args if callable(f) for c in f.__closure__ or ()]
+        made = [t for c in captured for t in (c.parameters() if isinstance(c, nn.Module) else [c])]
+        captured = self.owned([t for t in made if isinstance(t, Tensor)])
+        self.known.update(map(id, tensors(out)))
+        self.calls.append(Call(name, (*args, captured), kwargs, out, func))
+        if self.below is not None:
+            self.below.see(func, (args, captured), out)
+        return out
+
+
+class Below(TorchDispatchMode):
+    r"""Sees what functions come down to, and gives random numbers a generator of their own: the
+    process-wide ones are neither advanced nor reset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flows: list[Flow] = []
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        draws = torch.Tag.nondeterministic_seeded in func.tags
+        out = self._drawn(func, args, kwargs) if draws else func(*args, **kwargs)
+        self.see(func, (args, kwargs), out)
+        return out
+
+    def see(self, func: Callable, operands: Any, out: Any) -> None:
+        self.flows.append(Flow(func, list(tensors(operands)), list(tensors(out))))
+
+    def _drawn(self, func: Callable, args: tuple, kwargs: dict) -> Any:
+        operand = next(tensors(args, kwargs), None)
+        device = torch.device(kwargs.get("device") or "cpu") if operand is None else operand.device
+        if device.type == "meta":
+            return func(*args, **{k: v for k, v in kwargs.items() if k != "generator"})
+        if kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device)
+        own = {**kwargs, "generator": self._generators[device]}
+        for name in (func._overloadname, "generator", f"{func._overloadname}_generator"):
+            overload = getattr(func.overloadpacket, name, None)
+            if overload and any(a.name == "generator" for a in overload._schema.arguments):
+                return overload(*args, **own)
+        if func.overloadpacket is torch.ops.aten.native_dropout:
+            kept = torch.empty_like(args[0]).bernoulli_(1 - args[1], generator=own["generator"])
+            return args[0] * kept / max(1 - args[1], 1e-6), kept.bool()
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            return func(*args, **kwargs)
+
+
+@functools.cache
+def normalized(name: str, is_python: bool) -> str:
+    """``add_``, ``__iadd__``, ``__radd__`` and ``add.Tensor`` are all ``add``; of functions that
+    exist twice the native ones get a name of their own."""
+    if name.startswith("__"):
+        name = name.strip("_")
+        return name[1:] if name in _PREFIXED_DUNDERS else name
+    name = name.partition(".")[0].strip("_")
+    name = name.removeprefix("linalg_").removeprefix("special_")
+    name = _OTHER_NAMES.get(name, name)
+    return f"native {name}" if name in TWOFOLD and not is_python else name
+
+
+_PREFIXED_DUNDERS = frozenset(
+    prefix + name
+    for name in "add sub mul truediv floordiv div mod pow matmul and or xor".split()
+    for prefix in "ir"
+)
+_OTHER_NAMES = {
+    "expit": "sigmoid",
+    "fused_rms_norm": "rms_norm",
+    "native_layer_norm": "layer_norm",
+    "safe_softmax": "softmax",
+    "unsafe_view": "view",
+    **dict.fromkeys(
+        """
+        cudnn_batch_norm native_batch_norm native_batch_norm_legit batch_norm_impl_index
+        native_batch_norm_legit_functional native_batch_norm_legit_no_training
+        batch_norm_no_update batch_norm_with_update batch_norm_with_update_functional
+        """.split(),
+        "batch_norm",
+    ),
+    **dict.fromkeys(
+        [
+            f"scaled_dot_product_{kind}"
+            for kind in """
+            attention_math cudnn_attention efficient_attention flash_attention
+            flash_attention_for_cpu fused_attention_overrideable
+            """.split()
+        ],
+        "scaled_dot_product_attention",
+    ),
+}
+
+
+def _is_in_place(name: str) -> bool:
+    is_dunder = name.startswith("__")
+    name = name.partition(".")[0]
+    return (name.endswith("_") and not is_dunder) or name == "__setitem__" or name.startswith("__i")
+
+
+def _same(tensor: Tensor) -> Tensor:
+    """What makes another tensor object with the same values."""
+    return tensor
+
+
+def _to_meta(value: Any) -> Any:
+    return mapped(lambda t: t if t.is_meta else t.to("meta"), value)
+
+
+def _unwrapped(value: Any) -> Any:
+    """The tensors within those of torch.func: what the dispatcher sees."""
+
+    def unwrap(tensor: Tensor) -> Tensor:
+        while functorch.is_functorch_wrapped_tensor(tensor):
+            tensor = functorch.get_unwrapped(tensor)
+        return tensor
+
+    return mapped(unwrap, value)
+
+
+def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
+    r"""Nested arguments with something else for each tensor."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {k: mapped(function, v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [mapped(function, v) for v in value]
+        return tuple(items) if hasattr(type(value), "_fields") else type(value)(items)
+    return value

@@ -1,0 +1,303 @@
+r"""The bias of attention over the graphs of a batch, in blocks of graphs of similar size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from pyg_ghn.errors import ConfigError, GraphError
+from pyg_ghn.nn.batching import matrix_sizes, pairs_of, send
+
+# Measured by benchmarks/layers.py on a CPU: the padding, in pairs of nodes, that takes as long as
+# one more block; the pairs of a block, and the entries of one call, that still fit the cache; and
+# the number of keys below which a softmax is many times slower.
+_BLOCK_COST, _LARGEST_BLOCK, _LARGEST_CALL, _FEW_KEYS = 1 << 12, 1 << 17, 1 << 18, 16
+
+
+class Block(NamedTuple):
+    r"""Graphs that attention runs over at once.
+
+    Attributes:
+        graphs: Their numbers in the batch.
+        size: Number of nodes to which they are padded.
+        is_padded: Whether any of them is smaller.
+    """
+
+    graphs: list[int]
+    size: int
+    is_padded: bool
+
+
+class Layout:
+    r"""How the graphs of a batch are divided into blocks. Graphs of similar size share one and are
+    padded to the largest of them, where that takes less time than another block would.
+
+    Args:
+        sizes (sequence of int): The number of nodes of each graph.
+        device (torch.device): The device of the nodes.
+    """
+
+    def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
+        self.sizes = list(sizes)
+        self.device = device
+        self.blocks: list[Block] = []
+        by_size: dict[int, list[int]] = {}
+        for graph, size in enumerate(self.sizes):
+            by_size.setdefault(size, []).append(graph)
+        by_size.pop(0, None)
+        graphs, largest = [], 0
+        for size in sorted(by_size, reverse=True):
+            if (largest**2 - size**2) * len(by_size[size]) > _BLOCK_COST or not graphs:
+                self._add_blocks(graphs, largest)
+                graphs, largest = [], max(size, _FEW_KEYS)
+            graphs += by_size[size]
+        self._add_blocks(graphs, largest)
+        starts = np.cumsum([0, *self.sizes])
+        first_slots = np.zeros_like(starts[:-1])
+        self.num_slots = 0
+        for block in self.blocks:
+            first_slots[block.graphs] = self.num_slots + block.size * np.arange(len(block.graphs))
+            self.num_slots += block.size * len(block.graphs)
+        slots = np.repeat(first_slots - starts[:-1], self.sizes) + np.arange(starts[-1])
+        in_order = self.num_slots == slots.size and (np.diff(slots) == 1).all()
+        self._slots = None if in_order else send(torch.from_numpy(slots), device)
+
+    def _add_blocks(self, graphs: list[int], size: int) -> None:
+        if not graphs:
+            return
+        most = max(1, _LARGEST_BLOCK // size**2) if self.device.type == "cpu" else len(graphs)
+        for start in range(0, len(graphs), most):
+            some = graphs[start : start + most]
+            self.blocks.append(Block(some, size, any(self.sizes[g] < size for g in some)))
+
+    def heads_at_once(self, block: Block, heads: int) -> int:
+        r"""How many of the heads to compute in one call."""
+        if self.device.type != "cpu":
+            return heads
+        return min(heads, max(1, _LARGEST_CALL // (len(block.graphs) * block.size**2)))
+
+    def split(self, x: Tensor) -> Iterator[Tensor]:
+        r"""The nodes :math:`(\sum_g N_g, F)` as :math:`(B, N, F)` for each block, padded by
+        zeros."""
+        if self._slots is not None:
+            x = x.new_zeros(self.num_slots, x.size(1)).index_copy(0, self._slots, x)
+        rows = x.split([len(block.graphs) * block.size for block in self.blocks])
+        for block, own in zip(self.blocks, rows, strict=True):
+            yield own.view(len(block.graphs), block.size, -1)
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        r"""The nodes :math:`(\sum_g N_g, F)` of what :meth:`split` makes."""
+        x = torch.cat([part.flatten(0, 1) for part in parts])
+        return x if self._slots is None else x.index_select(0, self._slots)
+
+    def padding(self, block: Block) -> Tensor:
+        r"""Which nodes of a block are padding, :math:`(B, N)`."""
+        sizes = send(torch.tensor([self.sizes[graph] for graph in block.graphs]), self.device)
+        return torch.arange(block.size, device=self.device) >= sizes[:, None]
+
+    def pairs(self, block: Block, values: Tensor) -> Tensor:
+        r"""The flat matrices :math:`(\sum_g N_g^2, *)` of all graphs as :math:`(B, N, N, *)` for a
+        block; what is padding has any values of them."""
+        squares = [0, *accumulate(size * size for size in self.sizes)]
+        first, last = block.graphs[0], block.graphs[-1]
+        if not block.is_padded and block.graphs == [*range(first, last + 1)]:
+            own = values[squares[first] : squares[last + 1]]
+            return own.view(-1, block.size, block.size, *values.shape[1:])
+        of_graphs = [(squares[graph], self.sizes[graph]) for graph in block.graphs]
+        starts, sizes = send(torch.tensor(of_graphs), self.device).t()[..., None]
+        nodes = torch.arange(block.size, device=self.device)
+        places = (starts + nodes * sizes)[..., None] + nodes
+        return values[places.clamp_(max=len(values) - 1)]
+
+
+class AttentionBias(Sequence[Tensor]):
+    r"""The attention bias of a batch, made once for all layers: a sequence with a tensor
+    :math:`(1, \text{heads}, N_g, N_g)` for each graph. Biases of the same graphs can be added.
+
+    Args:
+        layout (Layout): How the graphs are divided into blocks.
+        values (list): For each block and its graphs :math:`(n \cdot B, N, N)`, graphs within
+            heads, with as many of the heads in one tensor as :meth:`Layout.heads_at_once` says.
+    """
+
+    def __init__(self, layout: Layout, values: Sequence[Sequence[Tensor]]) -> None:
+        self.layout = layout
+        self.values = [tuple(some) for some in values]
+
+    @classmethod
+    def of_graphs(cls, biases: Sequence[Tensor], heads: int) -> AttentionBias:
+        r"""The bias of a batch, of those of its graphs.
+
+        Args:
+            biases (list of Tensor): For each graph the bias :math:`(1, \text{heads}, N_g, N_g)`,
+                or :math:`(1, 1, N_g, N_g)` for all heads alike; or a boolean mask, :obj:`True` for
+                pairs that attend.
+            heads (int): Number of attention heads.
+
+        Raises:
+            ConfigError: If a bias has another shape.
+        """
+        for bias in biases:
+            n = bias.size(-1)
+            if bias.shape not in ((1, heads, n, n), (1, 1, n, n)):
+                raise ConfigError(
+                    f"The attention bias of a graph must have the shape (1, {heads}, N, N), got "
+                    f"{tuple(bias.shape)}."
+                )
+        device = biases[0].device if len(biases) else torch.device("cpu")
+        layout = Layout([bias.size(-1) for bias in biases], device)
+        values = []
+        for block in layout.blocks:
+            some = []
+            for graph in block.graphs:
+                bias = biases[graph][0].expand(heads, -1, -1)
+                if bias.dtype == torch.bool:
+                    bias = torch.zeros_like(bias, dtype=torch.float).masked_fill(~bias, -torch.inf)
+                missing = block.size - bias.size(-1)
+                bias = F.pad(bias, (0, missing), value=-torch.inf)
+                some.append(F.pad(bias, (0, 0, 0, missing)))  # queries of which nobody reads
+            bias = torch.stack(some, dim=1).split(layout.heads_at_once(block, heads))
+            values.append([part.flatten(0, 1) for part in bias])
+        return cls(layout, values)
+
+    @classmethod
+    def zero(cls, sizes: Sequence[int], heads: int, like: Tensor) -> AttentionBias:
+        r"""No bias: minus infinity for what is padding, alike for all queries.
+
+        Args:
+            sizes (list of int): The number of nodes of each graph.
+            heads (int): Number of attention heads.
+            like (Tensor): A tensor of the type and on the device.
+        """
+        layout = Layout(sizes, like.device)
+        values = []
+        for block in layout.blocks:
+            bias = like.new_zeros(len(block.graphs), 1, block.size)
+            if block.is_padded:
+                bias.masked_fill_(layout.padding(block)[:, None], -torch.inf)
+            parts = torch.arange(heads).split(layout.heads_at_once(block, heads))
+            values.append([bias.repeat(len(part), 1, 1) for part in parts])
+        return cls(layout, values)
+
+    @property
+    def sizes(self) -> list[int]:
+        r"""The number of nodes of each graph."""
+        return self.layout.sizes
+
+    def __getitem__(self, graph: int) -> Tensor:
+        graph = range(len(self))[graph]
+        size = self.sizes[graph]
+        for block, parts in zip(self.layout.blocks, self.values, strict=True):
+            if graph in block.graphs:
+                place, count = block.graphs.index(graph), len(block.graphs)
+                heads = torch.cat([part.unflatten(0, (-1, count))[:, place] for part in parts])
+                return heads[None, :, :size, :size]
+        return torch.empty(1, 1, 0, 0, device=self.layout.device)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __add__(self, other: AttentionBias) -> AttentionBias:
+        if not isinstance(other, AttentionBias) or other.sizes != self.sizes:
+            raise ConfigError("Only attention biases of the same graphs can be added.")
+        pairs = zip(self.values, other.values, strict=True)
+        return AttentionBias(
+            self.layout,
+            [[a + b for a, b in zip(mine, theirs, strict=True)] for mine, theirs in pairs],
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({len(self)} graphs)"
+
+
+class PairBias(nn.Module):
+    r"""An attention bias that is linear in features of pairs of nodes, such as a resistance
+    distance or a similarity:
+
+    .. math::
+        \mathbf{b}_{ij} = \mathbf{W} \mathbf{f}_{ij} + \mathbf{w} \in \mathbb{R}^{\text{heads}}
+
+    Args:
+        in_channels (int): Number of features of a pair.
+        heads (int): Number of attention heads.
+        attr_name (str, optional): Name of the attribute of a graph that holds the features.
+            (default: :obj:`"pair_attr"`)
+
+    Shapes:
+        - **input:** a :class:`~torch_geometric.data.Data` or batch, or the flat features
+          :math:`(\sum_g N_g^2, \text{in\_channels})` of all pairs, graph by graph and row by row,
+          and the batch vector :math:`(\sum_g N_g)` *(optional)*
+        - **output:** an :class:`AttentionBias`, which :class:`~pyg_ghn.nn.GHN3Conv` takes
+
+    Raises:
+        GraphError: If the features are missing or do not fit the batch.
+    """
+
+    def __init__(self, in_channels: int, heads: int, attr_name: str = "pair_attr") -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.heads = heads
+        self.attr_name = attr_name
+        self.lin = nn.Linear(in_channels, heads)
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        self.lin.reset_parameters()
+
+    @torch.compiler.disable
+    def forward(self, values: Tensor | Data, batch: Tensor | None = None) -> AttentionBias:
+        r"""Runs the forward pass of the module."""
+        if not isinstance(values, Tensor):
+            wanted = f"flat features ({self.in_channels} for each of its N * N pairs of nodes)"
+            values, batch = pairs_of(values, self.attr_name, wanted)
+        values = values.view(len(values), -1)
+        if values.size(1) != self.in_channels:
+            raise GraphError(
+                f"`{self.attr_name}` has {values.size(1)} features for each pair, not "
+                f"{self.in_channels}."
+            )
+        layout = Layout(matrix_sizes(values, batch, "features of pairs"), values.device)
+        values, biases = self.lin(values.to(self.lin.weight.dtype)), []
+        for block in layout.blocks:
+            bias = layout.pairs(block, values).permute(3, 0, 1, 2)
+            if block.is_padded:
+                bias = bias.masked_fill(layout.padding(block)[:, None], -torch.inf)
+            parts = bias.split(layout.heads_at_once(block, self.heads))
+            biases.append([part.flatten(0, 1) for part in parts])
+        return AttentionBias(layout, biases)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.in_channels}, heads={self.heads})"
+
+
+def to_dense_pairs(values: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    r"""Pads the flat matrices of all graphs to the largest of them, as
+    :func:`~torch_geometric.utils.to_dense_batch` does with node features.
+
+    Args:
+        values (Tensor): One value or some features for each pair of nodes of each graph,
+            :math:`(\sum_g N_g^2, *)`, such as :obj:`data.spd`.
+        batch (Tensor, optional): The graph that each node belongs to, :math:`(\sum_g N_g)`.
+            (default: :obj:`None`)
+
+    Returns:
+        The values :math:`(B, N, N, *)`, zero where padded, and the mask :math:`(B, N)` of nodes
+        that are none of the padding.
+
+    Raises:
+        GraphError: If the values do not fit the batch, or it is not sorted.
+    """
+    sizes = matrix_sizes(values, batch, "values of pairs")
+    layout = Layout(sizes, values.device)
+    block = Block([*range(len(sizes))], max(sizes), True)
+    mask = ~layout.padding(block)
+    both = mask[:, :, None] & mask[:, None]
+    dense = layout.pairs(block, values)
+    return dense * both.view(*both.shape, *(1,) * (values.dim() - 1)), mask
