@@ -39,7 +39,7 @@ def main() -> None:
     ghn = random_ghn(options.size)
     for name in options.formats:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            path = Path(folder) / "ghn.safetensors"
+            path = Path(folder) / ("ghn.safetensors" if name == "safetensors" else "ghn.pt")
             FORMATS[name](ghn, path)
             row = {"format": name, **measure(path, options.repeats)}
         result["rows"].append(row)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import GHNError, PredictionError, UnpredictedWarning
 from pyg_ghn.nn import GHN
 from pyg_ghn.nn.prediction import non_finite
@@ -18,7 +20,7 @@ from pyg_ghn.nn.report import shortened
 
 def initialize(
     model: nn.Module,
-    ghn: GHN,
+    ghn: GHN | str | Path,
     input_size: tuple[int, ...] | None = None,
     example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
 ) -> nn.Module:
@@ -32,7 +34,8 @@ def initialize(
 
     Args:
         model (torch.nn.Module): The model.
-        ghn (GHN): The graph hypernetwork.
+        ghn (GHN or str or Path): The graph hypernetwork, or what
+            :func:`~pyg_ghn.from_pretrained` takes: a name or path.
         input_size (tuple, optional): Size of one input without the batch, see
             :func:`~pyg_ghn.graph.from_module`. (default: :obj:`None`)
         example_inputs (Tensor, Data, tuple or dict, optional): Inputs with a batch dimension
@@ -43,21 +46,28 @@ def initialize(
 
     Raises:
         GHNError: If the model is on the meta device, or a predicted parameter does not fit it.
+        CheckpointError: If there is no such GHN.
         PredictionError: If a predicted value is not finite in the type of the parameter.
 
     Warns:
-        UnpredictedWarning: With the parameters that keep their own initialization and why. Its
-            attribute :obj:`report` is a :class:`~pyg_ghn.PredictionReport` on all parameters.
+        UnpredictedWarning: Once, with the parameters that keep their own initialization and why,
+            and with what concerns the whole model, such as BatchNorm without fitting statistics.
+            Its attribute :obj:`report` is a :class:`~pyg_ghn.PredictionReport` on all parameters.
     """
+    if isinstance(ghn, (str, Path)):
+        ghn = from_pretrained(ghn)
     prediction = ghn.predict(model, input_size=input_size, example_inputs=example_inputs)
     assign_parameters(model, {**prediction, **prediction.buffers})
     report = prediction.report
+    messages = list(report.notes)
     if report.left:
-        message = (
+        messages.insert(
+            0,
             f"The GHN does not predict {len(report.left)} of the model's {len(report)} parameters, "
-            f"which keep their own initialization: {'; '.join(report.what_is_left(5))}"
+            f"which keep their own initialization: {'; '.join(report.what_is_left(5))}.",
         )
-        warnings.warn(UnpredictedWarning(message, report), stacklevel=2)
+    if messages:
+        warnings.warn(UnpredictedWarning(" ".join(messages), report), stacklevel=2)
     return model
 
 
@@ -101,9 +111,11 @@ def _check_fits(name: str, value: Tensor, param: Tensor | None) -> None:
         raise GHNError(f"The GHN predicts '{name}', which the model lacks; nothing was written.")
     if param.is_meta:
         raise GHNError(
-            f"Parameter '{name}' is on the meta device and has no storage to write to; call "
-            "`model.to_empty(device=...)` first, or run the model with the dictionary of "
-            "`ghn.predict(model)` by `torch.func.functional_call`."
+            f"Parameter '{name}' is on the meta device and has no storage to write to. Build the "
+            "model on a real device instead: `to_empty()` would leave its buffers, such as index "
+            "tables and running statistics, undefined. To use a model on the meta device as it is, "
+            "run it by `torch.func.functional_call` with `ghn.predict(model)` and the buffers of "
+            "one on a real device."
         )
     if value.shape != param.shape:
         raise GHNError(

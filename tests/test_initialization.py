@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
+from torchvision.models import SwinTransformer
 
 from pyg_ghn.checkpoint import from_pretrained
-from pyg_ghn.errors import GHNError, PredictionError, UnpredictedWarning
+from pyg_ghn.errors import CheckpointError, GHNError, PredictionError, UnpredictedWarning
 from pyg_ghn.initialization import assign_parameters, initialize
 
 
@@ -45,6 +46,7 @@ def plain():
             super().__init__()
             del self.scale
             self.scale = 1.0
+            self.norm = nn.BatchNorm2d(8, track_running_stats=False)
 
     return Plain()
 
@@ -70,6 +72,50 @@ def test_unpredicted_parameters_keep_their_values(ghn):
     assert (model.scale == 3).all() and not (model.norm.weight == 1).any()
 
 
+def test_running_statistics_are_in_the_same_warning(ghn, plain):
+    plain.norm = nn.BatchNorm2d(8)
+    for model, left in ((plain, ""), (Network(), "does not predict 1 .*")):
+        message = f"{left}BatchNorm keeps its running statistics, which do not fit"
+        with pytest.warns(UnpredictedWarning, match=message) as caught:
+            initialize(model, ghn, (3, 8, 8))
+        assert len(caught) == 1
+
+
+def test_ghn_by_name_or_path(plain, ghn):
+    expected = from_pretrained("ghn3-digits").predict(plain, (3, 8, 8))
+    initialize(plain, "ghn3-digits", (3, 8, 8))
+    assert torch.equal(plain.head.weight, expected["head.weight"])
+    initialize(plain, Path(__file__).parent / "golden" / "predictions" / "ghn3_tiny.pt", (3, 8, 8))
+    assert torch.equal(plain.head.weight, ghn.predict(plain, (3, 8, 8))["head.weight"])
+    with pytest.raises(CheckpointError, match="'ghn9' is no file"):
+        initialize(plain, "ghn9", (3, 8, 8))
+
+
+def test_recipes_without_initialize(ghn):
+    """Index tables are buffers, which have no values on the meta device."""
+
+    def swin():
+        sizes = {"patch_size": [2, 2], "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 1]}
+        return SwinTransformer(**sizes, window_size=[2, 2], num_classes=10).eval()
+
+    x = torch.randn(2, 3, 16, 16)
+    with torch.device("meta"):
+        skeleton = swin()
+    params = ghn.predict(skeleton, (3, 16, 16))
+    real = swin()
+    own = {name: p.clone() for name, p in real.named_parameters() if name not in params}
+    missing = real.load_state_dict(params, strict=False, assign=True).missing_keys
+    assert own.keys() < set(missing) and own
+    assert all(p.requires_grad for p in real.parameters())
+    other = swin()
+    other.load_state_dict(own, strict=False)
+    with pytest.warns(UnpredictedWarning):
+        initialize(other, ghn, (3, 16, 16))
+    assert torch.equal(real(x), other(x))
+    state = {**other.state_dict(), **params}
+    assert torch.equal(torch.func.functional_call(skeleton, state, x), other(x))
+
+
 def test_type_of_the_parameters_is_kept(ghn, plain):
     initialize(plain.double(), ghn, (3, 8, 8))
     expected = ghn.predict(plain, (3, 8, 8))
@@ -81,7 +127,7 @@ def test_type_of_the_parameters_is_kept(ghn, plain):
 def test_model_on_the_meta_device(ghn):
     with torch.device("meta"):
         model = Network()
-    with pytest.raises(GHNError, match=r"is on the meta device.*to_empty"):
+    with pytest.raises(GHNError, match=r"is on the meta device.*Build the model on a real device"):
         initialize(model, ghn, (3, 8, 8))
 
 

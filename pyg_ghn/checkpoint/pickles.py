@@ -97,6 +97,9 @@ def _check_archive(file: BinaryIO, operations: Iterator[int]) -> None:
                 if name and name in parts:  # programs differ in which of them they read
                     raise UnreadableError(f"is damaged: it has two parts '{name}'.")
                 parts[name] = entry
+            if not any(entry.CRC for entry in parts.values()):
+                for entry in parts.values():  # torch can be told to write none
+                    del entry.CRC
             if "data.pkl" not in parts:
                 raise UnreadableError("is a zip file, but not one that torch.save wrote.")
             with archive.open(parts["data.pkl"]) as pickled:

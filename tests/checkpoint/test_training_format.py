@@ -321,3 +321,12 @@ def test_ghn3_of_the_logah_code(content, tiny, write, equal):
     training = content()
     training["config"] |= {"lora": False, "lora_r": 16, "max_ck_lora": 32}
     assert equal(from_pretrained(write(training)), from_pretrained(tiny("ghn3_tiny")))
+
+
+def test_without_checksums(content, tiny, write, equal):
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = write(content())
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert equal(from_pretrained(path), from_pretrained(tiny("ghn3_tiny")))
