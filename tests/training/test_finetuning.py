@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.evaluation.splits import evaluation_networks
 from pyg_ghn.images import get_image_data
 from pyg_ghn.training import FinetuneConfig, compare, finetune, search
 from pyg_ghn.training.finetuning import Comparison, start_model
@@ -77,10 +78,10 @@ def test_search_keeps_the_best_and_the_start(images):
 
 
 def test_starts_are_compared_on_the_same_terms(images):
-    seen = []
-    config = FinetuneConfig(steps=4)
+    seen, config = [], FinetuneConfig(steps=4)
+    (network,) = evaluation_networks("test", images, 1, channels=16, fc_dim=64)
     inits = ["random", "orthogonal", "ghn3-digits"]
-    rows = compare(build, inits, images, config, [0.02], [0, 1], seen.append)
+    rows = compare(network.build, inits, images, config, [0.02], [0, 1], seen.append)
     assert [(row.init, row.seed) for row in rows] == [(i, seed) for seed in (0, 1) for i in inits]
     assert rows == seen and rows[0].result.config.clip in (1.0, None)
     assert rows[2].result.curve[0]["test"] > 0.5 > rows[0].result.curve[0]["test"]
