@@ -78,15 +78,15 @@ def test_search_keeps_the_best_and_the_start(images):
 
 
 def test_starts_are_compared_on_the_same_terms(images):
-    seen, config = [], FinetuneConfig(steps=4)
+    seen, config = [], FinetuneConfig(steps=2)
     (network,) = evaluation_networks("test", images, 1, channels=16, fc_dim=64)
-    inits = ["random", "orthogonal", "ghn3-digits"]
-    rows = compare(network.build, inits, images, config, [0.02], [0, 1], seen.append)
-    assert [(row.init, row.seed) for row in rows] == [(i, seed) for seed in (0, 1) for i in inits]
+    inits = ["random", "ghn3-digits"]
+    rows = compare(network.build, inits, images, config, [0.02], [3], seen.append)
+    assert [(row.init, row.seed) for row in rows] == [(init, 3) for init in inits]
     assert rows == seen and rows[0].result.config.clip in (1.0, None)
-    assert rows[2].result.curve[0]["test"] > 0.5 > rows[0].result.curve[0]["test"]
+    assert rows[1].result.curve[0]["test"] > 0.5 > rows[0].result.curve[0]["test"]
     table = [Comparison.header(rows[0].result), *map(str, rows)]
-    assert len({len(line) for line in table}) == 1 and "ghn3-digits" in table[3]
+    assert len({len(line) for line in table}) == 1 and "ghn3-digits" in table[2]
 
 
 def test_orthogonal_start(images):
