@@ -51,7 +51,11 @@ def accuracy(
     hits = torch.zeros(3, dtype=torch.long, device=device)
     with batch_statistics(model):
         for images, labels in split.batches(batch_size, generator, device):
-            hits += _hits(functional_call(model, params, (images,)), labels)
+            logits = functional_call(model, params, (images,))
+            finite = logits.isfinite().all(dim=1)
+            right = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+            right &= finite[:, None]
+            hits += torch.stack([right[:, 0].sum(), right.sum(), finite.sum()])
     top1, top5, finite = (hits.double() / len(split)).tolist()
     return {"top1": top1, "top5": top5, "non_finite": 1 - finite}
 
@@ -61,12 +65,11 @@ def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
     """Within the block BatchNorm normalizes with the statistics of the batch, running statistics
     are neither read nor changed, and dropout is off. Afterwards each module is in the mode it
     was in."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     modes = [(module, module.training) for module in model.modules()]
-    tracking = [(norm, norm.track_running_stats) for norm in norms]
+    tracking = [(m, m.track_running_stats) for m in model.modules() if isinstance(m, _BatchNorm)]
     try:
         model.eval()
-        for norm in norms:
+        for norm, _ in tracking:
             norm.training, norm.track_running_stats = True, False
         yield model
     finally:
@@ -74,11 +77,3 @@ def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
             module.training = training
         for norm, track in tracking:
             norm.track_running_stats = track
-
-
-def _hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Numbers of images that are right, right within five, and finite."""
-    finite = logits.isfinite().all(dim=1)
-    right = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-    right = right & finite[:, None]
-    return torch.stack([right[:, 0].sum(), right.sum(), finite.sum()])
