@@ -202,13 +202,14 @@ def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
     for node, box in layout.nodes.items():
         known = graph.nodes[node]
         shape(f"n{node}", known["op"], known["label"], box)
-    for (source, target), path in layout.edges.items():
-        gid = f"e{source}-{target}"
-        axes.add_patch(PathPatch(path, fill=False, gid=gid, zorder=2, **line))
+    heads = []
+    for source, target in graph.edges:
+        path = layout.route(source, target)
+        heads.append(path.vertices[-1])
+        axes.add_patch(PathPatch(path, fill=False, gid=f"e{source}-{target}", zorder=2, **line))
     marker = {"marker": [(-0.4, 0), (0.4, 0), (0, -1)], "markersize": 2 * 72 * ARROW}
     look = {"linestyle": "", "color": LINE, "markeredgewidth": 0, "clip_on": False, "zorder": 2}
-    heads = np.array([path.vertices[-1] for path in layout.edges.values()]).reshape(-1, 2)
-    axes.plot(*heads.T, **marker, **look)
+    axes.plot(*np.reshape(heads, (-1, 2)).T, **marker, **look)
     counted = f"{len(graph)} nodes, {graph.number_of_edges()} edges"
     caption = f"{title}: {counted}" if title else counted
     axes.text(0, start + MARGIN, caption, color=INK, **{**text, "fontsize": TITLE_SIZE})

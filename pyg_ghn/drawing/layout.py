@@ -10,6 +10,7 @@ track below all columns, goes up in the gutter left of the other column and come
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
@@ -40,12 +41,12 @@ class Block(NamedTuple):
 
 
 class Layout(NamedTuple):
-    r"""The box of each node, the box and name of each frame, the path of each edge up to its arrow
-    head, which points down, and the size of it all."""
+    r"""The box of each node, the box and name of each frame, a function to the path of an edge up
+    to its arrow head, which points down, and the size of it all."""
 
     nodes: dict[int, Box]
     frames: list[tuple[Box, str]]
-    edges: dict[tuple[int, int], Path]
+    route: Callable[[int, int], Path]
     width: float
     height: float
 
@@ -127,31 +128,26 @@ def _arrange(graph: nx.DiGraph, columns: list[list[_Row]]) -> Layout:
     nodes, bottoms, frames, ways = {}, [], [], {}
     for i, rows in enumerate(columns):
         bottoms.append((start + np.cumsum([row.height for row in rows])).tolist())
-        blocks = [id(row.block) for row in rows]
-        parts = [list(part) for _, part in groupby(range(len(rows)), blocks.__getitem__)]
-        inner = [
-            {v: at for v, at in lanes[i].items() if p[0] <= at.start <= at.stop <= p[-1]}
-            for p in parts
-        ]
-        cut = [
-            _cut(graph, {j: rows[j].nodes for j in part}, some, i)
-            for part, some in zip(parts, inner, strict=True)
-        ]
-        gutter = lanes[i].keys() - set().union(*inner)
-        gutter = [v for v in gutter if lanes[i][v].start < len(rows)]
+        gutter = {value: lane for value, lane in lanes[i].items() if lane.start < len(rows)}
+        parts, j = [], 0
+        for block, part in groupby(rows, lambda row: row.block):
+            own = dict(enumerate((row.nodes for row in part), j))
+            j += len(own)
+            inner = {v: at for v, at in gutter.items() if j - len(own) <= at.start <= at.stop < j}
+            gutter = {value: lane for value, lane in gutter.items() if value not in inner}
+            parts.append((block, min(own), max(own), *_cut(graph, own, inner, i)))
         left = right + COLUMN_GAP + TRACK * len(entering[i])
-        for k, value in enumerate(sorted(gutter, key=lambda v: (-lanes[i][v].stop, v))):
+        for k, value in enumerate(sorted(gutter, key=lambda v: (-gutter[v].stop, v))):
             x[value, i] = left + LANE_GAP * k
 
-        spine = left + LANE_GAP * len(gutter) + PADDING - min(first for _, first, _ in cut)
-        for part, (found, first, last) in zip(parts, cut, strict=True):
+        spine = left + LANE_GAP * len(gutter) + PADDING - min(part[4] for part in parts)
+        for block, row, end, found, first, last in parts:
             x |= {key: spine + at for key, at in found.items()}
-            block = rows[part[0]].block
             width = max(last - first, block.width)
             right = max(right, spine + first + width)
             if block.name:
-                top = bottoms[i][part[0]] - NODE_HEIGHT - HEADER
-                box = (spine + first, top, width, bottoms[i][part[-1]] + FOOTER - top)
+                top = bottoms[i][row] - NODE_HEIGHT - HEADER
+                box = (spine + first, top, width, bottoms[i][end] + FOOTER - top)
                 frames.append((box, block.name))
         # From right to left, so that lines that turn in do not cross.
         enter = {value: x.get((value, ~i)) or x[value, i] for value in entering[i]}
@@ -188,12 +184,11 @@ def _arrange(graph: nx.DiGraph, columns: list[list[_Row]]) -> Layout:
         go_to(x[target], column, end)
         return _smooth(points)
 
-    edges = {edge: route(*edge) for edge in graph.edges}
     for node, width in graph.nodes(data="width"):
         column, row = where[node]
         top = bottoms[column][row] - NODE_HEIGHT
         nodes[node] = x[node] - width / 2, top, width, NODE_HEIGHT
-    return Layout(nodes, frames, edges, right, max([low, *tracks.values()]))
+    return Layout(nodes, frames, route, right, max([low, *tracks.values()]))
 
 
 def _cut(
