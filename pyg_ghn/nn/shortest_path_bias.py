@@ -102,11 +102,10 @@ class ShortestPathBias(nn.Module):
         table, biases = self._table(), []
         for block in layout.blocks:
             pairs = self._pairs(layout.pairs(block, spd))
-            if block.is_padded:
-                pairs.masked_fill_(layout.padding(block)[:, None], (self.cutoff + 2) ** 2)
-            pairs, parts = pairs.view(1, -1), table.split(layout.heads_at_once(block, self.heads))
-            parts = [part.gather(1, pairs.expand(len(part), -1)) for part in parts]
-            biases.append([part.view(-1, block.size, block.size) for part in parts])
+            if (padding := layout.padding(block)) is not None:
+                pairs.masked_fill_(padding[:, None], (self.cutoff + 2) ** 2)
+            bias = table.gather(1, pairs.view(1, -1).expand(self.heads, -1))
+            biases.append(bias.view(self.heads, *pairs.shape))
         return AttentionBias(layout, biases)
 
     def _check_edges(self, spd: Tensor, edge_index: Tensor, sizes: Tensor) -> None:
