@@ -49,13 +49,13 @@ class Layout:
         self.blocks: list[Block] = []
         counts, room, largest = Counter(self.sizes), 0, 0
         for graph in sorted(range(len(self.sizes)), key=self.sizes.__getitem__, reverse=True):
-            size = self.sizes[graph]
-            if not size:
+            if not self.sizes[graph]:
                 break
-            if not room or (largest**2 - size**2) * counts[size] > _BLOCK_COST:
-                largest = max(size, _FEW_KEYS)
-                room = max(1, _LARGEST_BLOCK // largest**2) if device.type == "cpu" else len(sizes)
-                self.blocks.append(Block([], largest))
+            size = max(self.sizes[graph], _FEW_KEYS)
+            if not room or (largest**2 - size**2) * counts[self.sizes[graph]] > _BLOCK_COST:
+                room = max(1, _LARGEST_BLOCK // size**2) if device.type == "cpu" else len(sizes)
+                largest = size
+                self.blocks.append(Block([], size))
             self.blocks[-1].graphs.append(graph)
             room -= 1
         starts = np.cumsum([0, *self.sizes])
