@@ -182,7 +182,8 @@ class AttentionBias(Sequence[Tensor]):
         for block, values in zip(self.layout.blocks, self.values, strict=True):
             if graph in block.graphs:
                 return values[None, :, block.graphs.index(graph), :size, :size]
-        return torch.empty(1, 1, 0, 0, device=self.layout.device)
+        heads = len(self.values[0]) if self.values else 1
+        return torch.empty(1, heads, 0, 0, device=self.layout.device)
 
     def __len__(self) -> int:
         return len(self.sizes)

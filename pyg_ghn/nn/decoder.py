@@ -312,8 +312,6 @@ def _place_positions(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 # multiply-adds; and how many rows a weight is multiplied with in the time it takes to read it.
 # Measured on a CPU; on a GPU it hardly matters.
 _PRODUCT, _CHANNEL, _READ = 1 << 22, 1 << 17, 32
-# Columns in which products go fast: one of 61 columns takes twice as long as one of 64.
-_ALIGNED = 16
 
 
 def _products(
@@ -331,8 +329,7 @@ def _products(
         return _PRODUCT + out * (_CHANNEL + (rows + _READ) * in_ * num_features)
 
     for group in groups:
-        aligned = -(-group.channels[1] // _ALIGNED) * _ALIGNED
-        channels, own_rows = (group.channels[0], aligned), group.num_rows
+        channels, own_rows = group.channels, group.num_rows
         own_cost = cost_of(channels, own_rows)
         if products:
             together = tuple(map(max, products[-1][0], channels))

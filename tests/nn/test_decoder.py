@@ -97,7 +97,6 @@ def products(request, monkeypatch):
     if request.param is not None:
         for cost in ("_PRODUCT", "_CHANNEL", "_READ"):
             monkeypatch.setattr(decoder_module, cost, request.param)
-        monkeypatch.setattr(decoder_module, "_ALIGNED", 2)
 
 
 @pytest.fixture
