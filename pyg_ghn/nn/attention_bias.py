@@ -156,13 +156,8 @@ class AttentionBias(Sequence[Tensor]):
 
     @classmethod
     def zero(cls, sizes: Sequence[int], heads: int, like: Tensor) -> AttentionBias:
-        r"""No bias: minus infinity for what is padding, alike for all queries.
-
-        Args:
-            sizes (list of int): The number of nodes of each graph.
-            heads (int): Number of attention heads.
-            like (Tensor): A tensor of the type and on the device.
-        """
+        r"""No bias for graphs of these sizes, in the type of a tensor and on its device: minus
+        infinity for what is padding, alike for all queries."""
         layout, values = Layout(sizes, like.device), []
         for block in layout.blocks:
             bias = like.new_zeros(heads, len(block.graphs), 1, block.size)

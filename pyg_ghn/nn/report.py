@@ -139,7 +139,7 @@ class PredictionReport(Sequence):
     @property
     def left(self) -> list[ParameterReport]:
         r"""The parameters that keep their values."""
-        return self.of_status(Status.LEFT)
+        return [p for p in self if p.status is Status.LEFT]
 
     @property
     def num_values(self) -> int:
@@ -151,15 +151,11 @@ class PredictionReport(Sequence):
         r"""The number of values that the GHN predicts."""
         return sum(p.num_predicted for p in self)
 
-    def of_status(self, status: Status | str) -> list[ParameterReport]:
-        r"""The parameters of a status."""
-        return [p for p in self if p.status == status]
-
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
         r"""For each status the numbers of parameters and of their values."""
-        groups = {status.value: self.of_status(status) for status in Status}
-        return {status: (len(some), sum(p.numel for p in some)) for status, some in groups.items()}
+        sizes = {status: [p.numel for p in self if p.status is status] for status in Status}
+        return {status.value: (len(some), sum(some)) for status, some in sizes.items()}
 
     def summary(self, most: int = 10) -> str:
         r"""A table that stays readable whatever the number of parameters: the counts of each
@@ -177,7 +173,8 @@ class PredictionReport(Sequence):
             if parameters:
                 noun = "parameter" if parameters == 1 else "parameters"
                 line = f"  {status:<13} {parameters:>6,} {noun:<10} {values:>15,} values"
-                lines.append(f"{line}  {_extent(self.of_status(status))}".rstrip())
+                extent = _extent([p for p in self if p.status.value == status])
+                lines.append(f"{line}  {extent}".rstrip())
         for title, described in (
             ("left as they are", {p: p.reason for p in self.left}),
             ("notes", {p: p.note for p in self if p.note}),

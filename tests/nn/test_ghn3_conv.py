@@ -69,19 +69,14 @@ def test_without_bias(conv):
     assert torch.allclose(conv(x), conv(x, torch.zeros(len(x), dtype=torch.long)), atol=1e-6)
 
 
-def test_one_bias_for_all_heads(conv):
+def test_one_bias_for_all_heads_or_a_boolean_mask(conv):
     x, batch, _ = make_batch()
     shared = [torch.randn(1, 1, n, n) for n in SIZES]
-    expected = conv(x, batch, [bias.expand(1, 4, -1, -1) for bias in shared])
-    assert torch.allclose(conv(x, batch, shared), expected, atol=1e-6)
-
-
-def test_boolean_mask_instead_of_bias(conv):
-    x, batch, _ = make_batch()
-    masks = [torch.rand(1, 1, n, n) < 0.5 for n in SIZES]
-    masks = [mask | torch.eye(mask.size(-1), dtype=torch.bool) for mask in masks]
-    bias = [torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) for mask in masks]
-    assert torch.allclose(conv(x, batch, masks), conv(x, batch, bias), atol=1e-6)
+    masks = [(bias < 0) | torch.eye(bias.size(-1), dtype=torch.bool) for bias in shared]
+    masked = [torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) for mask in masks]
+    for given, meant in ((shared, shared), (masks, masked)):
+        expected = conv(x, batch, [bias.expand(1, 4, -1, -1) for bias in meant])
+        assert torch.allclose(conv(x, batch, given), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("sizes", [(0,), (0, 0, 4), (3, 0, 0, 4), (4, 0), ()])
