@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from pyg_ghn.errors import ConfigError, GraphError
-from pyg_ghn.nn.batching import matrix_sizes, pairs_of, send
+from pyg_ghn.nn.batching import pairs_of, send
 
 # Measured on a CPU: the padding, in pairs of nodes, that takes as long as one more block; the pairs
 # of a block beyond which it only takes more memory; and the number of keys below which a softmax is
@@ -230,16 +230,15 @@ class PairBias(nn.Module):
     @torch.compiler.disable
     def forward(self, values: Tensor | Data, batch: Tensor | None = None) -> AttentionBias:
         r"""Runs the forward pass of the module."""
-        if not isinstance(values, Tensor):
-            wanted = f"flat features ({self.in_channels} for each of its N * N pairs of nodes)"
-            values, batch = pairs_of(values, self.attr_name, wanted)
+        wanted = f"flat features ({self.in_channels} for each of its N * N pairs of nodes)"
+        values, sizes = pairs_of(values, batch, self.attr_name, wanted)
         values = values.view(len(values), -1)
         if values.size(1) != self.in_channels:
             raise GraphError(
                 f"`{self.attr_name}` has {values.size(1)} features for each pair, not "
                 f"{self.in_channels}."
             )
-        layout = Layout(matrix_sizes(values, batch, "features of pairs"), values.device)
+        layout = Layout(sizes, values.device)
         values, biases = self.lin(values.to(self.lin.weight.dtype)), []
         for block in layout.blocks:
             bias = layout.pairs(block, values).permute(3, 0, 1, 2)
@@ -269,7 +268,7 @@ def to_dense_pairs(values: Tensor, batch: Tensor | None = None) -> tuple[Tensor,
     Raises:
         GraphError: If the values do not fit the batch, or it is not sorted.
     """
-    sizes = matrix_sizes(values, batch, "values of pairs")
+    values, sizes = pairs_of(values, batch)
     layout = Layout(sizes, values.device)
     block = Block([*range(len(sizes))], max(sizes))
     nodes = torch.arange(block.size, device=values.device)

@@ -11,7 +11,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.utils import coalesce, remove_self_loops, scatter
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.nn.batching import matrix_sizes, send
+from pyg_ghn.nn.batching import pairs_of, send
 
 
 class GatedDAGConv(nn.Module):
@@ -145,7 +145,7 @@ def _virtual_edges(
     targets, kinds and weights."""
     if spd is None:
         raise GraphError("Virtual edges need the path lengths that `AddShortestPathEncoding` adds.")
-    sizes = matrix_sizes(spd, batch)
+    _, sizes = pairs_of(spd, batch)
     if sum(sizes) != len(x):
         raise GraphError(f"The path lengths are for graphs of {sizes} nodes, `x` has {len(x)}.")
     sizes = torch.tensor(sizes, device=spd.device)

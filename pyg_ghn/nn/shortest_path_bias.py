@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.nn.attention_bias import AttentionBias, Layout
-from pyg_ghn.nn.batching import matrix_sizes, pairs_of
+from pyg_ghn.nn.batching import pairs_of
 
 # Rows of the distance table in released checkpoints; a distance s takes row s + 2.
 _ROWS, _OFFSET = 257, 2
@@ -93,12 +93,11 @@ class ShortestPathBias(nn.Module):
 
     @torch.compiler.disable
     def _by_blocks(self, spd: Tensor | Data, batch: Tensor | Sequence[int] | None) -> AttentionBias:
-        if not isinstance(spd, Tensor):
-            data = spd
-            spd, batch = pairs_of(data, self.attr_name, "apply `AddShortestPathEncoding` to it")
-            if not spd.is_cuda and "edge_index" in data:
-                self._check_edges(spd, data.edge_index, torch.tensor(batch))
-        layout = Layout(matrix_sizes(spd, batch), spd.device)
+        data = spd
+        spd, sizes = pairs_of(data, batch, self.attr_name)
+        if isinstance(data, Data) and not spd.is_cuda and "edge_index" in data:
+            self._check_edges(spd, data.edge_index, torch.tensor(sizes))
+        layout = Layout(sizes, spd.device)
         table, biases = self._table(), []
         for block in layout.blocks:
             pairs = self._pairs(layout.pairs(block, spd))

@@ -167,7 +167,7 @@ def test_paths_that_are_not_those_of_the_graph(change):
         data.edge_index = data.edge_index[:, 1:]
     else:
         del data.spd
-    with pytest.raises(GraphError, match=r"`spd`.*(AddShortestPath|Compute it again)"):
+    with pytest.raises(GraphError, match=r"`spd`.*(AddShortestPath|compute them again)"):
         ShortestPathBias(4, 16)(data)
 
 

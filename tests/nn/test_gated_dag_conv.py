@@ -119,7 +119,7 @@ def test_wrong_path_lengths(make_graph):
         conv(data.x, data.edge_index, data.level)
     for other in (9, 11):
         data.spd = make_graph(other, 20).spd
-        with pytest.raises(GraphError, match=r"path lengths .* do not fit|are for graphs"):
+        with pytest.raises(GraphError, match=r"do not fit|are for graphs"):
             run(conv, data)
 
 

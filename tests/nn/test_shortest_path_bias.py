@@ -97,7 +97,7 @@ def test_largest_cutoff():
 
 @pytest.mark.parametrize("batch", [None, torch.tensor([0, 0, 1])])
 def test_lengths_that_do_not_fit(batch):
-    with pytest.raises(GraphError, match="8 path lengths do not fit"):
+    with pytest.raises(GraphError, match="8 values of `spd` do not fit"):
         ShortestPathBias(2, 8)(torch.zeros(8, dtype=torch.short), batch)
 
 
