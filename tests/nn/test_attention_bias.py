@@ -171,6 +171,7 @@ def test_paths_that_are_not_those_of_the_graph(change):
         ShortestPathBias(4, 16)(data)
 
 
+@pytest.mark.filterwarnings("ignore:.*GraphGym:UserWarning")
 def test_layer_of_graphgym():
     from torch_geometric.graphgym.models.layer import LayerConfig
     from torch_geometric.graphgym.register import layer_dict
