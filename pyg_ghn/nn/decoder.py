@@ -311,7 +311,7 @@ def _place_positions(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 # What one more product costs beside its arithmetic, and each of its output channels, as
 # multiply-adds; and how many rows a weight is multiplied with in the time it takes to read it.
 # Measured on a CPU; on a GPU it hardly matters.
-_PRODUCT, _CHANNEL, _READ = 1 << 20, 1 << 14, 8
+_PRODUCT, _CHANNEL, _READ = 1 << 20, 1 << 14, 24
 
 
 def _products(
