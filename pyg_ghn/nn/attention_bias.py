@@ -2,6 +2,7 @@ r"""The bias of attention over the graphs of a batch, in blocks of graphs of sim
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from pyg_ghn.errors import ConfigError, GraphError
-from pyg_ghn.nn.batching import matrix_sizes, pairs_of, send
+from pyg_ghn.nn.batching import pairs_of, send
 
-# Measured by benchmarks/layers.py on a CPU: the padding, in pairs of nodes, that takes as long as
-# one more block; the pairs of a block, and the entries of one call, that still fit the cache; and
-# the number of keys below which a softmax is many times slower.
-_BLOCK_COST, _LARGEST_BLOCK, _LARGEST_CALL, _FEW_KEYS = 1 << 12, 1 << 17, 1 << 18, 16
+# Measured on a CPU: the padding, in pairs of nodes, that takes as long as one more block; the pairs
+# of a block beyond which it only takes more memory; and the number of keys below which a softmax is
+# many times slower.
+_BLOCK_COST, _LARGEST_BLOCK, _FEW_KEYS = 1 << 12, 1 << 17, 16
 
 
 class Block(NamedTuple):
@@ -27,12 +28,10 @@ class Block(NamedTuple):
     Attributes:
         graphs: Their numbers in the batch.
         size: Number of nodes to which they are padded.
-        is_padded: Whether any of them is smaller.
     """
 
     graphs: list[int]
     size: int
-    is_padded: bool
 
 
 class Layout:
@@ -48,17 +47,17 @@ class Layout:
         self.sizes = list(sizes)
         self.device = device
         self.blocks: list[Block] = []
-        by_size: dict[int, list[int]] = {}
-        for graph, size in enumerate(self.sizes):
-            by_size.setdefault(size, []).append(graph)
-        by_size.pop(0, None)
-        graphs, largest = [], 0
-        for size in sorted(by_size, reverse=True):
-            if (largest**2 - size**2) * len(by_size[size]) > _BLOCK_COST or not graphs:
-                self._add_blocks(graphs, largest)
-                graphs, largest = [], max(size, _FEW_KEYS)
-            graphs += by_size[size]
-        self._add_blocks(graphs, largest)
+        counts, room, largest = Counter(self.sizes), 0, 0
+        for graph in sorted(range(len(self.sizes)), key=self.sizes.__getitem__, reverse=True):
+            if not self.sizes[graph]:
+                break
+            size = max(self.sizes[graph], _FEW_KEYS)
+            if not room or (largest**2 - size**2) * counts[self.sizes[graph]] > _BLOCK_COST:
+                room = max(1, _LARGEST_BLOCK // size**2) if device.type == "cpu" else len(sizes)
+                largest = size
+                self.blocks.append(Block([], size))
+            self.blocks[-1].graphs.append(graph)
+            room -= 1
         starts = np.cumsum([0, *self.sizes])
         first_slots = np.zeros_like(starts[:-1])
         self.num_slots = 0
@@ -68,20 +67,6 @@ class Layout:
         slots = np.repeat(first_slots - starts[:-1], self.sizes) + np.arange(starts[-1])
         in_order = self.num_slots == slots.size and (np.diff(slots) == 1).all()
         self._slots = None if in_order else send(torch.from_numpy(slots), device)
-
-    def _add_blocks(self, graphs: list[int], size: int) -> None:
-        if not graphs:
-            return
-        most = max(1, _LARGEST_BLOCK // size**2) if self.device.type == "cpu" else len(graphs)
-        for start in range(0, len(graphs), most):
-            some = graphs[start : start + most]
-            self.blocks.append(Block(some, size, any(self.sizes[g] < size for g in some)))
-
-    def heads_at_once(self, block: Block, heads: int) -> int:
-        r"""How many of the heads to compute in one call."""
-        if self.device.type != "cpu":
-            return heads
-        return min(heads, max(1, _LARGEST_CALL // (len(block.graphs) * block.size**2)))
 
     def split(self, x: Tensor) -> Iterator[Tensor]:
         r"""The nodes :math:`(\sum_g N_g, F)` as :math:`(B, N, F)` for each block, padded by
@@ -97,9 +82,12 @@ class Layout:
         x = torch.cat([part.flatten(0, 1) for part in parts])
         return x if self._slots is None else x.index_select(0, self._slots)
 
-    def padding(self, block: Block) -> Tensor:
-        r"""Which nodes of a block are padding, :math:`(B, N)`."""
-        sizes = send(torch.tensor([self.sizes[graph] for graph in block.graphs]), self.device)
+    def padding(self, block: Block) -> Tensor | None:
+        r"""Which nodes of a block are padding, :math:`(B, N)`, or :obj:`None` where none is."""
+        sizes = [self.sizes[graph] for graph in block.graphs]
+        if min(sizes) == block.size:
+            return None
+        sizes = send(torch.tensor(sizes), self.device)
         return torch.arange(block.size, device=self.device) >= sizes[:, None]
 
     def pairs(self, block: Block, values: Tensor) -> Tensor:
@@ -107,7 +95,8 @@ class Layout:
         block; what is padding has any values of them."""
         squares = [0, *accumulate(size * size for size in self.sizes)]
         first, last = block.graphs[0], block.graphs[-1]
-        if not block.is_padded and block.graphs == [*range(first, last + 1)]:
+        in_a_row = block.graphs == [*range(first, last + 1)]
+        if in_a_row and all(self.sizes[graph] == block.size for graph in block.graphs):
             own = values[squares[first] : squares[last + 1]]
             return own.view(-1, block.size, block.size, *values.shape[1:])
         of_graphs = [(squares[graph], self.sizes[graph]) for graph in block.graphs]
@@ -123,13 +112,12 @@ class AttentionBias(Sequence[Tensor]):
 
     Args:
         layout (Layout): How the graphs are divided into blocks.
-        values (list): For each block and its graphs :math:`(n \cdot B, N, N)`, graphs within
-            heads, with as many of the heads in one tensor as :meth:`Layout.heads_at_once` says.
+        values (list of Tensor): The bias of each block, :math:`(\text{heads}, B, N, N)`.
     """
 
-    def __init__(self, layout: Layout, values: Sequence[Sequence[Tensor]]) -> None:
+    def __init__(self, layout: Layout, values: Sequence[Tensor]) -> None:
         self.layout = layout
-        self.values = [tuple(some) for some in values]
+        self.values = list(values)
 
     @classmethod
     def of_graphs(cls, biases: Sequence[Tensor], heads: int) -> AttentionBias:
@@ -155,35 +143,27 @@ class AttentionBias(Sequence[Tensor]):
         layout = Layout([bias.size(-1) for bias in biases], device)
         values = []
         for block in layout.blocks:
-            some = []
+            padded = []
             for graph in block.graphs:
                 bias = biases[graph][0].expand(heads, -1, -1)
                 if bias.dtype == torch.bool:
                     bias = torch.zeros_like(bias, dtype=torch.float).masked_fill(~bias, -torch.inf)
                 missing = block.size - bias.size(-1)
                 bias = F.pad(bias, (0, missing), value=-torch.inf)
-                some.append(F.pad(bias, (0, 0, 0, missing)))  # queries of which nobody reads
-            bias = torch.stack(some, dim=1).split(layout.heads_at_once(block, heads))
-            values.append([part.flatten(0, 1) for part in bias])
+                padded.append(F.pad(bias, (0, 0, 0, missing)))  # queries of which nobody reads
+            values.append(torch.stack(padded, dim=1))
         return cls(layout, values)
 
     @classmethod
     def zero(cls, sizes: Sequence[int], heads: int, like: Tensor) -> AttentionBias:
-        r"""No bias: minus infinity for what is padding, alike for all queries.
-
-        Args:
-            sizes (list of int): The number of nodes of each graph.
-            heads (int): Number of attention heads.
-            like (Tensor): A tensor of the type and on the device.
-        """
-        layout = Layout(sizes, like.device)
-        values = []
+        r"""No bias for graphs of these sizes, in the type of a tensor and on its device: minus
+        infinity for what is padding, alike for all queries."""
+        layout, values = Layout(sizes, like.device), []
         for block in layout.blocks:
-            bias = like.new_zeros(len(block.graphs), 1, block.size)
-            if block.is_padded:
-                bias.masked_fill_(layout.padding(block)[:, None], -torch.inf)
-            parts = torch.arange(heads).split(layout.heads_at_once(block, heads))
-            values.append([bias.repeat(len(part), 1, 1) for part in parts])
+            bias = like.new_zeros(heads, len(block.graphs), 1, block.size)
+            if (padding := layout.padding(block)) is not None:
+                bias.masked_fill_(padding[:, None], -torch.inf)
+            values.append(bias)
         return cls(layout, values)
 
     @property
@@ -194,12 +174,11 @@ class AttentionBias(Sequence[Tensor]):
     def __getitem__(self, graph: int) -> Tensor:
         graph = range(len(self))[graph]
         size = self.sizes[graph]
-        for block, parts in zip(self.layout.blocks, self.values, strict=True):
+        for block, values in zip(self.layout.blocks, self.values, strict=True):
             if graph in block.graphs:
-                place, count = block.graphs.index(graph), len(block.graphs)
-                heads = torch.cat([part.unflatten(0, (-1, count))[:, place] for part in parts])
-                return heads[None, :, :size, :size]
-        return torch.empty(1, 1, 0, 0, device=self.layout.device)
+                return values[None, :, block.graphs.index(graph), :size, :size]
+        heads = len(self.values[0]) if self.values else 1
+        return torch.empty(1, heads, 0, 0, device=self.layout.device)
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -208,10 +187,7 @@ class AttentionBias(Sequence[Tensor]):
         if not isinstance(other, AttentionBias) or other.sizes != self.sizes:
             raise ConfigError("Only attention biases of the same graphs can be added.")
         pairs = zip(self.values, other.values, strict=True)
-        return AttentionBias(
-            self.layout,
-            [[a + b for a, b in zip(mine, theirs, strict=True)] for mine, theirs in pairs],
-        )
+        return AttentionBias(self.layout, [a + b for a, b in pairs])
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({len(self)} graphs)"
@@ -254,23 +230,21 @@ class PairBias(nn.Module):
     @torch.compiler.disable
     def forward(self, values: Tensor | Data, batch: Tensor | None = None) -> AttentionBias:
         r"""Runs the forward pass of the module."""
-        if not isinstance(values, Tensor):
-            wanted = f"flat features ({self.in_channels} for each of its N * N pairs of nodes)"
-            values, batch = pairs_of(values, self.attr_name, wanted)
+        wanted = f"flat features ({self.in_channels} for each of its N * N pairs of nodes)"
+        values, sizes = pairs_of(values, batch, self.attr_name, wanted)
         values = values.view(len(values), -1)
         if values.size(1) != self.in_channels:
             raise GraphError(
                 f"`{self.attr_name}` has {values.size(1)} features for each pair, not "
                 f"{self.in_channels}."
             )
-        layout = Layout(matrix_sizes(values, batch, "features of pairs"), values.device)
+        layout = Layout(sizes, values.device)
         values, biases = self.lin(values.to(self.lin.weight.dtype)), []
         for block in layout.blocks:
             bias = layout.pairs(block, values).permute(3, 0, 1, 2)
-            if block.is_padded:
-                bias = bias.masked_fill(layout.padding(block)[:, None], -torch.inf)
-            parts = bias.split(layout.heads_at_once(block, self.heads))
-            biases.append([part.flatten(0, 1) for part in parts])
+            if (padding := layout.padding(block)) is not None:
+                bias = bias.masked_fill(padding[:, None], -torch.inf)
+            biases.append(bias.contiguous())
         return AttentionBias(layout, biases)
 
     def __repr__(self) -> str:
@@ -294,10 +268,11 @@ def to_dense_pairs(values: Tensor, batch: Tensor | None = None) -> tuple[Tensor,
     Raises:
         GraphError: If the values do not fit the batch, or it is not sorted.
     """
-    sizes = matrix_sizes(values, batch, "values of pairs")
+    values, sizes = pairs_of(values, batch)
     layout = Layout(sizes, values.device)
-    block = Block([*range(len(sizes))], max(sizes), True)
-    mask = ~layout.padding(block)
+    block = Block([*range(len(sizes))], max(sizes))
+    nodes = torch.arange(block.size, device=values.device)
+    mask = nodes < send(torch.tensor(sizes), values.device)[:, None]
     both = mask[:, :, None] & mask[:, None]
     dense = layout.pairs(block, values)
     return dense * both.view(*both.shape, *(1,) * (values.dim() - 1)), mask

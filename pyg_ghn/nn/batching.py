@@ -48,44 +48,46 @@ def graph_sizes(batch: Tensor | Sequence[int]) -> list[int]:
     return batch.bincount().tolist()
 
 
-def matrix_sizes(
-    values: Tensor, batch: Tensor | Sequence[int] | None, what: str = "path lengths"
-) -> list[int]:
-    r"""The number of nodes of each graph, given the flat matrices :math:`(\sum_g N_g^2, *)` of all
-    graphs.
+def pairs_of(
+    values: Tensor | Data,
+    batch: Tensor | Sequence[int] | None = None,
+    name: str = "spd",
+    wanted: str = "apply `AddShortestPathEncoding` to it",
+) -> tuple[Tensor, list[int]]:
+    r"""The flat matrices :math:`(\sum_g N_g^2, *)` of values for all pairs of nodes, and the number
+    of nodes of each graph.
+
+    Args:
+        values (Tensor or Data): The matrices, or a graph or batch that has them as an attribute.
+            Of a batch, the host knows the sizes wherever it is.
+        batch (Tensor or list of int, optional): See :func:`graph_sizes`; without it, the matrices
+            are those of one graph. (default: :obj:`None`)
+        name (str, optional): Name of the attribute. (default: :obj:`"spd"`)
+        wanted (str, optional): What a graph lacks without it.
 
     Raises:
-        GraphError: If the matrices do not fit the batch, or the batch vector is not sorted.
+        GraphError: If the graph is heterogeneous or lacks the attribute, or the matrices do not
+            fit the graphs.
     """
-    sizes = [round(len(values) ** 0.5)] if batch is None else graph_sizes(batch)
-    if sum(n * n for n in sizes) != len(values):
+    in_all = ""
+    if not isinstance(values, Tensor):
+        data = values
+        if isinstance(data, HeteroData):
+            raise GraphError(
+                "Attention goes over nodes of one type: call `data.to_homogeneous()` first, and "
+                "give the types to the network as features."
+            )
+        if name not in data:
+            raise GraphError(f"The graph lacks `{name}`: {wanted}.")
+        values, slices = data[name], getattr(data, "_slice_dict", {}).get(name)
+        batch = [data.num_nodes] if slices is None else [isqrt(n) for n in slices.diff().tolist()]
+        in_all = "" if sum(batch) == data.num_nodes else f", {data.num_nodes} in all"
+    sizes = [isqrt(len(values))] if batch is None else graph_sizes(batch)
+    if sum(n * n for n in sizes) != len(values) or in_all:
         raise GraphError(
-            f"{len(values)} {what} do not fit graphs of {sizes} nodes: each graph must come with "
-            "all of its pairs. Where nodes were removed or added, compute them again."
-        )
-    return sizes
-
-
-def pairs_of(data: Data, name: str, what: str) -> tuple[Tensor, list[int]]:
-    r"""The attribute of a graph or batch that has a value for each pair of nodes, and the sizes of
-    the graphs, which the host knows wherever the batch is.
-
-    Raises:
-        GraphError: If the graph is heterogeneous or lacks the attribute.
-    """
-    if isinstance(data, HeteroData):
-        raise GraphError(
-            "Attention goes over nodes of one type: call `data.to_homogeneous()` first, and give "
-            "the types to the network as features."
-        )
-    if name not in data:
-        raise GraphError(f"The graph lacks `{name}`: {what}.")
-    values, slices = data[name], getattr(data, "_slice_dict", {}).get(name)
-    sizes = [data.num_nodes] if slices is None else [isqrt(n) for n in slices.diff().tolist()]
-    if sum(sizes) != data.num_nodes or sum(n * n for n in sizes) != len(values):
-        raise GraphError(
-            f"`{name}` is from before nodes were removed or added: it holds {len(values)} values "
-            f"for pairs of nodes of graphs that have {data.num_nodes} nodes now. Compute it again."
+            f"{len(values)} values of `{name}` do not fit graphs of {sizes} nodes{in_all}: each "
+            "graph must come with all of its pairs. Where nodes were removed or added, compute "
+            "them again."
         )
     return values, sizes
 

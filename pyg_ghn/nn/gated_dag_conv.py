@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.utils import coalesce, remove_self_loops, scatter
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.nn.batching import matrix_sizes, send
+from pyg_ghn.nn.batching import pairs_of, send
 
 
 class GatedDAGConv(nn.Module):
@@ -105,9 +104,10 @@ class GatedDAGConv(nn.Module):
 
     def _steps(
         self, source: Tensor, target: Tensor, kind: Tensor, weight: Tensor, level: Tensor
-    ) -> list[_Step]:
+    ) -> list[tuple[slice, Tensor, Tensor, Tensor]]:
         """What happens at each level, given edges of either kind with their weights and the
-        ascending levels of all nodes."""
+        ascending levels of all nodes: where the messages of its nodes go, one of each kind for a
+        node; and the rows of those that they receive, which of them does, and with what weight."""
         sizes = level.bincount()
         target, order = target.sort()
         of = level[target]
@@ -118,36 +118,24 @@ class GatedDAGConv(nn.Module):
             target - (sizes.cumsum(0) - sizes)[of],
             weight[order, None],
         )
-        device = self.gru.weight_ih.device
-        parts = [send(part, device).split(counts) for part in parts]
+        parts = [send(part, self.gru.weight_ih.device).split(counts) for part in parts]
         ends = pairwise([0, *accumulate(kinds * size for size in sizes.tolist())])
-        return [_Step(slice(*rows), *part) for rows, *part in zip(ends, *parts, strict=True)]
+        return [(slice(*rows), *part) for rows, *part in zip(ends, *parts, strict=True)]
 
-    def _visit(self, states: Sequence[Tensor], steps: list[_Step]) -> list[Tensor]:
+    def _visit(self, states: Sequence[Tensor], steps: list[tuple]) -> list[Tensor]:
         """Updates the states of all nodes, which come level by level."""
         num_messages = len(self.mlps) * sum(len(state) for state in states)
         messages = states[0].new_zeros(num_messages, self.channels)
         visited = []
-        for state, step in zip(states, steps, strict=True):
-            received = messages.index_select(0, step.source) * step.weight
-            received = scatter(received, step.target, dim_size=len(state))
-            state = self.gru(received, state)
-            sent = [mlp(state) for mlp in self.mlps]
-            messages[step.rows] = torch.stack(sent, dim=1).flatten(0, 1)
+        for state, (rows, source, target, weight) in zip(states, steps, strict=True):
+            received = messages.index_select(0, source) * weight
+            state = self.gru(scatter(received, target, dim_size=len(state)), state)
+            messages[rows] = torch.stack([mlp(state) for mlp in self.mlps], dim=1).flatten(0, 1)
             visited.append(state)
         return visited
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.channels}, virtual_edges={self.virtual_edges})"
-
-
-class _Step(NamedTuple):
-    """The update of the nodes of one level."""
-
-    rows: slice  # where their own messages go, one of each kind for a node
-    source: Tensor  # rows of the messages that they receive
-    target: Tensor  # which of them receives each message
-    weight: Tensor
 
 
 def _virtual_edges(
@@ -157,7 +145,7 @@ def _virtual_edges(
     targets, kinds and weights."""
     if spd is None:
         raise GraphError("Virtual edges need the path lengths that `AddShortestPathEncoding` adds.")
-    sizes = matrix_sizes(spd, batch)
+    _, sizes = pairs_of(spd, batch)
     if sum(sizes) != len(x):
         raise GraphError(f"The path lengths are for graphs of {sizes} nodes, `x` has {len(x)}.")
     sizes = torch.tensor(sizes, device=spd.device)

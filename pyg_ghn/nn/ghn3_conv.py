@@ -149,37 +149,31 @@ class GHN3Conv(nn.Module):
             return_attention_weights (bool, optional): If set to :obj:`True`, also returns the
                 attention weights of each graph. (default: :obj:`False`)
         """
-        weights: list[Tensor] | None = [] if return_attention_weights else None
-        normed = self._norm(self.norm1, x, batch, attn_bias)
         attend = self._attend_padded if x.dim() == 3 else self._attend
-        out = self.out(attend(self.qkv(normed), batch, attn_bias, weights))
-        x = x + F.dropout(out, self.dropout, self.training)
+        qkv = self.qkv(self._norm(self.norm1, x, batch, attn_bias))
+        out, weights = attend(qkv, batch, attn_bias, return_attention_weights)
+        x = x + F.dropout(self.out(out), self.dropout, self.training)
         first, act, second = self.mlp
         hidden = act(first(self._norm(self.norm2, x, batch, attn_bias)))
         out = second(F.dropout(hidden, self.dropout, self.training))
         x = x + F.dropout(out, self.dropout, self.training)
-        return x if weights is None else (x, weights)
+        return (x, weights) if return_attention_weights else x
 
     def _norm(self, norm: nn.Module, x: Tensor, batch: Any, attn_bias: Any) -> Tensor:
         if not self.norm_with_batch or x.dim() == 3:
             return norm(x)
-        if not isinstance(batch, Tensor) and not (batch is None and attn_bias is None):
-            if batch is None and isinstance(attn_bias, AttentionBias):
-                sizes = attn_bias.sizes
-            else:
-                sizes = [b.size(-1) for b in attn_bias] if batch is None else list(batch)
-            batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(x.device)
+        if batch is None and attn_bias is not None:
+            is_whole = isinstance(attn_bias, AttentionBias)
+            batch = attn_bias.sizes if is_whole else [bias.size(-1) for bias in attn_bias]
+        if batch is not None and not isinstance(batch, Tensor):
+            batch = torch.arange(len(batch)).repeat_interleave(torch.tensor(batch)).to(x.device)
         return norm(x, batch)
 
     @torch.compiler.disable
     def _attend(
-        self,
-        qkv: Tensor,
-        batch: Tensor | Sequence[int] | None,
-        attn_bias: Sequence[Tensor] | None,
-        weights: list[Tensor] | None,
-    ) -> Tensor:
-        """Attention within each graph, by blocks of graphs."""
+        self, qkv: Tensor, batch: Any, attn_bias: Sequence[Tensor] | None, with_weights: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Attention within each graph, by blocks of graphs, and perhaps its weights."""
         if attn_bias is None:
             sizes = [len(qkv)] if batch is None else graph_sizes(batch)
             attn_bias, source = AttentionBias.zero(sizes, self.heads, qkv), "batch vector"
@@ -192,63 +186,48 @@ class GHN3Conv(nn.Module):
                 f"The {source} is for graphs of {sizes} nodes, but `x` has {len(qkv)} nodes."
             )
         if not len(qkv):
-            return qkv[:, : self.channels]
-        layout, outs = attn_bias.layout, []
-        attentions = []
-        for nodes, parts in zip(layout.split(qkv), attn_bias.values, strict=True):
+            return qkv[:, : self.channels], []
+        outs, weights = [], []
+        for nodes, bias in zip(attn_bias.layout.split(qkv), attn_bias.values, strict=True):
             count, size, _ = nodes.shape
-            per_head = nodes.view(count, size, 3, self.heads, -1).permute(2, 3, 0, 1, 4)
-            per_part = per_head.split([len(part) // count for part in parts], dim=1)
-            kept: list[Tensor] | None = None if weights is None else []
-            out = torch.cat(
-                [
-                    self._attention(*some.reshape(3, -1, size, some.size(-1)), part, kept)
-                    for some, part in zip(per_part, parts, strict=True)
-                ]
-            )
+            qkv_of_heads = nodes.view(count, size, 3, self.heads, -1).permute(2, 3, 0, 1, 4)
+            out, weight = self._attention(*qkv_of_heads.flatten(1, 2), bias, with_weights)
             outs.append(out.unflatten(0, (-1, count)).permute(1, 2, 0, 3).flatten(2))
-            attentions.append(kept)
-        if weights is not None:
-            weights += [some.squeeze(0) for some in AttentionBias(layout, attentions)]
-        return layout.join(outs)
+            weights.append(weight)
+        out = attn_bias.layout.join(outs)
+        if not with_weights:
+            return out, []
+        return out, [some.squeeze(0) for some in AttentionBias(attn_bias.layout, weights)]
 
     def _attend_padded(
-        self,
-        qkv: Tensor,
-        batch: None,
-        attn_bias: Tensor | None,
-        weights: list[Tensor] | None,
-    ) -> Tensor:
-        """Attention within each row of a padded batch."""
+        self, qkv: Tensor, batch: None, attn_bias: Tensor | None, with_weights: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Attention within each row of a padded batch, and perhaps its weights."""
         count, size, _ = qkv.shape
         q, k, v = qkv.view(count, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if weights is None:
+        weights: Sequence[Tensor] = []
+        if with_weights:
+            bias = q.new_zeros(()) if attn_bias is None else attn_bias
+            bias = bias.expand(count, self.heads, size, size)
+            out, weights = self._attention(*(x.flatten(0, 1) for x in (q, k, v)), bias, True)
+            out = out.view_as(q)
+        else:
             dropout = self.attn_dropout if self.training else 0.0
             out = F.scaled_dot_product_attention(q, k, v, attn_bias, dropout)
-        else:
-            bias = q.new_zeros(()) if attn_bias is None else attn_bias
-            bias = bias.expand(count, self.heads, size, size).flatten(0, 1)
-            kept: list[Tensor] = []
-            out = self._attention(*(part.flatten(0, 1) for part in (q, k, v)), bias, kept)
-            out = out.view_as(q)
-            weights += kept[0].unflatten(0, (count, -1))
-        return out.transpose(1, 2).flatten(2)
+        return out.transpose(1, 2).flatten(2), list(weights)
 
     def _attention(
-        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, kept: list[Tensor] | None
-    ) -> Tensor:
-        """Attention (heads and graphs, nodes, features), which may keep its weights."""
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, with_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention (heads and graphs, nodes, features), and its weights in the bias's shape."""
         dropout = self.attn_dropout if self.training else 0.0
-        bias = bias.to(q.dtype)
-        if kept is None and q.is_cuda:
+        shape, bias = bias.shape[:2], bias.to(q.dtype).flatten(0, 1)
+        if q.is_cuda and not with_weights:
             inputs = (part[None] for part in (q, k, v, bias))
-            return F.scaled_dot_product_attention(*inputs, dropout)[0]
+            return F.scaled_dot_product_attention(*inputs, dropout)[0], None
         # On a CPU, PyTorch has nothing faster where the bias takes a gradient.
-        logits = torch.baddbmm(bias, q, k.mT, alpha=q.size(-1) ** -0.5)
-        weights = logits.softmax(dim=-1)
-        if kept is not None:
-            kept.append(weights)
-        return F.dropout(weights, dropout) @ v
+        weights = torch.baddbmm(bias, q, k.mT, alpha=q.size(-1) ** -0.5).softmax(dim=-1)
+        return F.dropout(weights, dropout) @ v, weights.unflatten(0, shape)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.channels}, heads={self.heads})"

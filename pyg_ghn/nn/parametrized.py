@@ -84,12 +84,11 @@ def _solve(
     if fitted is None:
         solution.notes |= dict.fromkeys(found, f"{weight} is computed from it")
         return
-    own, value = fitted(), params[found[0]]
-    exact = (own - value).norm() <= TOLERANCE * value.norm()
+    value = params[found[0]]
+    exact = (fitted() - value).norm() <= TOLERANCE * value.norm()
     what = "the prediction" if exact else "what its parametrization makes of the prediction"
     solution.notes |= dict.fromkeys(originals, f"{weight} is {what}")
-    for name, param in fitted.named_parameters(recurse=False):
-        solution.params[path + name] = param.detach()
+    solution.params |= {path + n: p.detach() for n, p in fitted.named_parameters(recurse=False)}
     solution.buffers |= {path + name: buffer for name, buffer in fitted.named_buffers()}
 
 

@@ -76,7 +76,18 @@ def fit_to_model(
     solution = solve_parametrizations(model, _fitting(decoded, own, named, left))
     params = _fitting({**decoded, **solution.params}, own, named, left)
     tiles = {t.name: first_tile(decoded[t.name], t, max_shape) for t in targets}
-    _check_finite(ghn, {**tiles, **solution.params, **solution.buffers})
+    computed = {**tiles, **solution.params, **solution.buffers}
+    if broken := non_finite(computed.items()):
+        if of_ghn := non_finite(ghn.named_parameters()):
+            which = shortened(of_ghn)
+            cause = f"its own parameters {which} are not either, the checkpoint is broken"
+        else:
+            dtype = next(ghn.parameters()).dtype
+            cause = f"though its own parameters are, in {dtype}; `ghn.float()` has a wider range"
+        raise PredictionError(
+            f"The GHN predicts values that are not finite for {len(broken)} of {len(computed)} "
+            f"parameters, {shortened(broken)}: {cause}."
+        )
     described = {t.name: ParameterReport.of(t, max_shape) for t in targets}
     reports = []
     for param, names, _ in own:
@@ -128,28 +139,10 @@ def _fitting(
 
 def first_tile(value: Tensor, target: Target, max_shape: tuple[int, ...]) -> Tensor:
     r"""The part of a decoded parameter of which the rest is a repetition."""
-    c_out, c_in = max_shape[:2]
-    if target.role in (Role.SCALE, Role.BIAS):
-        return value.flatten()[: max(c_out, c_in)]
-    if target.role is Role.KERNEL:
-        return value[:c_out, :c_in]
-    return value[:, :c_in] if target.role is Role.CLASS_KERNEL else value
-
-
-def _check_finite(ghn: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    broken = non_finite(tensors.items())
-    if not broken:
-        return
-    own = non_finite(ghn.named_parameters())
-    if own:
-        cause = f"its own parameters {shortened(own)} are not either, the checkpoint is broken"
-    else:
-        dtype = next(ghn.parameters()).dtype
-        cause = f"though its own parameters are, in {dtype}; `ghn.float()` has a wider range"
-    raise PredictionError(
-        f"The GHN predicts values that are not finite for {len(broken)} of {len(tensors)} "
-        f"parameters, {shortened(broken)}: {cause}."
-    )
+    out, in_, *_ = target.decoded(max_shape)
+    if target.role.is_vector:
+        return value.flatten()[:out]
+    return value if target.role is Role.POSITION else value[:out, :in_]
 
 
 def non_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import Enum
 from math import ceil, prod
 from typing import Any
 
-from pyg_ghn.nn.shape_encoding import is_sequence
-from pyg_ghn.nn.targets import Role, Target
+from pyg_ghn.nn.targets import Target
 
 
 class Status(str, Enum):
@@ -62,22 +61,14 @@ class ParameterReport:
             target (Target): The parameter and its role.
             max_shape (tuple): Size :math:`(c_{out}, c_{in}, s, s)` of what the decoder makes.
         """
-        name, _, shape, role = target
-        report = cls(name, shape)
-        c_out, c_in, size, _ = max_shape
-        if role is Role.CLASS_BIAS:
-            return report
-        if role.is_vector:
-            return replace(report, tiles=(ceil(prod(shape) / max(c_out, c_in)), 1))
-        out, in_, *kernel = target.sizes
-        times_out = 1 if role is Role.CLASS_KERNEL else ceil(out / c_out)
-        window = [min(length, size) for length in kernel]
-        has_tokens = role is Role.POSITION and is_sequence(shape)
-        return replace(
-            report,
-            tiles=(times_out, ceil(in_ / c_in)),
-            interpolated=None if window == kernel else (tuple(window), tuple(kernel)),
-            random_values=prod(shape) - out * in_ * prod(kernel) if has_tokens else 0,
+        sizes, decoded = target.sizes, target.decoded(max_shape)
+        window, kernel = decoded[2:], sizes[2:]
+        return cls(
+            target.name,
+            target.shape,
+            tiles=(ceil(sizes[0] / decoded[0]), ceil(sizes[1] / decoded[1])),
+            interpolated=None if window == kernel else (window, kernel),
+            random_values=prod(target.shape) - prod(sizes),
         )
 
     @property
@@ -148,7 +139,7 @@ class PredictionReport(Sequence):
     @property
     def left(self) -> list[ParameterReport]:
         r"""The parameters that keep their values."""
-        return self.of_status(Status.LEFT)
+        return [p for p in self if p.status is Status.LEFT]
 
     @property
     def num_values(self) -> int:
@@ -160,15 +151,11 @@ class PredictionReport(Sequence):
         r"""The number of values that the GHN predicts."""
         return sum(p.num_predicted for p in self)
 
-    def of_status(self, status: Status | str) -> list[ParameterReport]:
-        r"""The parameters of a status."""
-        return [p for p in self if p.status == status]
-
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
         r"""For each status the numbers of parameters and of their values."""
-        groups = {status.value: self.of_status(status) for status in Status}
-        return {status: (len(some), sum(p.numel for p in some)) for status, some in groups.items()}
+        sizes = {status: [p.numel for p in self if p.status is status] for status in Status}
+        return {status.value: (len(some), sum(some)) for status, some in sizes.items()}
 
     def summary(self, most: int = 10) -> str:
         r"""A table that stays readable whatever the number of parameters: the counts of each
@@ -186,7 +173,8 @@ class PredictionReport(Sequence):
             if parameters:
                 noun = "parameter" if parameters == 1 else "parameters"
                 line = f"  {status:<13} {parameters:>6,} {noun:<10} {values:>15,} values"
-                lines.append(f"{line}  {_extent(self.of_status(status))}".rstrip())
+                extent = _extent([p for p in self if p.status.value == status])
+                lines.append(f"{line}  {extent}".rstrip())
         for title, described in (
             ("left as they are", {p: p.reason for p in self.left}),
             ("notes", {p: p.note for p in self if p.note}),

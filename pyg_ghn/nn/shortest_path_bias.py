@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.nn.attention_bias import AttentionBias, Layout
-from pyg_ghn.nn.batching import matrix_sizes, pairs_of
+from pyg_ghn.nn.batching import pairs_of
 
 # Rows of the distance table in released checkpoints; a distance s takes row s + 2.
 _ROWS, _OFFSET = 257, 2
@@ -93,20 +93,18 @@ class ShortestPathBias(nn.Module):
 
     @torch.compiler.disable
     def _by_blocks(self, spd: Tensor | Data, batch: Tensor | Sequence[int] | None) -> AttentionBias:
-        if not isinstance(spd, Tensor):
-            data = spd
-            spd, batch = pairs_of(data, self.attr_name, "apply `AddShortestPathEncoding` to it")
-            if not spd.is_cuda and "edge_index" in data:
-                self._check_edges(spd, data.edge_index, torch.tensor(batch))
-        layout = Layout(matrix_sizes(spd, batch), spd.device)
+        data = spd
+        spd, sizes = pairs_of(data, batch, self.attr_name)
+        if isinstance(data, Data) and not spd.is_cuda and "edge_index" in data:
+            self._check_edges(spd, data.edge_index, torch.tensor(sizes))
+        layout = Layout(sizes, spd.device)
         table, biases = self._table(), []
         for block in layout.blocks:
             pairs = self._pairs(layout.pairs(block, spd))
-            if block.is_padded:
-                pairs.masked_fill_(layout.padding(block)[:, None], (self.cutoff + 2) ** 2)
-            pairs, parts = pairs.view(1, -1), table.split(layout.heads_at_once(block, self.heads))
-            parts = [part.gather(1, pairs.expand(len(part), -1)) for part in parts]
-            biases.append([part.view(-1, block.size, block.size) for part in parts])
+            if (padding := layout.padding(block)) is not None:
+                pairs.masked_fill_(padding[:, None], (self.cutoff + 2) ** 2)
+            bias = table.gather(1, pairs.view(1, -1).expand(self.heads, -1))
+            biases.append(bias.view(self.heads, *pairs.shape))
         return AttentionBias(layout, biases)
 
     def _check_edges(self, spd: Tensor, edge_index: Tensor, sizes: Tensor) -> None:

@@ -56,9 +56,25 @@ class Target(NamedTuple):
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        r"""The shape as (out, in, height, width). Only a position embedding becomes a square."""
-        shape = self.shape
-        return as_4d(shape) if self.role is Role.POSITION else (*shape, *(1,) * (4 - len(shape)))
+        r"""The shape as (out, in, height, width). A vector is all outputs; only a position
+        embedding becomes a square."""
+        if self.role is Role.POSITION:
+            return as_4d(self.shape)
+        shape = (prod(self.shape),) if self.role.is_vector else self.shape
+        return (*shape, *(1,) * (4 - len(shape)))
+
+    def decoded(self, max_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        r"""The sizes of what a decoder makes for it, before that is repeated and interpolated.
+
+        Args:
+            max_shape (tuple): Size :math:`(c_{out}, c_{in}, s, s)` of the largest decoded kernel.
+        """
+        c_out, c_in, *kernel = max_shape
+        if self.role in (Role.CLASS_KERNEL, Role.CLASS_BIAS):
+            c_out = self.shape[0]
+        elif self.role.is_vector:
+            c_out = max(c_out, c_in)
+        return tuple(map(min, self.sizes, (c_out, c_in, *kernel)))
 
 
 def collect_targets(data: Data, num_classes: int) -> list[list[Target]]:

@@ -53,21 +53,19 @@ def successors(source: np.ndarray, target: np.ndarray, num_nodes: int) -> list[l
     return [target[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def reverse_topological_order(
-    source: np.ndarray, target: np.ndarray, num_nodes: int
-) -> Sequence[int] | None:
-    r"""The nodes such that successors come first, or :obj:`None` where the graph has a cycle."""
-    if (source < target).all():
-        return range(num_nodes - 1, -1, -1)
-    ahead = successors(source, target, num_nodes)
+def levels(source: np.ndarray, target: np.ndarray, num_nodes: int) -> list[int] | None:
+    r"""The number of edges on the longest path that ends in each node, given edges sorted by
+    source, or :obj:`None` where the graph has a cycle."""
+    ahead, found = successors(source, target, num_nodes), [0] * num_nodes
     waiting = np.bincount(target, minlength=num_nodes).tolist()
-    order = [node for node in range(num_nodes) if waiting[node] == 0]
-    for node in order:  # grows while it is read
+    ready = [node for node in range(num_nodes) if not waiting[node]]
+    for node in ready:  # grows while it is read
         for successor in ahead[node]:
+            found[successor] = max(found[successor], found[node] + 1)
             waiting[successor] -= 1
-            if waiting[successor] == 0:
-                order.append(successor)
-    return order[::-1] if len(order) == num_nodes else None
+            if not waiting[successor]:
+                ready.append(successor)
+    return found if len(ready) == num_nodes else None
 
 
 def distances(successors: Sequence[Sequence[int]], start: int, cutoff: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.transforms.edges import distinct_edges, reverse_topological_order, successors
+from pyg_ghn.transforms.edges import distinct_edges, levels
 
 
 @functional_transform("add_topological_level")
@@ -28,19 +28,14 @@ class AddTopologicalLevel(BaseTransform):
         self.attr_name = attr_name
 
     def forward(self, data: Data) -> Data:
-        source, target, num_nodes = distinct_edges(data)
-        order = reverse_topological_order(source, target, num_nodes)
-        if order is None:
+        found = levels(*distinct_edges(data))
+        if found is None:
             raise GraphError(
                 "The graph has a cycle, so that its nodes have no levels; "
                 "`pyg_ghn.transforms.RequireAcyclic` names it."
             )
-        levels, ahead = [0] * num_nodes, successors(source, target, num_nodes)
-        for node in reversed(order):
-            for successor in ahead[node]:
-                levels[successor] = max(levels[successor], levels[node] + 1)
-        levels = torch.tensor(levels, dtype=torch.long)
-        data[self.attr_name] = levels.to(data.edge_index.device)
+        device = data.edge_index.device
+        data[self.attr_name] = torch.tensor(found, dtype=torch.long, device=device)
         return data
 
     def __repr__(self) -> str:

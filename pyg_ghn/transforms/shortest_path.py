@@ -7,7 +7,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.transforms.edges import distinct_edges, reverse_topological_order, successors
+from pyg_ghn.transforms.edges import distinct_edges, levels, successors
 
 # "No path" while lengths are added up: above every cutoff, and far enough from overflow that a
 # path through all nodes of any graph whose N x N matrix fits in memory can be added to it.
@@ -55,7 +55,12 @@ class AddShortestPathEncoding(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         source, target, num_nodes = distinct_edges(data)
-        order = reverse_topological_order(source, target, num_nodes)
+        if (source < target).all():  # nodes in topological order, as `from_module` gives them
+            order = range(num_nodes - 1, -1, -1)
+        elif (level := levels(source, target, num_nodes)) is not None:
+            order = np.argsort(level)[::-1].tolist()
+        else:
+            order = None
         if order is None or num_nodes >= _FAR:
             lengths = _by_bits(source, target, num_nodes, self.cutoff)
         else:

@@ -1,6 +1,7 @@
 import json
 import warnings
 from copy import deepcopy
+from itertools import product
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from pyg_ghn.errors import ConfigError, DecodeError, GraphError
+from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN2, GHN3, GHNMLP
 
@@ -24,6 +25,7 @@ GOLDEN = [
     "swin_t",
     "vit_b_32",
 ]
+BEYOND_THE_CUTOFF = ["mobilenet_v2", "efficientnet_b0", "swin_b", "convnext_base"]
 TINY = ["ghn3_tiny", "ghn2_tiny"]
 SMALL_GHNS = {
     "ghn3": lambda **kwargs: GHN3(16, 2, 4, (8, 8, 7, 7), num_classes=10, **kwargs),
@@ -68,42 +70,36 @@ def equal(params, others, tolerance=1e-6):
         assert torch.allclose(param, other, atol=tolerance), name
 
 
-@pytest.mark.parametrize("tag", TINY)
-@pytest.mark.parametrize("name", GOLDEN)
-def test_golden_predictions(tiny, golden_graph, tag, name, device):
-    data, expected = golden_graph(name, tag)
-    with torch.no_grad():
-        (params,) = deepcopy(tiny[tag]).to(device)(data)
+def skeleton(name):
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):  # it reads its values
+        return torchvision.models.get_model(name, num_classes=10).eval()
+
+
+@pytest.mark.filterwarnings("ignore:The default weight init.*GoogleNet:FutureWarning")
+@pytest.mark.parametrize(
+    "tag, name",
+    [*product(TINY, GOLDEN), *product(["ghn3_tiny"], BEYOND_THE_CUTOFF)],
+)
+def test_golden_predictions(tiny, golden, tag, name, device):
+    expected = golden(f"predictions/pred_{tag}/{name}")["params"]
+    params = deepcopy(tiny[tag]).to(device).predict(skeleton(name))
     assert {param.device.type for param in params.values()} == {device.type}
     assert set(params) == {n for n, value in expected.items() if not value.get("unpredicted")}
     for param_name, param in params.items():
         check(param, expected[param_name])
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "swin_b", "convnext_base"])
-def test_golden_predictions_with_nodes_beyond_the_cutoff(tiny, golden, name):
-    with torch.device("meta"):
-        model = torchvision.models.get_model(name, num_classes=10).eval()
-    data = tiny["ghn3_tiny"].transform(from_module(model))
-    path = data.spd.view(data.num_nodes, -1)[0] > 0
-    assert path.sum() < data.num_nodes - 1  # not even all nodes that the input reaches
-    expected = golden(f"predictions/pred_ghn3_tiny/{name}")["params"]
-    params = tiny["ghn3_tiny"].predict(model)
-    assert set(params) == {n for n, value in expected.items() if not value.get("unpredicted")}
-    for param_name, param in params.items():
-        check(param, expected[param_name])
-
-
-def test_cutoff_of_one_knows_the_inputs_successors_only(make_graph):
-    data = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, cutoff=1).transform(make_graph(*SMALL))
-    assert data.input_distance.tolist() == [0, 1] + [0] * (data.num_nodes - 2)
+@pytest.mark.parametrize("name", BEYOND_THE_CUTOFF)
+def test_some_nodes_are_beyond_the_cutoff(ghn, name):
+    data = ghn.transform(from_module(skeleton(name)))
+    assert (data.input_distance > 0).sum() < data.num_nodes - 1
 
 
 @pytest.mark.parametrize("tag", TINY)
-def test_batch_equals_single_graphs(tiny, golden_graph, tag, device):
+def test_batch_equals_single_graphs(tiny, tag, device):
     names = "squeezenet1_1", "resnet18", "mobilenet_v3_small"
     ghn = deepcopy(tiny[tag]).to(device)
-    graphs = [golden_graph(name, tag)[0] for name in names]
+    graphs = [ghn.transform(from_module(skeleton(name))) for name in names]
     batch = next(iter(DataLoader(graphs, batch_size=3)))
     with torch.no_grad():
         for params, graph in zip(ghn(batch), graphs, strict=True):
@@ -171,6 +167,7 @@ def test_cutoff(tiny, make_graph):
     ghn, data = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, cutoff=1), make_graph(*SMALL, *HEAD)
     direct = ghn.transform(data.clone())
     assert direct.spd.max() == 1 and data.spd.max() > 1
+    assert direct.input_distance.tolist() == [0, 1] + [0] * (data.num_nodes - 2)
     data.input_distance = direct.input_distance
     equal(ghn(direct)[0], ghn(data)[0])
     other = GHN3(**{**ghn.config, "cutoff": 50})
@@ -186,29 +183,6 @@ def test_mlp_sees_single_nodes_only(make_graph):
     h = ghn.op_embedding(data.x[1]) + ghn.shape_encoding([(24, 3, 3, 3)])
     h = ghn.norm(ghn.mlp[2](ghn.mlp[0](h).relu()).relu())
     assert torch.allclose(ghn.embed(data, data.param_shape)[1], h[0], atol=1e-6)
-
-
-def test_training_lowers_the_loss(make_graph):
-    ghn = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10)
-    data = make_graph(*SMALL, *HEAD)
-    optimizer = torch.optim.Adam(ghn.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(30):
-        params = ghn(data)[0]
-        loss = (params["h.bias"] - 0.1).pow(2).sum() + (params["h.weight"] - 0.2).pow(2).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.2 * losses[0]
-
-
-def test_network_for_other_classes_has_an_ordinary_last_layer(ghn, make_graph):
-    head = ("conv", "h.weight", (36, 24)), ("bias", "h.bias", (36,))
-    params = ghn(make_graph(*SMALL, *head))[0]
-    weight, bias = params["h.weight"], params["h.bias"]
-    assert torch.equal(weight[16:32], weight[:16]) and torch.equal(weight[32:], weight[:4])
-    assert torch.equal(bias[16:32], bias[:16])
 
 
 def test_names_of_biases_are_optional(ghn, make_graph):
@@ -230,13 +204,6 @@ def test_autocast(make, make_graph):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in ghn.parameters())
 
 
-def test_shape_that_cannot_be_decoded(ghn, make_graph):
-    graph = make_graph(("conv", "video.weight", None))
-    graph.param_shape[1] = (8, 3, 3, 3, 3)
-    with pytest.raises(DecodeError, match=r"'video.weight' has shape \(8, 3, 3, 3, 3\)"):
-        ghn(graph)
-
-
 @pytest.mark.parametrize(
     "tag, name", [("ghn3_tiny", "spd"), ("ghn2_tiny", "spd"), ("ghn2_tiny", "level")]
 )
@@ -251,20 +218,21 @@ def test_graph_without_encodings(tiny, make_graph, tag, name):
 
 @pytest.mark.parametrize(
     "name, num_parameters",
-    [("t", 6_906_632), ("s", 35_810_368), ("l", 214_668_960), ("xl", 654_365_184)],
+    [
+        ("ghn3-t", 6_906_632),
+        ("ghn3-s", 35_810_368),
+        ("ghn3-l", 214_668_960),
+        ("ghn3-xl", 654_365_184),
+        ("ghn2", 2_319_720),
+        ("ghn2-128", 34_731_312),
+    ],
 )
-def test_sizes_of_the_paper(name, num_parameters):
+def test_sizes_of_the_papers(name, num_parameters):
     with torch.device("meta"):
-        ghn = GHN3.from_config(f"ghn3-{name}")
+        ghn = (GHN3 if name in GHN3.CONFIGS else GHN2).from_config(name)
     assert sum(p.numel() for p in ghn.parameters()) == num_parameters
-    assert ghn.path_bias.heads == (8 if name == "t" else 16)
-
-
-@pytest.mark.parametrize("name, num_parameters", [("ghn2", 2_319_720), ("ghn2-128", 34_731_312)])
-def test_sizes_of_ghn2(name, num_parameters):
-    with torch.device("meta"):
-        ghn = GHN2.from_config(name)
-    assert sum(p.numel() for p in ghn.parameters()) == num_parameters
+    if name in GHN3.CONFIGS:
+        assert ghn.path_bias.heads == (8 if name == "ghn3-t" else 16)
 
 
 def test_unknown_size():
@@ -296,15 +264,6 @@ def test_reset_and_repr(make):
 
 
 class TestPredict:
-    @pytest.mark.parametrize("tag", TINY)
-    def test_golden_network(self, tiny, golden, tag):
-        expected = golden(f"predictions/pred_{tag}/resnet18")["params"]
-        model = torchvision.models.resnet18(num_classes=10).eval()
-        params = tiny[tag].predict(model)
-        assert set(params) == set(expected)
-        for name, param in params.items():
-            check(param, expected[name])
-
     def test_model_on_the_meta_device_without_gradients(self, ghn):
         with torch.device("meta"):
             model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 6 * 6, 10))
@@ -313,18 +272,6 @@ class TestPredict:
             n: p.shape for n, p in model.named_parameters()
         }
         assert not any(p.requires_grad or p.is_meta for p in params.values())
-
-    def test_unpredicted_names_are_absent(self, ghn):
-        class Scaled(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.conv = nn.Conv2d(3, 8, 3)
-                self.scale = nn.Parameter(torch.ones(8, 1, 1))
-
-            def forward(self, x):
-                return self.conv(x) * self.scale
-
-        assert set(ghn.predict(Scaled(), (3, 8, 8))) == {"conv.weight", "conv.bias"}
 
     def test_graph_is_only_read(self, ghn):
         model = nn.Conv2d(3, 8, 3)

@@ -50,27 +50,6 @@ def test_outputs_and_gradients_against_a_dense_reference(sizes):
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*grads, strict=True))
 
 
-def test_gradcheck():
-    conv = GHN3Conv(4, heads=2).double()
-    x = torch.randn(5, 4, dtype=torch.double, requires_grad=True)
-    bias = [torch.randn(1, 2, n, n, dtype=torch.double, requires_grad=True) for n in (2, 3)]
-    assert torch.autograd.gradcheck(lambda x, *bias: conv(x, None, bias), (x, *bias))
-
-
-def test_batch_equals_single_graphs(conv):
-    x, batch, bias = make_batch()
-    singles = [conv(part, None, [b]) for part, b in zip(x.split(SIZES), bias, strict=True)]
-    assert torch.allclose(conv(x, batch, bias), torch.cat(singles), atol=1e-6)
-
-
-def test_permutation_equivariance(conv):
-    x, bias, order = torch.randn(9, 16), torch.randn(1, 4, 9, 9), torch.randperm(9)
-    out = conv(x, None, [bias])
-    assert torch.allclose(
-        conv(x[order], None, [bias[:, :, order][..., order]]), out[order], atol=1e-6
-    )
-
-
 @pytest.mark.parametrize("changed", range(3))
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_nothing_leaks_between_graphs(changed, with_bias, conv):
@@ -83,13 +62,6 @@ def test_nothing_leaks_between_graphs(changed, with_bias, conv):
     assert not torch.isclose(before[batch == changed], after[batch == changed]).all(dim=1).any()
 
 
-def test_no_gradient_flows_between_graphs(conv):
-    x, batch, bias = make_batch()
-    x.requires_grad_()
-    conv(x, batch, bias)[batch == 0].sum().backward()
-    assert x.grad[batch == 0].any(dim=1).all() and not x.grad[batch > 0].any()
-
-
 def test_without_bias(conv):
     x, batch, bias = make_batch()
     zeros = [torch.zeros_like(b) for b in bias]
@@ -97,28 +69,14 @@ def test_without_bias(conv):
     assert torch.allclose(conv(x), conv(x, torch.zeros(len(x), dtype=torch.long)), atol=1e-6)
 
 
-def test_one_bias_for_all_heads(conv):
+def test_one_bias_for_all_heads_or_a_boolean_mask(conv):
     x, batch, _ = make_batch()
     shared = [torch.randn(1, 1, n, n) for n in SIZES]
-    expected = conv(x, batch, [bias.expand(1, 4, -1, -1) for bias in shared])
-    assert torch.allclose(conv(x, batch, shared), expected, atol=1e-6)
-
-
-def test_boolean_mask_instead_of_bias(conv):
-    x, batch, _ = make_batch()
-    masks = [torch.rand(1, 1, n, n) < 0.5 for n in SIZES]
-    masks = [mask | torch.eye(mask.size(-1), dtype=torch.bool) for mask in masks]
-    bias = [torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) for mask in masks]
-    assert torch.allclose(conv(x, batch, masks), conv(x, batch, bias), atol=1e-6)
-
-
-def test_every_parameter_gets_a_gradient(conv):
-    x, batch, bias = make_batch()
-    bias = [b.requires_grad_() for b in bias]
-    conv(x, batch, bias).pow(2).sum().backward()
-    assert all(p.grad.any() for p in conv.parameters())
-    assert bias[0].grad.any() and bias[2].grad.any()
-    assert not bias[1].grad.any()  # one node attends to itself whatever the bias
+    masks = [(bias < 0) | torch.eye(bias.size(-1), dtype=torch.bool) for bias in shared]
+    masked = [torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) for mask in masks]
+    for given, meant in ((shared, shared), (masks, masked)):
+        expected = conv(x, batch, [bias.expand(1, 4, -1, -1) for bias in meant])
+        assert torch.allclose(conv(x, batch, given), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("sizes", [(0,), (0, 0, 4), (3, 0, 0, 4), (4, 0), ()])
@@ -146,11 +104,6 @@ def test_autocast(conv):
     with torch.autocast("cpu", torch.bfloat16):
         out = conv(x, batch, bias)
     assert out.dtype == torch.float and torch.allclose(out, conv(x, batch, bias), atol=0.1)
-
-
-def test_int32_batch_vector(conv):
-    x, batch, _ = make_batch()
-    assert torch.equal(conv(x, batch.int()), conv(x, batch))
 
 
 @pytest.mark.parametrize("batch", [[0, 1, 0, 1], [1, 1, 0, 0], [[0, 0, 0, 0]]])
@@ -238,12 +191,14 @@ def test_network_on_a_batch_of_any_graphs():
     assert torch.allclose(out, torch.cat([network(graph) for graph in graphs]), atol=1e-5)
 
 
-def test_int32_edges():
+def test_int32_edges_and_batch_vector():
     data = random_graph("undirected")
     encode, network = AddShortestPathEncoding(20), Network()
     expected = network(encode(data.clone()))
     data.edge_index = data.edge_index.int()
     assert torch.equal(network(encode(data)), expected)
+    data.batch = torch.zeros(data.num_nodes, dtype=torch.int32)
+    assert torch.equal(network.convs[0](data.x, data.batch), network.convs[0](data.x))
 
 
 def test_paths_tell_apart_what_message_passing_cannot():

@@ -103,7 +103,9 @@ class TestStatus:
 
 class TestPrediction:
     def test_it_is_a_dictionary(self, ghn):
+        mode = ghn.training
         prediction = ghn.predict(chain(), SIZE)
+        assert not any(p.requires_grad for p in prediction.values()) and ghn.training is mode
         assert isinstance(prediction, dict) and len(prediction) == 4
         assert repr(prediction) == (
             "Prediction(4 tensors, report=PredictionReport(predicted=3, tiled=1))"
@@ -114,11 +116,6 @@ class TestPrediction:
         assert restored.keys() == prediction.keys() and len(restored.report) == 4
         logits = functional_call(chain(), prediction, torch.zeros(2, *SIZE))
         assert logits.shape == (2, 10)
-
-    def test_gradients_and_mode(self, ghn):
-        mode = ghn.training
-        prediction = ghn.predict(chain(), SIZE)
-        assert not any(p.requires_grad for p in prediction.values()) and ghn.training is mode
 
     def test_several_inputs(self, ghn):
         class Two(nn.Module):
@@ -298,25 +295,6 @@ def names_and_memory(model):
     return [(d.names, d.memory) for d in distinct_parameters(model)]
 
 
-def test_tied_parameters_are_one():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
-    model[1].weight = model[0].weight
-    model[2].weight = nn.Parameter(model[0].weight.detach())  # another object, the same memory
-    assert [n for n, _ in names_and_memory(model)] == [
-        ("0.weight", "1.weight", "2.weight"),
-        ("0.bias",),
-        ("1.bias",),
-        ("2.bias",),
-    ]
-
-
-def test_views_of_the_same_memory_are_entangled():
-    model = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 4))
-    model[1].weight = nn.Parameter(model[0].weight.detach().t())
-    memory = dict(names_and_memory(model))
-    assert memory[("0.weight",)] == memory[("1.weight",)] != memory[("0.bias",)]
-
-
 def test_parts_of_one_storage_are_not_entangled():
     flat = torch.zeros(24)
     model = nn.ParameterList([nn.Parameter(flat[:12].view(3, 4)), nn.Parameter(flat[12:])])
@@ -345,12 +323,6 @@ def test_what_is_not_finite_is_found(value, dtype):
     fine = torch.tensor([-torch.finfo(dtype).max, torch.finfo(dtype).max], dtype=dtype)
     pairs = [("a", fine), ("b", broken), ("c", broken.t()), ("d", fine[:0]), ("e", fine.long())]
     assert non_finite(pairs) == ["b", "c"]
-
-
-def test_eight_bits():
-    values = torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn)
-    assert non_finite([("a", values), ("b", values[:1])]) == ["a"]
-
-
-def test_nothing():
+    eight_bits = torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn)
+    assert non_finite([("a", eight_bits), ("b", eight_bits[:1])]) == ["a"]
     assert non_finite([]) == non_finite([("a", torch.empty(2, device="meta"))]) == []

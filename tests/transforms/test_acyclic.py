@@ -1,10 +1,15 @@
 import pytest
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.nn import GHN3
-from pyg_ghn.transforms import RequireAcyclic
+from pyg_ghn.transforms import (
+    AddDegreeEncoding,
+    AddShortestPathEncoding,
+    AddTopologicalLevel,
+    RequireAcyclic,
+)
 
 
 def test_acyclic_graphs_pass_in_any_order():
@@ -33,6 +38,14 @@ def test_a_self_loop_is_a_cycle():
         RequireAcyclic()(Data(edge_index=torch.tensor([[0, 1], [1, 1]]), num_nodes=2))
 
 
-def test_a_graph_without_edge_index():
+@pytest.mark.parametrize(
+    "transform", [RequireAcyclic, AddDegreeEncoding, AddShortestPathEncoding, AddTopologicalLevel]
+)
+def test_graphs_that_no_transform_takes(transform):
     with pytest.raises(GraphError, match="no `edge_index`"):
-        RequireAcyclic()(Data(num_nodes=2))
+        transform()(Data(num_nodes=2))
+    with pytest.raises(GraphError, match="to_homogeneous"):
+        transform()(HeteroData())
+    if transform is not RequireAcyclic:
+        with pytest.raises(GraphError, match="nodes 0 to 5, but the graph has 3 nodes"):
+            transform()(Data(edge_index=torch.tensor([[0], [5]]), num_nodes=3))

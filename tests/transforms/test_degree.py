@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from pyg_ghn.errors import ConfigError, GraphError
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.transforms import AddDegreeEncoding, AddShortestPathEncoding
 
 
@@ -34,11 +34,6 @@ def test_distance_is_the_first_row_of_the_shortest_paths(cutoff):
     assert torch.equal(AddShortestPathEncoding(cutoff)(data).spd[:2000].long(), expected)
 
 
-def test_cutoff_must_be_positive():
-    with pytest.raises(ConfigError, match="`cutoff` must be at least 1, got 0"):
-        AddDegreeEncoding(0)
-
-
 def test_duplicated_edges_and_self_loops_do_not_count():
     data = AddDegreeEncoding()(make_data([[0, 1], [0, 1], [1, 1], [2, 2]], 3))
     assert data.in_degree.tolist() == [0, 1, 0]
@@ -64,11 +59,8 @@ def test_attribute_names_and_repr():
     assert str(transform) == "AddDegreeEncoding(cutoff=50)"
 
 
-def test_wrong_number_of_names():
+def test_wrong_arguments():
+    with pytest.raises(ConfigError, match="`cutoff` must be at least 1, got 0"):
+        AddDegreeEncoding(0)
     with pytest.raises(ConfigError, match="three attributes"):
         AddDegreeEncoding(attr_names=("a", "b"))
-
-
-def test_missing_edges():
-    with pytest.raises(GraphError, match="edge_index"):
-        AddDegreeEncoding()(Data(x=torch.zeros(3, 1)))
