@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -159,22 +159,19 @@ class ParameterDecoder(nn.Module):
         scales = torch.tensor(scales, dtype=positions.dtype).repeat_interleave(counts)
         scales = send(scales, positions.device)
         hidden = self.kernel[1](self.kernel[0](positions)) * scales[:, None]
-        products = _products(groups, hidden.size(1))
-        parts = [(slice(out), slice(in_)) for (out, in_), _ in products]
-        weights = _Parts.apply(self.kernel[2].weight.view(*self.max_shape[:2], -1), parts)
-        biases = _Parts.apply(self.kernel[2].bias.view(self.max_shape[:2]), parts)
-        counts = [sum(group.num_rows for group in some) for _, some in products]
-        for (_, some), weight, bias, x, scale in zip(
-            products, weights, biases, hidden.split(counts), scales.split(counts), strict=True
-        ):
-            # A batch of products reads the strided part in place; its gradient would take the
-            # memory of a copy of all rows for each output channel, that of one product does not.
-            many = x if x.requires_grad else x.expand(len(weight), -1, -1)
-            maps = torch.addcmul(many @ weight.mT, bias[:, None], scale[:, None])
-            parts = maps.split([group.num_rows for group in some], dim=1)
+        by_channels = [list(some) for _, some in groupby(groups, lambda group: group.channels)]
+        maps = _block_linear(
+            hidden,
+            scales,
+            self.kernel[2].weight.view(*self.max_shape[:2], -1),
+            self.kernel[2].bias.view(self.max_shape[:2]),
+            [some[0].channels for some in by_channels],
+            [sum(group.num_rows for group in some) for some in by_channels],
+        )
+        for some, together in zip(by_channels, maps, strict=True):
+            parts = together.split([group.num_rows for group in some], dim=1)
             for group, own in zip(some, parts, strict=True):
-                out, in_ = group.channels
-                own = own[:out, :, :in_].unflatten(1, (len(group.places), *group.window))
+                own = own.unflatten(1, (len(group.places), *group.window))
                 yield group, self._finish(group, own.permute(1, 0, 4, 2, 3))
 
     def _positions(self, groups: Sequence[_Group], rows: Sequence[Tensor]) -> Tensor:
@@ -308,35 +305,80 @@ def _place_positions(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.cat([tokens, positions], dim=1)
 
 
-# What one more product costs beside its arithmetic, and each of its output channels, as
-# multiply-adds; and how many rows a weight is multiplied with in the time it takes to read it.
-# Measured on a CPU; on a GPU it hardly matters.
-_PRODUCT, _CHANNEL, _READ = 1 << 20, 1 << 14, 24
+# What one more small product costs beside its arithmetic, and what one more block costs in Python,
+# as multiply-adds. Measured by benchmarks/speed.py on a CPU; on a GPU it hardly matters.
+_PRODUCT, _BLOCK = 1 << 17, 1 << 22
+# Columns in which products go fast: one of 61 columns takes twice as long as one of 64.
+_ALIGNED = 16
 
 
-def _products(
-    groups: Sequence[_Group], num_features: int
-) -> list[tuple[tuple[int, int], list[_Group]]]:
-    """Puts groups, sorted by their channels, together to products that are cheaper than each group
-    by itself: an entry of the weight, which for few rows takes longer to read than to multiply, is
-    read once for all of them, though then some results are never used. Gives the channels of each
-    product and its groups."""
-    products: list[tuple[tuple[int, int], list[_Group]]] = []
-    rows, cost = 0, 0.0  # of the last product
+class _Block(NamedTuple):
+    """A rectangle of the weight and the groups whose rows it is multiplied with."""
 
-    def cost_of(channels: tuple[int, int], rows: int) -> int:
-        out, in_ = channels
-        return _PRODUCT + out * (_CHANNEL + (rows + _READ) * in_ * num_features)
+    index: tuple[slice, slice]
+    groups: list[int]
 
-    for group in groups:
-        channels, own_rows = group.channels, group.num_rows
-        own_cost = cost_of(channels, own_rows)
-        if products:
-            together = tuple(map(max, products[-1][0], channels))
-            if (cost_together := cost_of(together, rows + own_rows)) < cost + own_cost:
-                products[-1] = together, [*products[-1][1], group]
-                rows, cost = rows + own_rows, cost_together
-                continue
-        products.append((channels, [group]))
-        rows, cost = own_rows, own_cost
-    return products
+
+def _block_linear(
+    rows: Tensor,
+    scales: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    counts: Sequence[int],
+) -> list[Tensor]:
+    """Applies a linear layer whose outputs form a matrix (out, in) to groups of rows, of which each
+    needs its leading ``sizes`` of it only: for each group a tensor (out, rows, in). The weight
+    (out, in, features) is read once, by blocks; the bias is multiplied by the scales."""
+    blocks = _cover(sizes, counts, rows.size(1))
+    indices = [block.index for block in blocks]
+    weights, biases = _Parts.apply(weight, indices), _Parts.apply(bias, indices)
+    rows, scales = rows.split(counts), scales.split(counts)
+    bands: list[dict[int, list[Tensor]]] = [{} for _ in sizes]
+    for block, w, b in zip(blocks, weights, biases, strict=True):
+        x, s = (torch.cat([values[g] for g in block.groups]) for values in (rows, scales))
+        # A batch of products reads the strided block in place; its gradient would take the memory
+        # of a copy of all rows for each output channel, that of one product does not.
+        maps = x @ w.mT if x.requires_grad else torch.bmm(x.expand(len(w), -1, -1), w.mT)
+        maps = torch.addcmul(maps, b[:, None], s[:, None])
+        parts = maps.split([counts[g] for g in block.groups], dim=1)
+        for group, part in zip(block.groups, parts, strict=True):
+            bands[group].setdefault(block.index[0].start, []).append(part)
+    return [
+        torch.cat([torch.cat(band, dim=2)[..., :in_] for band in group.values()])[:out]
+        for group, (out, in_) in zip(bands, sizes, strict=True)
+    ]
+
+
+def _cover(
+    sizes: Sequence[tuple[int, int]], counts: Sequence[int], num_features: int
+) -> list[_Block]:
+    """Covers the leading sizes of a matrix that groups of rows need with blocks that do not
+    overlap. Each entry of the weight, which for few rows takes longer to read than to multiply, is
+    then read once for all groups. A border at which less would be saved than one more product costs
+    is left out; then some products are never used."""
+    groups, max_in = range(len(sizes)), max(in_ for _, in_ in sizes)
+    work = [sizes[g][1] * counts[g] * num_features for g in groups]
+    blocks = []
+    for top, bottom in pairwise(_borders([out for out, _ in sizes], work, _BLOCK)):
+        band = [g for g in groups if sizes[g][0] > top]
+        height = bottom - top
+        work_in = [counts[g] * num_features * height for g in band]
+        ends = [min(-(-sizes[g][1] // _ALIGNED) * _ALIGNED, max_in) for g in band]
+        for left, right in pairwise(_borders(ends, work_in, _BLOCK + height * _PRODUCT)):
+            some = [g for g in band if sizes[g][1] > left]
+            blocks.append(_Block((slice(top, bottom), slice(left, right)), some))
+    return blocks
+
+
+def _borders(ends: Sequence[int], work: Sequence[int], worth: int) -> list[int]:
+    """From 0 to the largest end, with those ends between at which stopping saves enough work."""
+    per_end: dict[int, int] = defaultdict(int)
+    for end, amount in zip(ends, work, strict=True):
+        per_end[end] += amount
+    last, *others = sorted(per_end, reverse=True)
+    borders = [last]
+    for end in others:
+        if (borders[-1] - end) * per_end[end] > worth:
+            borders.append(end)
+    return [0, *reversed(borders)]

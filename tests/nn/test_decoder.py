@@ -91,12 +91,13 @@ def decoder(request):
     return ParameterDecoder(CHANNELS, max_shape, CLASSES, window, weight_norm).double()
 
 
-@pytest.fixture(params=[0, None, 10**12], ids=["apart", "some together", "together"])
-def products(request, monkeypatch):
-    """How many products the decoder needs for its last layer."""
+@pytest.fixture(params=[1, None, 10**9], ids=["all borders", "some borders", "no border"])
+def borders(request, monkeypatch):
+    """How the decoder divides its last weight into blocks."""
     if request.param is not None:
-        for cost in ("_PRODUCT", "_CHANNEL", "_READ"):
+        for cost in ("_PRODUCT", "_BLOCK"):
             monkeypatch.setattr(decoder_module, cost, request.param)
+        monkeypatch.setattr(decoder_module, "_ALIGNED", 2)
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def x():
 
 
 @pytest.mark.parametrize("grad", [True, False])
-def test_against_one_parameter_at_a_time(decoder, x, products, grad):
+def test_against_one_parameter_at_a_time(decoder, x, borders, grad):
     with torch.set_grad_enabled(grad):
         params = decoder(x, TARGETS)
     expected = [reference(decoder, x[t.node], t.role, t.shape) for t in TARGETS]
@@ -115,7 +116,7 @@ def test_against_one_parameter_at_a_time(decoder, x, products, grad):
         assert torch.allclose(param, value, atol=1e-12), target
 
 
-def test_gradients_against_one_parameter_at_a_time(decoder, x, products):
+def test_gradients_against_one_parameter_at_a_time(decoder, x, borders):
     params = decoder(x, TARGETS)
     expected = [reference(decoder, x[t.node], t.role, t.shape) for t in TARGETS]
     weights = [torch.randn_like(p) for p in params]
