@@ -21,7 +21,7 @@ from pyg_ghn.architectures.operations import (
     build_layers,
     build_operation,
     build_passage,
-    build_preprocess,
+    convolution_layers,
 )
 from pyg_ghn.architectures.plan import ModulePlan, NetworkPlan, network_arguments
 from pyg_ghn.graph import from_module
@@ -58,15 +58,15 @@ def network_graph(
     plan = NetworkPlan(**args)
     if prod(plan.sizes[1]) == 1:
         return from_module(Network(**args, device="meta"), plan.input_size)
-    graph = plan_graph(plan)
+    graph, unused = plan_graph(plan), plan.unused_parameters
     return Data(
         x=torch.from_numpy(np.array(graph.ops, np.int64)).view(-1, 1),
         edge_index=torch.from_numpy(np.array(graph.edges, np.int64).T.copy()),
         param_name=graph.param_names,
         param_shape=graph.param_shapes,
         bias_name=graph.bias_names,
-        unsupported=graph.unused,
-        unsupported_reason=[UNUSED] * len(graph.unused),
+        unsupported=unused,
+        unsupported_reason=[UNUSED] * len(unused),
     )
 
 
@@ -79,7 +79,6 @@ class PlanGraph(NamedTuple):
     param_names: list[str | None]
     param_shapes: list[tuple[int, ...] | None]
     bias_names: list[str | None]
-    unused: list[str]  # parameters that the output does not depend on
 
 
 def plan_graph(plan: NetworkPlan) -> PlanGraph:
@@ -89,7 +88,7 @@ def plan_graph(plan: NetworkPlan) -> PlanGraph:
         plan (NetworkPlan): The network. Its images have to be large enough that more than one
             pixel is left for the last cell.
     """
-    graph = PlanGraph([PRIMITIVE_INDEX["input"]], [], [None], [None], [None], [])
+    graph = PlanGraph([PRIMITIVE_INDEX["input"]], [], [None], [None], [None])
     stem = iter(plan.stem.items())
     x0 = x1 = _add_module(graph, *next(stem), 0)
     for name, module in stem:  # pos_enc or stem1
@@ -121,26 +120,11 @@ _SUM, _CONCAT, _GLOB_AVG = (PRIMITIVE_INDEX[op] for op in ("sum", "concat", "glo
 
 # The nodes of a module in the order in which it runs: "primitive [parameter] [< sources]". Source 0
 # is what the module reads, i its i-th node; a node without sources reads the one before.
-_CONV = ("conv op.1.weight", "bn op.2.weight")
 _REDUCE = ("conv conv_1.weight < 0", "conv conv_2.weight < 0", "concat < 1 2", "bn bn.weight")
-_SEP_CONV = (
-    *("sep_conv op.1.weight", "conv op.2.weight", "bn op.3.weight"),
-    *("sep_conv op.5.weight", "conv op.6.weight", "bn op.7.weight"),
-)
-_DIL_CONV = ("dil_conv op.1.weight", "conv op.2.weight", "bn op.3.weight")
-_OPERATIONS: dict[str, tuple[str, ...]] = {
+_OPERATIONS: dict[str, tuple[str, ...]] = {  # but for convolutions
     "max_pool_3x3": ("max_pool",),
     "avg_pool_3x3": ("avg_pool",),
     "skip_connect": (),  # where it does not stride
-    "sep_conv_3x3": _SEP_CONV,
-    "sep_conv_5x5": _SEP_CONV,
-    "dil_conv_3x3": _DIL_CONV,
-    "dil_conv_5x5": _DIL_CONV,
-    "conv_1x1": _CONV,
-    "conv_3x3": _CONV,
-    "conv_5x5": _CONV,
-    "conv_7x7": _CONV,
-    "conv_7x1_1x7": ("conv op.1.weight", "conv op.2.weight", "bn op.3.weight"),
     "msa": (
         *("ln ln1.weight", "conv attn.to_qkv.weight", "msa"),
         *("conv attn.to_out.0.weight", "bias attn.to_out.0.bias", "sum < 0 5"),
@@ -151,23 +135,34 @@ _OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 _LAYERS: dict[str, tuple[str, ...]] = {  # {} is the layer's position
     "conv": ("conv {}.weight",),
+    "sep_conv": ("sep_conv {}.weight",),
+    "dil_conv": ("dil_conv {}.weight",),
     "norm": ("bn {}.weight",),
     "linear": ("conv {}.weight", "bias {}.bias"),
     "max_pool": ("max_pool",),
     "relu": (),
     "dropout": (),
 }
+
+
+def _operation(name: str, *sizes: Any) -> Iterable[str]:
+    if "conv" in name:
+        return _layers(convolution_layers(name, *sizes), "op.")
+    stride = sizes[2]
+    return _REDUCE if name == "skip_connect" and stride > 1 else _OPERATIONS[name]
+
+
+def _layers(layers: Iterable[tuple], prefix: str = "") -> Iterable[str]:
+    nodes = (_LAYERS[name] for name, *_ in layers)
+    return [node.format(f"{prefix}{i}") for i, some in enumerate(nodes) for node in some]
+
+
 _MODULES: dict[Callable[..., nn.Module], Callable[..., Iterable[str]]] = {
-    PositionEncoding: lambda *args: ("pos_enc weight <", "sum < 0 1"),
-    build_conv: lambda *args: ("conv weight",),
-    build_layers: lambda layers: (
-        node.format(i) for i, (name, *_) in enumerate(layers) for node in _LAYERS[name]
-    ),
-    build_operation: lambda name, in_channels, out_channels, stride, norm: (
-        _REDUCE if name == "skip_connect" and stride > 1 else _OPERATIONS[name]
-    ),
+    PositionEncoding: lambda *sizes: ("pos_enc weight <", "sum < 0 1"),
+    build_conv: lambda *sizes: ("conv weight",),
+    build_layers: _layers,
+    build_operation: _operation,
     build_passage: lambda halve: (),
-    build_preprocess: lambda in_channels, out_channels, halve, norm: _REDUCE if halve else _CONV,
 }
 
 
@@ -204,7 +199,6 @@ def _add_module(
 ) -> int | None:
     # All that flows through these networks comes from a single node: its index is returned.
     if not live:
-        graph.unused.extend(f"{name}.{own}" for own in module.parameter_shapes)
         return None
     nodes, output = _nodes(module)
     before = len(graph.ops) - 1  # node i of the module is number before + i
