@@ -12,7 +12,6 @@ from torch import nn
 
 from pyg_ghn.architectures.network import network_from_args
 from pyg_ghn.architectures.sampler import SPLITS, split_net_args
-from pyg_ghn.architectures.small_images import adapt_to_small_images
 from pyg_ghn.errors import ArchitectureError, GHNError
 
 
@@ -70,6 +69,8 @@ def torchvision_model(
         ArchitectureError: If torchvision has no such model, or it cannot be adapted.
     """
     from torchvision import models
+
+    from pyg_ghn.architectures.small_images import adapt_to_small_images
 
     if name not in models.list_models(module=models):
         raise ArchitectureError(

@@ -32,20 +32,16 @@ class ModulePlan(NamedTuple):
         r"""Builds it."""
         return self.build(*self.args, device)
 
-    @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        r"""Its parameters' shapes by name, for reading only: equal plans share one dictionary."""
-        return _parameter_shapes(self)
-
 
 @lru_cache(maxsize=8192)
-def _parameter_shapes(plan: ModulePlan) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(plan: ModulePlan) -> dict[str, tuple[int, ...]]:
+    r"""The shapes of a module's parameters by name, for reading only: equal plans share them."""
     return {name: tuple(param.shape) for name, param in plan.module("meta").named_parameters()}
 
 
 @lru_cache(maxsize=8192)
 def _num_parameters(plan: ModulePlan) -> int:
-    return sum(prod(shape) for shape in plan.parameter_shapes.values())
+    return sum(prod(shape) for shape in parameter_shapes(plan).values())
 
 
 class CellPlan(NamedTuple):
@@ -315,14 +311,14 @@ class NetworkPlan:
         return {
             f"{prefix}.{name}": shape
             for prefix, module, _ in self.modules
-            for name, shape in module.parameter_shapes.items()
+            for name, shape in parameter_shapes(module).items()
         }
 
     @property
     def unused_parameters(self) -> list[str]:
         r"""Names of the parameters that the output does not depend on."""
         dead = [(prefix, module) for prefix, module, live in self.modules if not live]
-        return [f"{prefix}.{name}" for prefix, module in dead for name in module.parameter_shapes]
+        return [f"{prefix}.{name}" for prefix, module in dead for name in parameter_shapes(module)]
 
     @property
     def num_parameters(self) -> int:
@@ -367,14 +363,8 @@ def count_parameters(
     C: int | None = None,
     fc_dim: int | None = None,
 ) -> int:
-    r"""Counts a network's parameters without building it.
-
-    Args:
-        net_args (dict): See :func:`~pyg_ghn.architectures.network_from_args`.
-        num_classes (int, optional): Number of classes. (default: :obj:`10`)
-        input_size (tuple, optional): Size of an image. (default: :obj:`(3, 32, 32)`)
-        C (int, optional): Replaces the number of first channels.
-        fc_dim (int, optional): Replaces the size of hidden layers of the classifier.
+    r"""Counts the parameters of the network that
+    :func:`~pyg_ghn.architectures.network_from_args` builds of these arguments, without building it.
     """
     changes = {"num_classes": num_classes, "input_size": input_size, "C": C, "fc_dim": fc_dim}
     return NetworkPlan(**network_arguments(net_args, **changes)).num_parameters

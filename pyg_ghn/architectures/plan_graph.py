@@ -23,7 +23,12 @@ from pyg_ghn.architectures.operations import (
     build_passage,
     convolution_layers,
 )
-from pyg_ghn.architectures.plan import ModulePlan, NetworkPlan, network_arguments
+from pyg_ghn.architectures.plan import (
+    ModulePlan,
+    NetworkPlan,
+    network_arguments,
+    parameter_shapes,
+)
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.unsupported import UNUSED
@@ -36,19 +41,12 @@ def network_graph(
     C: int | None = None,
     fc_dim: int | None = None,
 ) -> Data:
-    r"""Makes the computational graph of a data set's arguments: the one that
-    :func:`~pyg_ghn.graph.from_module` makes of
-    :func:`~pyg_ghn.architectures.network_from_args`, without building the network.
+    r"""Makes the computational graph of the network that
+    :func:`~pyg_ghn.architectures.network_from_args` builds of these arguments: the one that
+    :func:`~pyg_ghn.graph.from_module` makes of it, without building it.
 
     Where one pixel is left for the last cell, some operations are not what they are elsewhere: only
     such a network is built (on the meta device) and traced.
-
-    Args:
-        net_args (dict): See :func:`~pyg_ghn.architectures.network_from_args`.
-        num_classes (int, optional): Number of classes. (default: :obj:`10`)
-        input_size (tuple, optional): Size of an image. (default: :obj:`(3, 32, 32)`)
-        C (int, optional): Replaces the number of first channels.
-        fc_dim (int, optional): Replaces the size of hidden layers of the classifier.
 
     Raises:
         ArchitectureError: If an argument is unknown or invalid.
@@ -58,15 +56,15 @@ def network_graph(
     plan = NetworkPlan(**args)
     if prod(plan.sizes[1]) == 1:
         return from_module(Network(**args, device="meta"), plan.input_size)
-    graph, unused = plan_graph(plan), plan.unused_parameters
+    graph = plan_graph(plan)
     return Data(
         x=torch.from_numpy(np.array(graph.ops, np.int64)).view(-1, 1),
         edge_index=torch.from_numpy(np.array(graph.edges, np.int64).T.copy()),
         param_name=graph.param_names,
         param_shape=graph.param_shapes,
         bias_name=graph.bias_names,
-        unsupported=unused,
-        unsupported_reason=[UNUSED] * len(unused),
+        unsupported=graph.unused,
+        unsupported_reason=[UNUSED] * len(graph.unused),
     )
 
 
@@ -79,6 +77,7 @@ class PlanGraph(NamedTuple):
     param_names: list[str | None]
     param_shapes: list[tuple[int, ...] | None]
     bias_names: list[str | None]
+    unused: list[str]  # parameters that the output does not depend on
 
 
 def plan_graph(plan: NetworkPlan) -> PlanGraph:
@@ -88,7 +87,7 @@ def plan_graph(plan: NetworkPlan) -> PlanGraph:
         plan (NetworkPlan): The network. Its images have to be large enough that more than one
             pixel is left for the last cell.
     """
-    graph = PlanGraph([PRIMITIVE_INDEX["input"]], [], [None], [None], [None])
+    graph = PlanGraph([PRIMITIVE_INDEX["input"]], [], [None], [None], [None], [])
     stem = iter(plan.stem.items())
     x0 = x1 = _add_module(graph, *next(stem), 0)
     for name, module in stem:  # pos_enc or stem1
@@ -178,7 +177,7 @@ class _Node(NamedTuple):
 def _nodes(module: ModulePlan) -> tuple[tuple[_Node, ...], int]:
     # The module's nodes, and which of them is its output.
     nodes: list[_Node] = []
-    shapes, places = module.parameter_shapes, [0]
+    shapes, places = parameter_shapes(module), [0]
     for line in _MODULES[module.build](*module.args):
         labels, arrow, sources = line.partition("<")
         op, name = [*labels.split(), None][:2]
@@ -199,6 +198,7 @@ def _add_module(
 ) -> int | None:
     # All that flows through these networks comes from a single node: its index is returned.
     if not live:
+        graph.unused.extend(f"{name}.{own}" for own in parameter_shapes(module))
         return None
     nodes, output = _nodes(module)
     before = len(graph.ops) - 1  # node i of the module is number before + i

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -177,15 +177,7 @@ def _ghn(state: dict[str, Tensor], config: dict[str, Any], device: str | torch.d
             ghn = cls(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UnreadableError(f"has a config that makes no {cls.__name__}: {error}") from error
-    _check(state, ghn.state_dict(), file_name)
-    ghn.load_state_dict({n: tensor.to(device) for n, tensor in state.items()}, assign=True)
-    return ghn
-
-
-def _check(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], file_name: Callable[[str], str]
-) -> None:
-    for name, parameter in expected.items():
+    for name, parameter in (expected := ghn.state_dict()).items():
         shape = tuple(parameter.shape)
         if name not in state:
             raise UnreadableError(f"lacks the key '{file_name(name)}' of shape {shape}.")
@@ -212,3 +204,5 @@ def _check(
     ]
     if broken:
         raise UnreadableError(f"has values that are not finite in {', '.join(broken)}.")
+    ghn.load_state_dict({n: tensor.to(device) for n, tensor in state.items()}, assign=True)
+    return ghn

@@ -12,7 +12,7 @@ from torchvision.models.swin_transformer import (
 from torchvision.models.vision_transformer import ConvStemConfig
 
 from pyg_ghn.architectures import adapt_to_small_images
-from pyg_ghn.architectures.small_transformers import DenseMerging
+from pyg_ghn.architectures.small_images import DenseMerging
 from pyg_ghn.errors import ArchitectureError
 
 
