@@ -84,9 +84,21 @@ def test_damaged_image(tmp_path):
         get_image_data("image_folder", tmp_path)
 
 
-def test_image_size_must_be_positive(tmp_path):
-    with pytest.raises(ConfigError, match="image_size must be positive, got 0"):
-        get_image_data("image_folder", tmp_path, image_size=0)
+@pytest.mark.parametrize("size", [0, -1, 1 << 40, 8.0, "8", None])
+def test_image_size(tmp_path, size):
+    with pytest.raises(ConfigError, match=f"image_size must be a number from 1 .*, got {size!r}"):
+        get_image_data("image_folder", tmp_path, image_size=size)
+
+
+def test_images_that_do_not_fit_in_memory(tmp_path, monkeypatch):
+    fill(tmp_path / "train", (4, 4))
+
+    def empty(*args, **kwargs):
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr(torch, "empty", empty)
+    with pytest.raises(ImageDataError, match=r"The 8 images of .*choose a smaller image_size"):
+        get_image_data("image_folder", tmp_path)
 
 
 RAMP = np.arange(256).reshape(16, 16)
@@ -129,13 +141,14 @@ def test_palettes(tmp_path, options):
     assert any(torch.equal(image, torch.stack((255 - i, i, i // 2)).int()) for image in both)
 
 
-def test_hidden_files_are_ignored(tmp_path):
+def test_hidden_files_and_circles_are_ignored(tmp_path):
     fill(tmp_path / "train", (4, 4, 4), classes=("cat", "dog", ".ipynb_checkpoints"))
     (tmp_path / "train" / "cat" / ".ipynb_checkpoints").mkdir()
     (tmp_path / "train" / "dog" / "more").mkdir()
     for path in ("cat/.ipynb_checkpoints/1.png", "cat/._1.png", "dog/more/1.png"):
         write_png(torch.zeros(3, 8, 8, dtype=torch.uint8), tmp_path / "train" / path)
     (tmp_path / "train" / "dog" / "notes.txt").touch()
+    (tmp_path / "train" / "dog" / "more" / "all").symlink_to(tmp_path / "train" / "dog")
     images = load_image_folder(tmp_path)
     assert images.classes == CLASSES
     assert torch.cat([images.train_labels, images.test_labels]).bincount().tolist() == [4, 5]
@@ -159,6 +172,7 @@ BROKEN = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("hello"),
     "header": lambda path: path.write_bytes(b"P6 a b c"),
+    "PostScript": lambda path: Image.new("RGB", (9, 9)).save(path, format="eps"),
     "long header": lambda path: path.write_bytes(b"P6 99999999999 1 255\n"),
 }
 
