@@ -9,6 +9,7 @@ _MODULES = {
     "GHN3": "pyg_ghn.nn",
     "Prediction": "pyg_ghn.nn",
     "PredictionReport": "pyg_ghn.nn",
+    "calibrate": "pyg_ghn.calibration",
     "from_pretrained": "pyg_ghn.checkpoint",
     "initialize": "pyg_ghn.initialization",
     "save_pretrained": "pyg_ghn.checkpoint",

@@ -3,7 +3,7 @@ r"""Predicted parameters as the initialization of a model."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from pyg_ghn.calibration import calibrate, predict_folded
 from pyg_ghn.checkpoint import from_pretrained
-from pyg_ghn.errors import GHNError, PredictionError, UnpredictedWarning
+from pyg_ghn.errors import ConfigError, GHNError, PredictionError, UnpredictedWarning
+from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
+from pyg_ghn.initializers import noisy
+from pyg_ghn.initializers import orthogonal as make_orthogonal
 from pyg_ghn.nn import GHN
-from pyg_ghn.nn.prediction import non_finite
+from pyg_ghn.nn.prediction import STALE_STATISTICS, Prediction, non_finite
 from pyg_ghn.nn.report import shortened
 
 
@@ -23,14 +27,23 @@ def initialize(
     ghn: GHN | str | Path,
     input_size: tuple[int, ...] | None = None,
     example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
+    images: Tensor | None = None,
+    what: str = "all",
+    noise: float = 0.0,
+    orthogonal: bool = False,
+    new_classifier: bool = False,
 ) -> nn.Module:
     r"""Initializes a model in place with the parameters that a GHN predicts for it. Each parameter
     keeps its device, type and memory, whether it requires a gradient or not. Nothing is written
     before all predicted parameters are known to fit.
 
-    Buffers stay as they are, but for those of parametrizations. Running statistics of BatchNorm,
-    which a GHN does not predict, fit the new parameters only after some training; until then
-    evaluate within :func:`~pyg_ghn.evaluation.batch_statistics`.
+    With a batch of unlabelled :obj:`images` the model classifies at once, in evaluation mode too:
+    running statistics of BatchNorm are set to those of the images
+    (:func:`~pyg_ghn.calibrate`), and convolutions without a normalization behind them are predicted
+    with one, which is then folded into them (:func:`~pyg_ghn.calibration.predict_folded`).
+    Without images, buffers stay as they are, but for those of parametrizations: running statistics
+    fit the new parameters only after some training; until then evaluate within
+    :func:`~pyg_ghn.evaluation.batch_statistics`.
 
     Args:
         model (torch.nn.Module): The model.
@@ -40,12 +53,27 @@ def initialize(
             :func:`~pyg_ghn.graph.from_module`. (default: :obj:`None`)
         example_inputs (Tensor, Data, tuple or dict, optional): Inputs with a batch dimension
             instead, for models that take several. (default: :obj:`None`)
+        images (Tensor, optional): Unlabelled images :math:`[B, C, H, W]`, normalized as the model's
+            inputs are; some hundred are enough. (default: :obj:`None`)
+        what (str, optional): Which predictions to take: :obj:`"all"`, :obj:`"norms"` for those of
+            normalization layers, or :obj:`"kernels"` for weights of two or more dimensions. Others
+            keep their initialization. (default: :obj:`"all"`)
+        noise (float, optional): Size :math:`\beta` of noise on predicted weights but the last
+            layer's, see :func:`~pyg_ghn.initializers.noisy`. (default: :obj:`0.0`)
+        orthogonal (bool, optional): If set to :obj:`True`, predicted weights but the last layer's
+            are made orthogonal, see :func:`~pyg_ghn.initializers.orthogonal`.
+            (default: :obj:`False`)
+        new_classifier (bool, optional): If set to :obj:`True`, the last layer keeps its
+            initialization, for other classes than the GHN's. (default: :obj:`False`)
 
     Returns:
         The model.
 
     Raises:
-        GHNError: If the model is on the meta device, or a predicted parameter does not fit it.
+        ConfigError: If there are images and also an input size or example inputs, or :obj:`what` is
+            unknown.
+        GHNError: If the model is on the meta device, a predicted parameter does not fit it, or its
+            forward pass fails on the images.
         CheckpointError: If there is no such GHN.
         PredictionError: If a predicted value is not finite in the type of the parameter.
 
@@ -54,12 +82,29 @@ def initialize(
             and with what concerns the whole model, such as BatchNorm without fitting statistics.
             Its attribute :obj:`report` is a :class:`~pyg_ghn.PredictionReport` on all parameters.
     """
+    if what not in _KINDS:
+        raise ConfigError(f"what must be one of {', '.join(_KINDS)}, got {what!r}.")
     if isinstance(ghn, (str, Path)):
         ghn = from_pretrained(ghn)
-    prediction = ghn.predict(model, input_size=input_size, example_inputs=example_inputs)
-    assign_parameters(model, {**prediction, **prediction.buffers})
+    if images is None:
+        prediction = ghn.predict(model, input_size=input_size, example_inputs=example_inputs)
+    elif input_size is not None or example_inputs is not None:
+        raise ConfigError("Images tell the size of an input: leave out the others.")
+    else:
+        prediction = predict_folded(ghn, model, images)
+    last, kept = last_layer(prediction.graph), _KINDS[what](prediction)
+    taken = {}
+    for name, value in prediction.items():
+        if name not in kept or (new_classifier and name in last):
+            continue
+        if orthogonal and name not in last:
+            value = make_orthogonal(value)
+        taken[name] = noisy(value, noise) if noise and name not in last else value
+    assign_parameters(model, {**taken, **prediction.buffers})
+    if images is not None:
+        calibrate(model, images)
     report = prediction.report
-    messages = list(report.notes)
+    messages = [note for note in report.notes if images is None or note != STALE_STATISTICS]
     if report.left:
         messages.insert(
             0,
@@ -69,6 +114,29 @@ def initialize(
     if messages:
         warnings.warn(UnpredictedWarning(" ".join(messages), report), stacklevel=2)
     return model
+
+
+def last_layer(graph: Data) -> set[str]:
+    r"""Names of the weight and bias of the layer that is nearest to the output."""
+    named = [
+        n
+        for n, (name, op) in enumerate(zip(graph.param_name, graph.x.view(-1), strict=True))
+        if name is not None and PRIMITIVES[op] == "conv"
+    ]
+    return {name for name in graph.param_name[named[-1] :] if name} if named else set()
+
+
+def _norms(prediction: Prediction) -> set[str | None]:
+    graph, norms = prediction.graph, {PRIMITIVE_INDEX["bn"], PRIMITIVE_INDEX["ln"]}
+    nodes = zip(graph.x.view(-1).tolist(), graph.param_name, graph.bias_name, strict=True)
+    return {name for op, *names in nodes if op in norms for name in names}
+
+
+_KINDS: dict[str, Callable[[Prediction], Collection[str | None]]] = {
+    "all": dict.keys,
+    "norms": _norms,
+    "kernels": lambda prediction: {n for n, value in prediction.items() if value.dim() > 1},
+}
 
 
 @torch.no_grad()

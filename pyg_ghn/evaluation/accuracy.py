@@ -2,14 +2,13 @@ r"""Accuracy of a network with given parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from pyg_ghn.calibration import batch_statistics
 from pyg_ghn.images import ImageSplit
 
 ORDER_SEED = 0
@@ -54,26 +53,6 @@ def accuracy(
             hits += _hits(functional_call(model, params, (images,)), labels)
     top1, top5, finite = (hits.double() / len(split)).tolist()
     return {"top1": top1, "top5": top5, "non_finite": 1 - finite}
-
-
-@contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
-    """Within the block BatchNorm normalizes with the statistics of the batch, running statistics
-    are neither read nor changed, and dropout is off. Afterwards each module is in the mode it
-    was in."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    modes = [(module, module.training) for module in model.modules()]
-    tracking = [(norm, norm.track_running_stats) for norm in norms]
-    try:
-        model.eval()
-        for norm in norms:
-            norm.training, norm.track_running_stats = True, False
-        yield model
-    finally:
-        for module, training in modes:
-            module.training = training
-        for norm, track in tracking:
-            norm.track_running_stats = track
 
 
 def _hits(logits: Tensor, labels: Tensor) -> Tensor:

@@ -17,27 +17,32 @@ from pyg_ghn.nn.parametrized import solve_parametrizations
 from pyg_ghn.nn.report import ParameterReport, PredictionReport, shortened
 from pyg_ghn.nn.targets import Role, Target
 
+STALE_STATISTICS = (
+    "BatchNorm keeps its running statistics, which do not fit the new parameters: pass images, "
+    "train, or evaluate with batch statistics."
+)
+
 
 class Prediction(dict[str, Tensor]):
     r"""The predicted parameters of a model by name. Those that are not predicted are absent.
 
     Attributes:
         report (PredictionReport): What became of each parameter of the model.
+        graph (Data): The model's computational graph.
         buffers (dict): Buffers by name that go with the parameters. Only parametrizations that
             keep a state, such as :func:`torch.nn.utils.parametrizations.spectral_norm`, have any.
     """
-
-    report: PredictionReport
-    buffers: dict[str, Tensor]
 
     def __init__(
         self,
         params: Mapping[str, Tensor],
         report: PredictionReport,
+        graph: Data,
         buffers: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(params)
         self.report = report
+        self.graph = graph
         self.buffers = dict(buffers or {})
 
     def __repr__(self) -> str:
@@ -89,11 +94,8 @@ def fit_to_model(
             "layers are predicted alike."
         )
     if any(m.running_mean is not None for m in model.modules() if isinstance(m, _BatchNorm)):
-        notes.append(
-            "BatchNorm keeps its running statistics, which do not fit the new parameters: train, "
-            "or evaluate with batch statistics."
-        )
-    return Prediction(params, PredictionReport(reports, notes), solution.buffers)
+        notes.append(STALE_STATISTICS)
+    return Prediction(params, PredictionReport(reports, notes), data, solution.buffers)
 
 
 def _fitting(

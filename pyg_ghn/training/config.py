@@ -18,9 +18,15 @@ class TrainConfig:
         out (str): Folder of the run: configuration, log, checkpoints.
         images (str): Name of an image data set, see pyg_ghn.images.get_image_data.
         image_root (str, optional): Folder of the image data set.
-        hidden_channels (int): Hidden size d of the GHN-3.
-        num_layers (int): Number of layers L.
-        heads (int): Attention heads k.
+        rotation (float): Largest rotation of a training image, in degrees.
+        zoom (float): Largest change of its width and height, as a share.
+        shift (float): Largest shift, as a share of its side.
+        flip (bool): Whether half of the images are mirrored left to right.
+        init (str, optional): GHN to begin with, a name or path, instead of a random one.
+        model (str): Which GHN: "ghn3", "ghn2", or "mlp", GHN-2 without message passing.
+        hidden_channels (int): Hidden size d of the GHN.
+        num_layers (int): Number of layers L of a GHN-3.
+        heads (int): Attention heads k of a GHN-3.
         max_shape (tuple): Largest decoded tensor (out, in, size, size).
         split (str): Split of DeepNets-1M that architectures are drawn from.
         dataset_root (str, optional): Folder of a pyg_ghn.datasets.DeepNets1M to draw
@@ -66,6 +72,12 @@ class TrainConfig:
     out: str = "runs/ghn"
     images: str = "digits"
     image_root: str | None = None
+    rotation: float = 0.0
+    zoom: float = 0.0
+    shift: float = 0.0
+    flip: bool = False
+    init: str | None = None
+    model: str = "ghn3"
     hidden_channels: int = 64
     num_layers: int = 3
     heads: int = 8
@@ -126,7 +138,8 @@ class TrainConfig:
             "Say how long to train: set steps, minutes or both.",
         )
         yield (
-            self.hidden_channels % 4 == 0 and self.hidden_channels % self.heads == 0,
+            self.hidden_channels % 4 == 0
+            and (self.model != "ghn3" or self.hidden_channels % self.heads == 0),
             "hidden_channels must be a multiple of 4 and of heads, got "
             f"hidden_channels={self.hidden_channels}, heads={self.heads}.",
         )
@@ -171,7 +184,12 @@ _RANGES = (
     ("batch_size", lambda value: 2 <= value <= 2**16, "from 2 to 65536"),
     ("weight_decay gamma", lambda value: 0 <= value < inf, "0 or more"),
     ("minutes lr clip network_clip", lambda value: 0 < value < inf, "more than 0"),
-    ("warmup label_smoothing", lambda value: 0 <= value < 1, "0 or more and less than 1"),
+    ("rotation", lambda value: 0 <= value <= 180, "from 0 to 180 degrees"),
+    (
+        "warmup label_smoothing zoom shift",
+        lambda value: 0 <= value < 1,
+        "0 or more and less than 1",
+    ),
     (
         "channels",
         lambda value: len(value) > 0 and all(C > 0 and C % 8 == 0 for C in value),
@@ -179,6 +197,7 @@ _RANGES = (
     ),
 )
 _CHOICES = {
+    "model": ("ghn3", "ghn2", "mlp"),
     "split": tuple(SPLITS),
     "dataset_source": ("official", "generated"),
     "mixed_precision": ("no", "fp16", "bf16", "fp8"),

@@ -1,16 +1,14 @@
-r"""Meta-training of a GHN-3."""
+r"""Meta-training of a GHN."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +24,11 @@ from pyg_ghn._version import versions
 from pyg_ghn.checkpoint import save_pretrained
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
-from pyg_ghn.images import get_image_data
-from pyg_ghn.nn import GHN3
+from pyg_ghn.images import Augmentation, get_image_data
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
+from pyg_ghn.training.make import make_ghn
 from pyg_ghn.training.resume import (
     CHECKPOINTS,
     check_changes,
@@ -45,7 +43,7 @@ MAX_SKIPPED_STEPS = 20
 
 
 def train(config: TrainConfig) -> Path:
-    r"""Meta-trains a :class:`~pyg_ghn.nn.GHN3`, as in Section 5 of the
+    r"""Meta-trains a GHN, as in Section 5 of the
     `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
     <https://arxiv.org/abs/2303.04143>`_ paper.
 
@@ -89,16 +87,9 @@ class MetaTrainer:
             mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available()
         )
         self.images = get_image_data(config.images, root=config.image_root)
-        options = {
-            "hidden_channels": config.hidden_channels,
-            "num_layers": config.num_layers,
-            "heads": config.heads,
-            "max_shape": tuple(config.max_shape),
-            "num_classes": self.images.num_classes,
-        }
-        _check_memory(options, self.accelerator.device)
+        self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
-        ghn = GHN3(**options)
+        ghn = make_ghn(config, self.images.num_classes, self.accelerator.device)
         optimizer = torch.optim.AdamW(
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
@@ -178,6 +169,7 @@ class MetaTrainer:
         networks = self.stream.meta_batch(self.steps_done)
         self._seed_step()
         images, labels = self.images.train.sample(self.config.batch_size, device=device)
+        images = self.augment(images)
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with self.accelerator.autocast():
@@ -362,24 +354,3 @@ class MetaTrainer:
         for group in self.optimizer.param_groups:
             group["weight_decay"] = self.config.weight_decay
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]
-
-
-def _check_memory(options: dict[str, Any], device: torch.device) -> None:
-    """Refuses a GHN of which not even weights, gradients and the optimizer's moments fit."""
-    if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
-    elif hasattr(os, "sysconf"):
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
-        return
-    try:
-        with torch.device("meta"):
-            needed = 16 * sum(param.numel() for param in GHN3(**options).parameters())
-    except RuntimeError:  # more numbers than can be counted
-        needed = math.inf
-    if needed > there:
-        raise ConfigError(
-            f"Training a GHN-3 of {options} takes {needed / 2**30:,.0f} GiB for its parameters "
-            f"alone, and there are {there / 2**30:,.0f}: choose smaller hidden_channels, "
-            "num_layers or max_shape."
-        )

@@ -1,0 +1,317 @@
+r"""Unlabelled images set what a GHN does not predict: running statistics of BatchNorm, and the
+scales of networks without normalization."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch_geometric.data import Data
+
+from pyg_ghn.errors import GHNError, PredictionError
+from pyg_ghn.graph import from_module
+from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
+from pyg_ghn.nn import GHN
+from pyg_ghn.nn.prediction import Prediction, fit_to_model, non_finite
+from pyg_ghn.nn.report import PredictionReport, shortened
+from pyg_ghn.nn.targets import collect_targets
+
+VIRTUAL = "virtual_norm"
+EPS = 1e-5  # BatchNorm's
+RIDGE = 1e-3  # of the mean square of an input, so that directions of no weight stay small
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, images: Tensor) -> nn.Module:
+    r"""Sets the running statistics of each BatchNorm in place to those of a batch of images, as the
+    layers before it, normalized with the statistics of the same batch, make them. In evaluation
+    mode the model then computes on these images what it computes with batch statistics. Works for
+    any initialization; nothing but the running statistics is changed, and these only if all of them
+    are finite.
+
+    Args:
+        model (torch.nn.Module): The model, in any mode.
+        images (Tensor): Unlabelled images :math:`[B, C, H, W]`, normalized as the model's inputs
+            are; some hundred are enough. All of them go through the model at once.
+
+    Returns:
+        The model.
+
+    Raises:
+        GHNError: If the model's forward pass fails on the images, or a statistic is not finite.
+    """
+    norms = {
+        name: norm
+        for name, norm in model.named_modules()
+        if isinstance(norm, _BatchNorm) and norm.running_mean is not None
+    }
+    if not norms:
+        return model
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in norms}
+
+    def see(name: str, norm: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
+        dims = [dim for dim in range(inputs.dim()) if dim != 1]
+        seen[name].append(torch.var_mean(inputs.float(), dim=dims, correction=0))
+
+    _run(model, _tensors(model), images, {name: partial(see, name) for name in norms})
+    # One that runs several times gets the mean, one that never ran keeps what it has.
+    statistics = {
+        name: [torch.stack(values).mean(0) for values in zip(*passes, strict=True)]
+        for name, passes in seen.items()
+        if passes
+    }
+    if broken := non_finite((name, v) for name, both in statistics.items() for v in both):
+        raise GHNError(
+            f"The statistics of {shortened([*dict.fromkeys(broken)])} are not finite on these "
+            "images; nothing was changed."
+        )
+    for name, (var, mean) in statistics.items():
+        norms[name].running_var.copy_(var)
+        norms[name].running_mean.copy_(mean)
+        if norms[name].num_batches_tracked is not None:
+            norms[name].num_batches_tracked.fill_(1)
+    return model
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
+    """Within the block BatchNorm normalizes with the statistics of the batch, running statistics
+    are neither read nor changed, and dropout is off. Afterwards each module is in the mode it
+    was in."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    modes = [(module, module.training) for module in model.modules()]
+    tracking = [(norm, norm.track_running_stats) for norm in norms]
+    try:
+        model.eval()
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+        for norm, track in tracking:
+            norm.track_running_stats = track
+
+
+@torch.no_grad()
+def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
+    r"""Predicts the parameters of a model as :meth:`~pyg_ghn.nn.GHN.predict` does, but gives
+    convolutions that no normalization follows outputs that are normalized on given images: a twin
+    of the model with BatchNorm behind these convolutions is predicted, and each BatchNorm with its
+    statistics on the images is folded into its convolutions.
+
+    This is exact where a convolution has a bias. Elsewhere the shift is added along that
+    combination of its inputs which is most constant.
+
+    Args:
+        ghn (GHN): The graph hypernetwork.
+        model (torch.nn.Module): The model, which is only read.
+        images (Tensor): Unlabelled images :math:`[B, C, H, W]`, normalized as the model's inputs
+            are.
+
+    Raises:
+        GHNError: If the model can't be traced, or its forward pass fails on the images.
+        PredictionError: If a value is not finite.
+    """
+    data = from_module(model, tuple(images.shape[1:]))
+    missing = _missing_norms(model, data, tuple(images.shape[1:]))
+    twin = _with_norms(data, missing)
+    (targets,) = collect_targets(twin, ghn.num_classes)
+    decoded = ghn.predict_graph(twin)
+    prediction = fit_to_model(ghn, model, data, targets, decoded)
+    if not missing:
+        return prediction
+    tensors = _tensors(model)
+    tensors |= {name: value.to(tensors[name]) for name, value in prediction.items()}
+    affine = {}  # scale and shift by the name of the convolution
+    for norm in missing:
+        sizes = [model.get_submodule(name).out_channels for name in norm.convs]
+        both = (decoded[f"{norm.name}.{which}"].split(sizes) for which in ("weight", "bias"))
+        affine |= dict(zip(norm.convs, zip(*both, strict=True), strict=True))
+
+    def fold(name: str, conv: nn.Conv2d, inputs: Tensor, outputs: Tensor) -> Tensor:
+        scale, shift = (value.to(outputs) for value in affine[name])
+        var, mean = torch.var_mean(outputs, dim=(0, 2, 3), correction=0)
+        scale = scale * (var + EPS).rsqrt()
+        shift = shift - mean * scale
+        weight = tensors[f"{name}.weight"] * scale.view(-1, 1, 1, 1)
+        bias = tensors.get(f"{name}.bias")
+        if bias is None:
+            weight = weight + shift.view(-1, 1, 1, 1) * _constant_direction(conv, inputs)
+        else:
+            bias = prediction[f"{name}.bias"] = bias * scale + shift
+        prediction[f"{name}.weight"] = weight
+        return conv._conv_forward(inputs, weight, bias)
+
+    _run(model, tensors, images, {name: partial(fold, name) for name in affine})
+    if broken := non_finite(prediction.items()):
+        raise PredictionError(f"Calibrated on these images, {shortened(broken)} are not finite.")
+    note = (
+        f"Nothing normalizes the outputs of {shortened([*affine])}: they are predicted with "
+        "BatchNorm, which is folded into them with its statistics on the images."
+    )
+    prediction.report = PredictionReport(prediction.report, [*prediction.report.notes, note])
+    return prediction
+
+
+def skeleton(model: nn.Module) -> nn.Module:
+    r"""A copy of a model whose parameters and buffers are on the meta device, to be run by
+    :func:`torch.func.functional_call`. No value of theirs is copied."""
+    memo: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        is_parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+    return copy.deepcopy(model, memo)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers under all of their names."""
+    found = dict(model.named_parameters(remove_duplicate=False))
+    return {**found, **dict(model.named_buffers(remove_duplicate=False))}
+
+
+def _run(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    images: Tensor,
+    hooks: Mapping[str, Callable[[nn.Module, Tensor, Tensor], Tensor | None]],
+) -> None:
+    """Runs a copy of a model with given parameters and buffers, and with the statistics of the
+    batch. Hooks see the module by its name, with its input and output, which they may replace."""
+    copied = skeleton(model)
+    for name, hook in hooks.items():
+        module = copied.get_submodule(name)
+        module.register_forward_hook(lambda m, args, out, hook=hook: hook(m, args[0], out))
+    first = next((t for t in tensors.values() if t.is_floating_point()), images)
+    try:
+        with batch_statistics(copied):
+            functional_call(copied, dict(tensors), (images.to(first),))
+    except Exception as error:  # whatever the model's code raises
+        raise GHNError(
+            f"The forward pass of {type(model).__name__} fails on images of shape "
+            f"{tuple(images.shape)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+class _MissingNorm(NamedTuple):
+    """A BatchNorm that a model lacks: behind a node, for the outputs of its convolutions."""
+
+    node: int
+    name: str
+    convs: list[str]
+    channels: int
+
+
+def _missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[_MissingNorm]:
+    """The norms behind convolutions with a way to another layer that leads through none.
+
+    Convolutions whose outputs another one takes as they are need none: the norm behind both is
+    enough. Nor do the last layer, those in front of position embeddings and gates, the maps of
+    which have a single pixel. Convolutions that are concatenated, and nothing else, share one."""
+    ops = [PRIMITIVES[i] for i in data.x.view(-1).tolist()]
+    following: list[list[int]] = [[] for _ in ops]
+    preceding: list[list[int]] = [[] for _ in ops]
+    for source, target in data.edge_index.t().tolist():
+        following[source].append(target)
+        preceding[target].append(source)
+    is_layer = [op.endswith("conv") or op == "msa" for op in ops]
+    # What is met first behind a node, along all ways; a gate leads to a product only.
+    met: list[set[str]] = [set() for _ in ops]
+    gate = [False] * len(ops)
+    for node in reversed(range(len(ops))):
+        for n in following[node]:
+            if ops[n] in ("bn", "ln", "pos_enc") or is_layer[n]:
+                met[node].add("layer" if is_layer[n] else ops[n])
+            else:
+                met[node] |= met[n]
+            if any(ops[p] == "pos_enc" for p in preceding[n]):
+                met[node].add("pos_enc")
+        if not following[node]:
+            met[node].add("end")
+        gate[node] = ops[node] == "cse" or (
+            ops[node] in ("conv", "bias") and all(gate[n] for n in following[node])
+        )
+    convs = {
+        f"{name}.weight": name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d)
+    }
+    runs: list[tuple[str, Tensor, Tensor]] = []
+    see = {n: lambda m, x, out, n=n: runs.append((n, x, out)) for n in convs.values()}
+    _run(model, {}, torch.empty(2, *size, device="meta"), see)
+    taken = {id(x) for _, x, _ in runs}
+    pixels = {name: out[0, 0].numel() for name, _, out in runs if id(out) not in taken}
+    times = Counter(name for name, _, _ in runs)
+    found: dict[int, _MissingNorm] = {}
+    for node, weight in enumerate(data.param_name):
+        name = convs.get(weight)
+        if times[name] != 1 or name not in pixels or (gate[node] and pixels[name] == 1):
+            continue
+        if "layer" not in met[node] or met[node] & {"pos_enc", "end"}:
+            continue
+        channels = data.param_shape[node][0]
+        if len(following[node]) == 1 and data.param_name[following[node][0]] == f"{name}.bias":
+            node = following[node][0]
+        behind = following[node]
+        if len(behind) == 1 and ops[behind[0]] == "concat":
+            parts = preceding[behind[0]]
+            if all(len(following[p]) == 1 and (is_layer[p] or ops[p] == "bias") for p in parts):
+                node = behind[0]
+        norm = found.get(node, _MissingNorm(node, f"{name}.{VIRTUAL}", [], 0))
+        found[node] = norm._replace(convs=[*norm.convs, name], channels=norm.channels + channels)
+    return [found[node] for node in sorted(found)]
+
+
+def _with_norms(data: Data, norms: Sequence[_MissingNorm]) -> Data:
+    """The graph with further nodes for norms."""
+    rows: dict[str, list[Any]] = {
+        "x": data.x.view(-1).tolist(),
+        "param_name": list(data.param_name),
+        "param_shape": list(data.param_shape),
+        "bias_name": list(data.bias_name),
+    }
+    edges = data.edge_index.clone()
+    for norm in reversed(norms):  # from the end, so that numbers of earlier nodes stay
+        new = norm.node + 1
+        edges += edges >= new
+        edges[0, edges[0] == norm.node] = new
+        edges = torch.cat([edges, edges.new_tensor([[norm.node], [new]])], dim=1)
+        rows["x"].insert(new, PRIMITIVE_INDEX["bn"])
+        rows["param_name"].insert(new, f"{norm.name}.weight")
+        rows["param_shape"].insert(new, (norm.channels,))
+        rows["bias_name"].insert(new, f"{norm.name}.bias")
+    return Data(
+        x=torch.tensor(rows.pop("x")).view(-1, 1),
+        edge_index=edges[:, edges[0].argsort(stable=True)],
+        **rows,
+    )
+
+
+def _constant_direction(conv: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """The kernel, equal at all of its positions, whose output on the inputs is closest to 1."""
+    groups, positions = conv.groups, prod(conv.kernel_size)
+    ones = inputs.new_ones(inputs.size(1), 1, *conv.kernel_size) / positions
+    padded = inputs
+    if conv.padding_mode != "zeros":
+        padded = F.pad(inputs, conv._reversed_padding_repeated_twice, conv.padding_mode)
+    padding = conv.padding if conv.padding_mode == "zeros" else 0
+    means = F.conv2d(padded, ones, None, conv.stride, padding, conv.dilation, inputs.size(1))
+    x = means.transpose(0, 1).reshape(groups, inputs.size(1) // groups, -1).double()
+    gram = x @ x.mT / x.size(2)
+    ridge = gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12) * RIDGE
+    gram += torch.diag_embed(ridge[:, None].expand(-1, gram.size(1)))
+    direction = torch.linalg.solve(gram, x.mean(2, keepdim=True))
+    direction = direction.mT.to(inputs) / positions  # [groups, 1, in]
+    per_out = direction.repeat_interleave(conv.out_channels // groups, dim=0)
+    return per_out.view(conv.out_channels, -1, 1, 1).expand(-1, -1, *conv.kernel_size)

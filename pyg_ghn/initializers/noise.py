@@ -1,0 +1,30 @@
+r"""Noise on predicted weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def noisy(weight: Tensor, beta: float = 1e-5, generator: torch.Generator | None = None) -> Tensor:
+    r"""A weight with noise of the size :math:`\beta \, \textrm{std}(\textrm{corrcoef}(\mathbf{W}))`
+    on it, which tells repeated channels apart before fine-tuning (Section 5 of the
+    `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
+    <https://arxiv.org/abs/2303.04143>`_ paper). The matrix :math:`\mathbf{W}` has a row or a column
+    for each output, so that it is not wider than high.
+
+    Args:
+        weight (Tensor): The weight, with the outputs first. One of less than two dimensions comes
+            back as it is.
+        beta (float): Size of the noise. (default: :obj:`1e-5`)
+        generator (torch.Generator, optional): Draws the noise. (default: :obj:`None`)
+    """
+    if weight.dim() < 2:
+        return weight
+    matrix = weight.flatten(1).float()
+    matrix = matrix.mT if matrix.size(0) < matrix.size(1) else matrix
+    # A row without variance has no correlation with others.
+    spread = torch.nan_to_num(torch.corrcoef(matrix)).std(correction=0)
+    where = generator.device if generator is not None else weight.device
+    noise = torch.randn(weight.shape, generator=generator, device=where).to(weight)
+    return weight + beta * spread.to(weight) * noise

@@ -1,0 +1,70 @@
+r"""The GHN that a run trains."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import torch
+
+from pyg_ghn.checkpoint import from_pretrained
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.nn import GHN, GHN2, GHN3
+from pyg_ghn.nn.ghn2 import GHNMLP
+from pyg_ghn.training.config import TrainConfig
+
+MODELS: dict[str, type[GHN]] = {"ghn3": GHN3, "ghn2": GHN2, "mlp": GHNMLP}
+r"""The names that :obj:`TrainConfig.model` may have."""
+
+
+def make_ghn(config: TrainConfig, num_classes: int, device: torch.device) -> GHN:
+    r"""Makes a GHN with random parameters, or loads the one to begin with.
+
+    Args:
+        config (TrainConfig): Says which.
+        num_classes (int): Classes of the images.
+        device (torch.device): Where it is to be trained, which must have memory enough.
+
+    Raises:
+        CheckpointError: If the GHN to begin with can't be loaded.
+        ConfigError: If it is another one than the options describe, or takes too much memory.
+    """
+    options: dict[str, Any] = {
+        "hidden_channels": config.hidden_channels,
+        "max_shape": tuple(config.max_shape),
+        "num_classes": num_classes,
+    }
+    if config.model == "ghn3":
+        options |= {"num_layers": config.num_layers, "heads": config.heads}
+    _check_memory(config.model, options, device)
+    ghn = MODELS[config.model](**options)
+    if config.init is None:
+        return ghn
+    begun = from_pretrained(config.init)
+    if type(begun) is not type(ghn) or begun.config != ghn.config:
+        raise ConfigError(
+            f"The GHN to begin with, {begun}, is another than the options say: {ghn}."
+        )
+    return begun
+
+
+def _check_memory(model: str, options: dict[str, Any], device: torch.device) -> None:
+    """Refuses a GHN of which not even weights, gradients and the optimizer's moments fit."""
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf"):
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return
+    try:
+        with torch.device("meta"):
+            needed = 16 * sum(param.numel() for param in MODELS[model](**options).parameters())
+    except RuntimeError:  # more numbers than can be counted
+        needed = math.inf
+    if needed > there:
+        raise ConfigError(
+            f"Training a {model} of {options} takes {needed / 2**30:,.0f} GiB for its parameters "
+            f"alone, and there are {there / 2**30:,.0f}: choose smaller hidden_channels, "
+            "num_layers or max_shape."
+        )

@@ -1,0 +1,160 @@
+"""Unlabelled images set running statistics and fold virtual norms."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+from torchvision.models import squeezenet1_1, vgg11
+
+import pyg_ghn
+from pyg_ghn.architectures import network_from_args, split_net_args
+from pyg_ghn.calibration import batch_statistics, predict_folded, skeleton
+from pyg_ghn.errors import ConfigError, GHNError, UnpredictedWarning
+from pyg_ghn.images import get_image_data
+from pyg_ghn.nn import GHN3
+
+
+@pytest.fixture(scope="module")
+def ghn():
+    torch.manual_seed(0)
+    return GHN3(16, 1, 4, (16, 16, 5, 5), num_classes=10).eval()
+
+
+@pytest.fixture
+def images():
+    return torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def small(norm=True, bias=True):
+    def block(channels, out):
+        yield nn.Conv2d(channels, out, 3, padding=1, bias=bias)
+        if norm:
+            yield nn.BatchNorm2d(out)
+        yield nn.ReLU()
+
+    layers = (*block(3, 8), *block(8, 16), *block(16, 16))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+@torch.no_grad()
+def test_evaluation_mode_computes_what_batch_statistics_do(images):
+    model = small().train()
+    modules = [m.training for m in model.modules()]
+    with batch_statistics(model):
+        expected = model(images)
+    assert pyg_ghn.calibrate(model, images) is model
+    assert [m.training for m in model.modules()] == modules
+    torch.testing.assert_close(model.eval()(images), expected, rtol=1e-4, atol=1e-4)
+    assert model[1].num_batches_tracked == 1
+
+
+@torch.no_grad()
+def test_a_norm_that_runs_twice_gets_the_mean_and_one_that_never_runs_keeps_its_own(images):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.unused = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.norm(self.norm(x) + 1)
+
+    model = pyg_ghn.calibrate(Twice(), images)
+    assert torch.allclose(model.norm.running_mean, (images.mean((0, 2, 3)) + 1) / 2, atol=1e-5)
+    assert torch.equal(model.unused.running_mean, torch.zeros(3))
+
+
+def test_nothing_changes_if_images_do_not_fit(images):
+    model = small()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(GHNError, match=r"forward pass of Sequential fails on images .*\(32, 1, 8"):
+        pyg_ghn.calibrate(model, images[:, :1])
+    with pytest.raises(GHNError, match=r"statistics of 1, 4, 7 are not finite"):
+        pyg_ghn.calibrate(model, images / 0)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@torch.no_grad()
+def test_folded_network_is_its_twin(ghn, images):
+    """Exactly, where convolutions have biases: outputs of each are normalized on the images."""
+    model = small(norm=False).eval()
+    before = copy.deepcopy(model.state_dict())
+    prediction = predict_folded(ghn, model, images)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert "0, 2, 4" in prediction.report.notes[-1] and len(prediction.report) == 8
+
+    twin = small(norm=True).eval()
+    with torch.random.fork_rng():
+        params = ghn.predict(twin, (3, 8, 8))
+    with batch_statistics(twin):
+        expected = functional_call(twin, dict(params), (images,))
+    torch.testing.assert_close(
+        functional_call(model, dict(prediction), (images,)), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_without_a_bias_the_shift_goes_where_inputs_are_constant(ghn, images):
+    """Behind a ReLU most of it arrives: means are closer to those of the twin than without it."""
+    model, images = small(norm=False, bias=False).eval(), images.relu()
+    prediction = predict_folded(ghn, model, images)
+    outputs = F.conv2d(images, prediction["0.weight"], padding=1)
+    var, mean = torch.var_mean(outputs, (0, 2, 3))
+    assert var.min() > 0.1 and var.max() < 10
+    unfolded = F.conv2d(images, ghn.predict(small(True, False), (3, 8, 8))["0.weight"], padding=1)
+    var, unfolded_mean = torch.var_mean(unfolded, (0, 2, 3))
+    assert mean.abs().mean() < 0.3 * (unfolded_mean / var.sqrt()).abs().mean()
+
+
+@torch.no_grad()
+def test_norm_free_networks_classify_with_images():
+    """Without them they are at chance."""
+    ghn, digits = pyg_ghn.from_pretrained("ghn3-digits").eval(), get_image_data("digits")
+    images, _ = digits.train.sample(256, torch.Generator().manual_seed(0))
+    found = []
+    for net_args in split_net_args("bnfree", 3):
+        model = network_from_args(net_args, 10, digits.input_size, C=16, fc_dim=64).eval()
+        pyg_ghn.initialize(model, ghn, images=images)
+        test, labels = digits.test.batch(torch.arange(len(digits.test)))
+        found.append((model(test).argmax(1) == labels).float().mean())
+    assert min(found) > 0.5
+
+
+@pytest.mark.parametrize("build", [vgg11, squeezenet1_1])
+def test_torchvision_models_without_norm(ghn, build):
+    model = build(num_classes=10).eval()
+    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    prediction = predict_folded(ghn, model, images)
+    note = prediction.report.notes[-1]
+    convs = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+    assert convs[0] in note and "classifier" not in note
+    assert all(value.isfinite().all() for value in prediction.values())
+
+
+def test_networks_with_norms_are_predicted_as_ever(ghn, images):
+    model = small()
+    expected, found = ghn.predict(model, (3, 8, 8)), predict_folded(ghn, model, images)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_initialize_with_images(ghn, images):
+    model = small()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnpredictedWarning)  # statistics are no concern any more
+        assert pyg_ghn.initialize(model, ghn, images=images) is model
+    assert not torch.equal(model[1].running_mean, torch.zeros(8))
+    with pytest.raises(ConfigError, match="leave out"):
+        pyg_ghn.initialize(model, ghn, (3, 8, 8), images=images)
+
+
+def test_skeleton_copies_no_values():
+    model = small()
+    model[0].weight.requires_grad_(False)
+    copied = skeleton(model)
+    assert all(t.is_meta for t in (*copied.parameters(), *copied.buffers()))
+    assert not copied[0].weight.requires_grad and copied[0] is not model[0]
+    assert not any(t.is_meta for t in model.parameters())
