@@ -26,6 +26,7 @@ def own_factories(tmp_path, monkeypatch):
         "def broken():\n    return {}['width']\n"
         "def picky(width):\n    return width + ''\n"
         "def number():\n    return size\n"
+        "def leave():\n    raise SystemExit(0)\n"
     )
     return "bad_factories"
 
@@ -158,6 +159,7 @@ def test_errors_are_messages(arguments, message, checkpoint):
         ("size", "{}", "my_models:size does not take the arguments {}: 3 is not a callable"),
         ("number", "{}", "my_models:number returned a int, not a torch.nn.Module"),
         ("absent", "{}", "Can't find my_models:absent: AttributeError"),
+        ("leave", "{}", "my_models:leave failed with the arguments {}: SystemExit: 0"),
     ],
 )
 def test_errors_of_own_factories(factory, arguments, message, checkpoint, own_factories):

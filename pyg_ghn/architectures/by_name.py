@@ -36,7 +36,7 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
     else:
         try:
             build = getattr(importlib.import_module(source), rest)
-        except Exception as error:  # the user's module can fail in any way
+        except (Exception, SystemExit) as error:  # the user's module can fail in any way
             raise GHNError(f"Can't find {name}: {type(error).__name__}: {error}") from error
     try:
         inspect.signature(build).bind(**arguments)
@@ -44,7 +44,7 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
         raise GHNError(f"{name} does not take the arguments {arguments}: {error}") from error
     try:
         model = build(**arguments)
-    except Exception as error:  # the user's function can fail in any way
+    except (Exception, SystemExit) as error:  # the user's function can fail in any way
         raise GHNError(
             f"{name} failed with the arguments {arguments}: {type(error).__name__}: {error}"
         ) from error
