@@ -58,23 +58,6 @@ def from_pretrained(name_or_path: str | Path, map_location: str | torch.device =
         return _ghn(state, config, map_location)
 
 
-def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
-    r"""Reads all that a file of :func:`torch.save` holds, to resume a training run, without running
-    code. Checksums are checked; tensors of a zip file are mapped into memory.
-
-    Args:
-        path (str or Path): The file.
-
-    Raises:
-        CheckpointError: If the file cannot be read, is damaged, or holds no dictionary.
-    """
-    with naming(path := Path(path)):
-        content = _plain(read_pickled(path)[0])
-        if content is None:
-            raise UnreadableError("holds no dictionary, as a training checkpoint does.")
-        return content
-
-
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     r"""Makes a :class:`~pyg_ghn.errors.CheckpointError` that names the file of what goes wrong."""
