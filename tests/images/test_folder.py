@@ -58,29 +58,23 @@ def test_the_middle_square_is_kept(tmp_path):
     assert (data.train.images == 200).all()
 
 
-def test_missing_folder(tmp_path):
-    with pytest.raises(ImageDataError, match=r"train.*one folder per class; pass their `root`"):
-        get_image_data("image_folder", tmp_path)
-
-
-def test_empty_class(tmp_path):
-    fill(tmp_path / "train", (4, 0))
-    with pytest.raises(ImageDataError, match=r"No images by class in .*dog"):
-        get_image_data("image_folder", tmp_path)
-
-
-def test_different_classes(tmp_path):
-    fill(tmp_path / "train", (4, 4))
-    fill(tmp_path / "test", (1, 1), classes=("cat", "cow"))
-    with pytest.raises(ImageDataError, match="only one of them has cow, dog"):
-        get_image_data("image_folder", tmp_path)
-
-
-def test_damaged_image(tmp_path):
-    fill(tmp_path / "train", (4, 4))
-    path = tmp_path / "train" / "dog" / "2.png"
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ImageDataError, match=f"{path} cannot be read"):
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({}, r"train.*one folder per class; pass their `root`"),
+        ({"train": {}}, "No images by class in .*train: it has no folders"),
+        ({"train": {"cat": 4, "dog": 0}}, "No images by class in .*dog"),
+        (
+            {"train": {"cat": 4, "dog": 4}, "test": {"cat": 1, "cow": 1}},
+            "only one of them has cow, dog",
+        ),
+    ],
+)
+def test_folders_that_do_not_fit(tmp_path, parts, message):
+    for part, counts in parts.items():
+        (tmp_path / part).mkdir()
+        fill(tmp_path / part, counts.values(), classes=counts)
+    with pytest.raises(ImageDataError, match=message):
         get_image_data("image_folder", tmp_path)
 
 
@@ -169,6 +163,7 @@ BROKEN = {
     "pipe": os.mkfifo,
     "dangling link": lambda path: path.symlink_to("nowhere"),
     "not finite": _not_finite,
+    "cut off": lambda path: path.write_bytes(path.with_name("2.png").read_bytes()[:50]),
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("hello"),
     "header": lambda path: path.write_bytes(b"P6 a b c"),
