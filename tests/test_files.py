@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from pyg_ghn._files import atomic_path, sweep
@@ -88,12 +89,19 @@ def test_sweep(tmp_path, leftover):
     assert list(tmp_path.iterdir()) == [kept]
 
 
+def picture():
+    figure = Figure(figsize=(9, 9))
+    figure.figimage(torch.rand(600, 600).numpy())
+    return figure
+
+
 WRITERS = {
     "plain": lambda path: path.write_bytes(bytes(1 << 20)),
     "torch": lambda path: torch.save(torch.ones(1 << 18), path),
     "torch, old": lambda path: torch.save(
         torch.ones(1 << 18), path, _use_new_zipfile_serialization=False
     ),
+    "matplotlib": lambda path: picture().savefig(path, format="pdf"),
     "safetensors": lambda path: save_file({"a": torch.ones(1 << 18)}, path),
 }
 
