@@ -278,7 +278,6 @@ def draw(
     out: str = "graph.svg",
     input_size: list[int] | None = None,
     model_args: dict[str, Any] | None = None,
-    backend: Literal["matplotlib"] = "matplotlib",
 ) -> None:
     """Draw the computational graph of a model.
 
@@ -288,7 +287,6 @@ def draw(
         out: The .svg, .pdf or .png file to write.
         input_size: Size of one input, 3 224 224 for example; by default what the model tells.
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
-        backend: What draws: matplotlib is the only choice left.
     """
     from pyg_ghn.drawing import draw_graph
 

@@ -199,14 +199,13 @@ class DeepNets1M(Dataset):
 
     # PyG's own has no lock, and warns of another `pre_filter`.
     def _process(self) -> None:
-        if self.force_reload or not self._is_processed:
-            with naming(Path(self.root)), one_process(self.processed_paths[0]):
-                if self.force_reload or not self._is_processed:  # another may have been faster
-                    self.process()
+        def is_processed() -> bool:
+            return not self.force_reload and all(map(os.path.exists, self.processed_paths))
 
-    @property
-    def _is_processed(self) -> bool:
-        return all(map(os.path.exists, self.processed_paths))
+        if not is_processed():
+            with naming(Path(self.root)), one_process(self.processed_paths[0]):
+                if not is_processed():  # another process may have been faster
+                    self.process()
 
     @cached_property
     def _table(self) -> NetworkTable:

@@ -97,24 +97,17 @@ def generate(
         kind.seed if seed is None else seed,
         shard_size,
     )
-    for name, value, least in (
-        ("num_networks", job.num_networks, 1),
-        ("seed", job.seed, 0),
-        ("workers", workers, 1),
-        ("world_size", world_size, 1),
-        ("shard_size", shard_size, 1),
-        ("rank", rank, 0),
-    ):
-        if value < least:
+    counts = {"workers": workers, "world_size": world_size, "shard_size": shard_size}
+    for name, value in {**job.info, **counts, "rank": rank}.items():
+        least = 0 if name in ("seed", "rank") else 1
+        if isinstance(value, int) and value < least:
             raise ConfigError(f"{name} must be {least} or more, got {value}.")
     if rank >= world_size:
         raise ConfigError(f"rank must be less than world_size, got {rank} of {world_size}.")
     if job.path.exists():
         return job.finished()
     try:
-        job.begin()
-        job.write_shards(range(rank, job.num_shards, world_size), workers, progress)
-        return job.join(progress)
+        return job.run(range(rank, job.num_shards, world_size), workers, progress)
     except (DatasetError, OSError):
         if not job.path.exists():  # else another process was faster and removed the shards
             raise
@@ -153,8 +146,8 @@ class _Job:
     def size(self, index: int) -> int:
         return min(self.shard_size, self.num_networks - index * self.shard_size)
 
-    def begin(self) -> None:
-        r"""Makes the folder of shards, or checks that it is that of this job."""
+    def run(self, indices: Iterable[int], workers: int, progress: bool) -> NetworkTable | None:
+        r"""Writes some of the shards, unless they are there, and if all are, one file of them."""
         config = self.info | {"shard_size": self.shard_size}
         file = self.folder / "config.json"
         with naming(self.folder):
@@ -164,25 +157,14 @@ class _Job:
                 with atomic_path(file) as temporary:
                     temporary.write_text(json.dumps(config, indent=1) + "\n")
 
-    def write_shards(self, indices: Iterable[int], workers: int, progress: bool) -> None:
-        r"""Writes some of the shards, unless they are there."""
-        there = {i for i in range(self.num_shards) if self.shard(i).exists()}
+        shards = [self.shard(i) for i in range(self.num_shards)]
+        there = {i for i, shard in enumerate(shards) if shard.exists()}
         done, pending = sum(map(self.size, there)), [i for i in indices if i not in there]
         options = {"unit": "net", "desc": self.split, "disable": not progress, "mininterval": 1}
         with tqdm(total=self.num_networks, initial=done, **options) as bar:
             for size in _in_processes(self.write, pending, workers):
                 bar.update(size)
 
-    def write(self, index: int) -> int:
-        r"""Writes a shard and returns its number of networks."""
-        start, size = index * self.shard_size, self.size(index)
-        networks = map(with_num_nodes, split_net_args(self.split, size, self.seed, start))
-        write_table(self.shard(index), self.info | {"num_networks": size}, networks)
-        return size
-
-    def join(self, progress: bool) -> NetworkTable | None:
-        r"""Makes one file of all shards, if they are there, and removes them."""
-        shards = [self.shard(i) for i in range(self.num_shards)]
         if not self.path.exists() and not all(shard.exists() for shard in shards):
             return None  # some, of other ranks, are missing
         bar = tqdm(shards, "joining", unit="shard", disable=not progress)
@@ -191,6 +173,13 @@ class _Job:
         write_table(joined, self.info, networks)
         joined.replace(self.path)
         return self.finished()
+
+    def write(self, index: int) -> int:
+        r"""Writes a shard and returns its number of networks."""
+        start, size = index * self.shard_size, self.size(index)
+        networks = map(with_num_nodes, split_net_args(self.split, size, self.seed, start))
+        write_table(self.shard(index), self.info | {"num_networks": size}, networks)
+        return size
 
     def finished(self) -> NetworkTable:
         r"""Opens the file after a check that it is that of this job."""

@@ -19,6 +19,7 @@ from urllib.error import URLError
 from tqdm import tqdm
 
 from pyg_ghn._files import atomic_path, one_process
+from pyg_ghn.architectures import SPLITS
 from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
 from pyg_ghn.architectures.plan_graph import plan_graph
 from pyg_ghn.datasets.table import to_line, write_table
@@ -30,22 +31,15 @@ ARCHIVE_MD5 = "a42b6f513da6bbe493fc16a30d6d4e3e"
 MAX_ARCHIVE_BYTES = 1 << 26  # it has 35 MB
 MAX_META_BYTES = 1 << 32
 
-META_FILES: dict[str, str] = {
-    "train": "deepnets1m_train_meta.json",
-    "search": "deepnets1m_search_meta.json",
-    **dict.fromkeys(
-        ("val", "test", "wide", "deep", "dense", "bnfree"), "deepnets1m_eval_meta.json"
-    ),
+META_FILES = {
+    split: f"deepnets1m_{split if split in ('train', 'search') else 'eval'}_meta.json"
+    for split in SPLITS
 }
 r"""Split to the file in the archive that has the arguments of its networks."""
 
-TRIES = 3
-r"""Connections that may break before a download counts as failed."""
-TIMEOUT = 60
-r"""Seconds without any data after which a connection counts as broken."""
-PAUSE = 1.0
-r"""Seconds before the second connection, twice that before the third."""
-
+TRIES = 3  # connections that may break before a download counts as failed
+TIMEOUT = 60  # seconds without any data after which a connection counts as broken
+PAUSE = 1.0  # seconds before the second connection, twice that before the third
 _INTERRUPTIONS = (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException)
 _BLOCK = 1 << 20
 
@@ -103,18 +97,8 @@ def convert_official(
 
 def download(url: str, path: Path, md5: str, progress: bool = True) -> None:
     r"""Downloads a file, unless it is there. Until it is complete and its md5 sum is right, it is
-    called :obj:`NAME.part`; a later call goes on with that.
-
-    Args:
-        url (str): Its address.
-        path (pathlib.Path): Where it goes.
-        md5 (str): Its md5 sum.
-        progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
-
-    Raises:
-        DatasetError: If the site can't be reached or does not have the file, the connection breaks
-            again and again, the md5 sum is wrong, or the disk is full.
-    """
+    called :obj:`NAME.part`; a later call goes on with that. Raises a :class:`DatasetError` that
+    says what is kept."""
     part = path.with_name(f"{path.name}.part")
     try:
         with one_process(path):
@@ -149,18 +133,9 @@ def download(url: str, path: Path, md5: str, progress: bool = True) -> None:
 
 
 def extract(archive: Path, path: Path, max_bytes: int = MAX_META_BYTES) -> None:
-    r"""Extracts the file of one name, and nothing else, from a compressed tar archive. Only the
-    contents of an ordinary file are read: no path, link, device, owner or mode in the archive has
-    any effect. The file appears whole or not at all.
-
-    Args:
-        archive (pathlib.Path): The archive.
-        path (pathlib.Path): Where the file goes. It has this name wherever it is in the archive.
-        max_bytes (int, optional): The largest that it may be. (default: 4 GB)
-
-    Raises:
-        DatasetError: If the archive is damaged, lacks the file, or the disk is full.
-    """
+    r"""Extracts the file of this name, wherever it is in a compressed tar archive, and nothing
+    else. Only the contents of an ordinary file are read: no path, link, device, owner or mode in
+    the archive has any effect. The file appears whole or not at all."""
     try:
         with tarfile.open(archive, "r|*") as tar:  # as a stream: one pass, nothing held
             for member in tar:

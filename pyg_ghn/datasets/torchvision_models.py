@@ -38,17 +38,9 @@ r"""The 74 networks that the paper evaluates on."""
 
 
 class NamedNetworks(Dataset):
-    r"""Networks that are built by functions and traced when they are first asked for.
-
-    Args:
-        builders (dict): Name to what builds the network from :obj:`(num_classes, input_size)`.
-        transform (callable, optional): Applied to an item at every access.
-        num_classes (int, optional): Number of classes. (default: 1000; 10 for images of up to 64
-            pixels)
-        input_size (tuple): Size of an image.
-        counted (tuple): Sizes of the images with 10 and 1000 classes for which
-            :obj:`num_params` tells the numbers of parameters.
-    """
+    r"""Networks that are built by functions of :obj:`(num_classes, input_size)` and traced when
+    they are first asked for. :obj:`counted` are the sizes of images with 10 and 1000 classes for
+    which :obj:`num_params` tells the numbers of parameters."""
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
 from torch_geometric.data import Data
+from torchvision.utils import make_grid
 
 from pyg_ghn.drawing.style import FRAME, INK, LINE, STYLES, save_figure
 from pyg_ghn.errors import ConfigError
@@ -168,15 +169,10 @@ def _marker(op: str) -> dict[str, Any]:
 
 def _mosaic(filters: Tensor) -> np.ndarray:
     """Filters in a grid of about a square, as an RGB image, with white lines between."""
-    filters = filters.detach().float().cpu().expand(-1, 3, -1, -1)
+    filters = filters.detach().float().cpu()
     scale = filters.abs().flatten().quantile(0.99).clamp(min=torch.finfo(torch.float32).tiny)
     tiles = (0.5 + 0.5 * filters / scale).clamp(0, 1)
     for axis in (2, 3):
         tiles = tiles.repeat_interleave(math.ceil(FILTER_PIXELS / tiles.shape[axis]), dim=axis)
-    tiles = torch.nn.functional.pad(tiles, (0, 2, 0, 2), value=1.0)
-    columns = math.ceil(len(tiles) ** 0.5)
-    rows = math.ceil(len(tiles) / columns)
-    missing = tiles.new_ones(rows * columns - len(tiles), *tiles.shape[1:])
-    tiles = torch.cat([tiles, missing]).unflatten(0, (rows, columns))
-    image = tiles.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (rows h, columns w, 3)
-    return image[:-2, :-2].numpy()
+    image = make_grid(tiles, nrow=math.ceil(len(tiles) ** 0.5), pad_value=1.0)
+    return image[:, 2:-2, 2:-2].permute(1, 2, 0).numpy()

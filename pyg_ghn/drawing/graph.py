@@ -55,9 +55,12 @@ def draw_graph(graph: Data | nn.Module, path: str | os.PathLike, title: str | No
     figure = _paint(nodes, title)
     tooltips = {}
     for node, known in nodes.nodes.items():
-        shape = known["shape"] and TIMES.join(map(str, known["shape"]))
-        about = filter(None, (f"{node}: {known['op']}", known["name"], shape))
-        tooltips[f"n{node}"] = " ".join(about)
+        about = [
+            f"{node}: {known['op']}",
+            known["name"],
+            TIMES.join(map(str, known["shape"] or ())),
+        ]
+        tooltips[f"n{node}"] = " ".join(filter(None, about))
     dpi = min(DPI, MAX_PIXELS / max(figure.get_size_inches()))
     return save_figure(figure, path, dpi, tooltips)
 
@@ -108,16 +111,13 @@ def _blocks(graph: nx.DiGraph) -> list[tuple[tuple[str, ...], list[int]]]:
             members[layer[:depth]].append(node)
     has_layers = {layer[:-1] for layer in layers.values()}
 
-    def is_split(path: tuple[str, ...]) -> bool:
-        whole, limit = members[path], LARGE if path in has_layers else SMALL
+    split = set()
+    for path, whole in members.items():
         parts = [part for other, part in members.items() if other and other[:-1] == path]
-        before = (set(whole[: whole.index(part[0])]) for part in parts[1:])
-        return len(whole) > limit and all(
-            any(pred in earlier for node in part for pred in graph.pred[node])
-            for part, earlier in zip(parts[1:], before, strict=True)
-        )
-
-    split = {path for path in members if is_split(path)}
+        if len(whole) > (LARGE if path in has_layers else SMALL) and all(
+            any(nx.edge_boundary(graph, whole[: whole.index(part[0])], part)) for part in parts[1:]
+        ):
+            split.add(path)
     blocks: list[tuple[tuple[str, ...], list[int]]] = []
     block_of: dict[int, int] = {}
     latest: dict[tuple[str, ...], int] = {}
@@ -153,7 +153,7 @@ def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
     for path, nodes in _blocks(graph):
         name = _shortened(path, MAX_PATH)
         blocks.append(Block(name, _text_width(name), nodes))
-        for known in map(graph.nodes.__getitem__, nodes):
+        for known in map(graph.nodes.get, nodes):
             op, layer = known["op"], _shortened(known["layer"][len(path) :], MAX_NAME)
             label = layer if layer.startswith(op) else f"{op} {layer}".strip()
             if known["shape"]:  # pooling has a kernel, no channels
@@ -163,7 +163,7 @@ def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
             known["width"] = max(_text_width(label, STYLES[op].room), NODE_HEIGHT)
     layout = lay_out(graph, blocks)
 
-    counts, legend, x, y = Counter(graph.nodes[node]["op"] for node in graph), {}, 0.0, 0.0
+    counts, legend, x, y = Counter(op for _, op in graph.nodes(data="op")), {}, 0.0, 0.0
     width = max(layout.width, MIN_WIDTH)
     for op in (op for op in STYLES if op in counts):
         needed = max(_text_width(op, STYLES[op].room), NODE_HEIGHT)
@@ -202,13 +202,14 @@ def _paint(graph: nx.DiGraph, title: str | None) -> Figure:
     for node, box in layout.nodes.items():
         known = graph.nodes[node]
         shape(f"n{node}", known["op"], known["label"], box)
-    for (source, target), path in layout.edges.items():
-        gid = f"e{source}-{target}"
-        axes.add_patch(PathPatch(path, fill=False, gid=gid, zorder=2, **line))
+    heads = []
+    for source, target in graph.edges:
+        path = layout.route(source, target)
+        heads.append(path.vertices[-1])
+        axes.add_patch(PathPatch(path, fill=False, gid=f"e{source}-{target}", zorder=2, **line))
     marker = {"marker": [(-0.4, 0), (0.4, 0), (0, -1)], "markersize": 2 * 72 * ARROW}
     look = {"linestyle": "", "color": LINE, "markeredgewidth": 0, "clip_on": False, "zorder": 2}
-    heads = np.array([path.vertices[-1] for path in layout.edges.values()]).reshape(-1, 2)
-    axes.plot(*heads.T, **marker, **look)
+    axes.plot(*np.reshape(heads, (-1, 2)).T, **marker, **look)
     counted = f"{len(graph)} nodes, {graph.number_of_edges()} edges"
     caption = f"{title}: {counted}" if title else counted
     axes.text(0, start + MARGIN, caption, color=INK, **{**text, "fontsize": TITLE_SIZE})

@@ -1,37 +1,34 @@
 r"""Where the nodes and edges of a graph go. Lengths are in inches, y points down.
 
 Nodes lie in rows by their depth within a block, and blocks are wrapped into columns like the lines
-of a text. The value of a node runs down in one lane, from which an edge branches off to each node
-that reads it. A value that goes on in another column leaves by the bottom of its own, runs along a
+of a text. A block is cut into upright strips: a node continues the strip of a value that it reads.
+Where a value is read further down, it has a lane: a strip of its own if all that read it are in one
+block, else one left of the column's blocks. A value that goes on in another column runs along a
 track below all columns, goes up in the gutter left of the other column and comes in from above.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Hashable
-from itertools import groupby, pairwise
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 import networkx as nx
 import numpy as np
 from matplotlib.path import Path
-from scipy.optimize import linprog
 
-ASPECT, MAX_COLUMNS, MAX_PER_ROW, SWEEPS = 1.4, 40, 10, 12
+ASPECT, MAX_COLUMNS, MAX_PER_ROW = 1.4, 40, 10
 NODE_HEIGHT, ARROW = 0.293, 0.05
-NODE_GAP, LANE_GAP, PADDING = 0.14, 0.06, 0.1  # from left to right
+NODE_GAP, LANE_GAP, PADDING = 0.16, 0.06, 0.04  # from left to right
 ROW_GAP, FAN_GAP = 0.15, 0.012  # from row to row; more for each edge into a node
 HEADER, FOOTER = 0.2, 0.06  # room for a block's name, and below its last row
 COLUMN_GAP, TRACK, ROUNDING = 0.25, 0.06, 0.05
 
-# What an inch costs: of slope within a lane, between lane and node, between nodes; of the width of
-# a block and of a column.
-SLOPE, BLOCK_WIDTH, COLUMN_WIDTH = (4.0, 1.0, 2.0), 0.5, 3.0
-MAX_POINTS = 4000  # straightening the links between more of them would take minutes
-
-Point = tuple[int, int]  # the value of a node in a row; in the node's own row, the node
+# A node, the lane of a value in column i, or where it enters the column, -1 - i.
+Key = int | tuple[int, int]
+Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, width, height
 
 
@@ -44,262 +41,219 @@ class Block(NamedTuple):
 
 
 class Layout(NamedTuple):
-    r"""The box of each node, the box and name of each frame, the path of each edge up to its arrow
-    head, which points down, and the size of it all."""
+    r"""The box of each node, the box and name of each frame, a function to the path of an edge up
+    to its arrow head, which points down, and the size of it all."""
 
     nodes: dict[int, Box]
     frames: list[tuple[Box, str]]
-    edges: dict[tuple[int, int], Path]
+    route: Callable[[int, int], Path]
     width: float
     height: float
 
 
 class _Row(NamedTuple):
-    block: int
+    block: Block
     nodes: list[int]
     height: float
 
 
+@dataclass
+class _Strip:
+    widths: dict[int, float] = field(default_factory=dict)  # of what is in its rows
+    holds: list[Key] = field(default_factory=list)
+
+
 def lay_out(graph: nx.DiGraph, blocks: list[Block]) -> Layout:
-    r"""Lays out a graph such that all edges within a column go down.
+    r"""Lays out a graph on the smallest page of some shape. Edges within a column go down.
 
     Args:
         graph (networkx.DiGraph): Nodes in topological order with an attribute :obj:`width`.
         blocks (list): The blocks; no edge goes from one to an earlier one.
     """
-    rows: list[_Row] = []
-    columns: list[range] = []
-    for column in _wrap(graph, _rows(graph, blocks)):
-        # A row without nodes above and below holds the values that enter and leave the column.
-        columns.append(range(len(rows), len(rows) + len(column) + 2))
-        rows += [_Row(-1, [], 0.0), *column, _Row(-1, [], 2 * FOOTER)]
-    row_of = {node: i for i, row in enumerate(rows) for node in row.nodes}
-    column_of = {row: column for column in columns for row in column}
-    order, links, passing = _lanes(graph, rows, columns, row_of)
-
-    start = TRACK * max(len(order[column[0]]) for column in columns)
-    widths = {(node, row_of[node]): width for node, width in graph.nodes(data="width")}
-    right, x, bottoms, gutters, frames = -COLUMN_GAP, {}, [], {}, []
-    for column in columns:
-        entering = order[column[0]]
-        left = right + COLUMN_GAP + TRACK * len(entering)
-        # From right to left, so that lines that turn in do not cross.
-        gutters |= {point: left - TRACK * (i + 1) for i, point in enumerate(entering)}
-        parts = {k: list(g) for k, g in groupby(column[1:-1], key=lambda row: rows[row].block)}
-        members = {
-            block: (blocks[block].width, [point for row in part for point in order[row]])
-            for block, part in parts.items()
-        }
-        points, here = order[column[0] : column[-1] + 1], [e for e in links if e[0][1] in column]
-        found = _align(points, widths, here, passing, members)
-        x |= {point: left + found[point] for row in points for point in row}
-        right = left + found["right"]
-        bottoms += np.cumsum([start, *(rows[row].height for row in column[1:])]).tolist()
-        for block, part in parts.items():
-            if blocks[block].name:
-                top = bottoms[part[0]] - NODE_HEIGHT - HEADER
-                width = found["right", block] - found["left", block]
-                height = bottoms[part[-1]] + FOOTER - top
-                frames.append(
-                    ((left + found["left", block], top, width, height), blocks[block].name)
-                )
-    stop = max(bottoms)
-
-    tracks: dict[int, float] = {}  # values that leave their columns to where they run along
-    taken: list[float] = []  # how far to the right each track is taken
-    for left, source in sorted((x[p], p[0]) for column in columns for p in order[column[-1]]):
-        track = next((i for i, end in enumerate(taken) if end < left), len(taken))
-        taken[track : track + 1] = [max(up for point, up in gutters.items() if point[0] == source)]
-        tracks[source] = stop + TRACK * (track + 1)
-
-    def route(source: int, target: int) -> Path:
-        row, end = row_of[source], row_of[target]
-        enter, leave = column_of[end][0], column_of[row][-1]
-        points = [(x[source, row], bottoms[row])]
-        passed = range(row + 1, end)
-        if leave < enter:
-            turn = start - TRACK * (1 + order[enter].index((source, enter)))
-            up, track = gutters[source, enter], tracks[source]
-            passed = [*range(row + 1, leave), leave, *range(enter + 1, end)]
-        for row in passed:
-            here = x[source, row]
-            if row == leave:
-                points += [(here, stop), (here, track), (up, track), (up, turn)]
-                points += [(x[source, enter], turn), (x[source, enter], start)]
-            else:
-                points += [(here, bottoms[row] - NODE_HEIGHT), (here, bottoms[row])]
-        return _smooth([*points, (x[target, end], bottoms[end] - NODE_HEIGHT - ARROW)])
-
-    nodes = {
-        node: (x[node, row] - width / 2, bottoms[row] - NODE_HEIGHT, width, NODE_HEIGHT)
-        for (node, row), width in widths.items()
-    }
-    edges = {edge: route(*edge) for edge in graph.edges}
-    return Layout(nodes, frames, edges, right, max([stop, *tracks.values()]))
-
-
-def _rows(graph: nx.DiGraph, blocks: list[Block]) -> list[_Row]:
-    """Nodes by the longest path to them within their block, longer where a row is full."""
-    rows = []
-    for index, block in enumerate(blocks):
+    units = []  # the rows of each block
+    for block in blocks:
         levels: dict[int, list[int]] = defaultdict(list)
         level_of: dict[int, int] = {}
-        for node in block.nodes:
+        for node in block.nodes:  # by the longest path to it, or below full rows
             level = 1 + max((level_of.get(pred, -1) for pred in graph.pred[node]), default=-1)
             while len(levels[level]) == MAX_PER_ROW:
                 level += 1
             level_of[node] = level
             levels[level].append(node)
+        rows = []
         for level, nodes in sorted(levels.items()):
-            fan = FAN_GAP * max(graph.in_degree(node) for node in nodes)
-            gap = ROW_GAP + fan + (HEADER + FOOTER if level == 0 else 0.0)
-            rows.append(_Row(index, nodes, gap + NODE_HEIGHT))
-    return rows
+            gap = ROW_GAP + FAN_GAP * max(graph.in_degree(node) for node in nodes)
+            gap += 0 if level else HEADER + FOOTER
+            rows.append(_Row(block, nodes, gap + NODE_HEIGHT))
+        units.append(rows)
 
-
-def _wrap(graph: nx.DiGraph, rows: list[_Row]) -> list[list[_Row]]:
-    """Breaks rows into columns, such that the whole gets the shape of a page. Columns end where
-    blocks end, unless a block alone is higher than a column."""
-    blocks = [list(block) for _, block in groupby(rows, key=lambda row: row.block)]
-    row_of = {node: i for i, row in enumerate(rows) for node in row.nodes}
-    lanes: Counter[int] = Counter()
-    for node, row in row_of.items():
-        lanes.update(range(row + 1, max((row_of[reader] for reader in graph[node]), default=0)))
-    widths = {}
-    for i, row in enumerate(rows):
-        nodes = sum(graph.nodes[node]["width"] + NODE_GAP for node in row.nodes)
-        widths[row.nodes[0]] = COLUMN_GAP + nodes + (LANE_GAP + TRACK) * lanes[i]
-
-    def height(rows: list[_Row]) -> float:
-        return sum(row.height for row in rows)
-
-    def fill(limit: float) -> list[list[_Row]]:
-        columns: list[list[_Row]] = [[]]
-        for block in blocks:
-            for unit in [block] if height(block) <= limit else [[row] for row in block]:
-                if columns[-1] and height(columns[-1]) + height(unit) > limit:
+    best, least = None, float("inf")
+    total = sum(row.height for rows in units for row in rows)
+    for halves in range(2, 2 * MAX_COLUMNS):
+        columns, limit = [[]], 2 * total / halves
+        for rows in units:  # is divided only if it is higher than a column
+            whole = sum(row.height for row in rows) <= limit
+            for part in [rows] if whole else [[row] for row in rows]:
+                if columns[-1] and sum(row.height for row in columns[-1] + part) > limit:
                     columns.append([])
-                columns[-1] += unit
-        return columns
-
-    def misfit(columns: list[list[_Row]]) -> float:
-        high = max(map(height, columns))
-        wide = sum(max(widths[row.nodes[0]] for row in column) for column in columns)
-        unused = 1 - height(rows) / (len(columns) * high)
-        return abs(math.log(wide / high / ASPECT)) + unused / 2
-
-    limits = (2 * height(rows) / halves for halves in range(2, 2 * MAX_COLUMNS))
-    return min(map(fill, limits), key=misfit)
+                columns[-1] += part
+        layout = _arrange(graph, columns)
+        page = max(layout.width, ASPECT * layout.height)
+        if page < least:
+            best, least = layout, page
+        if layout.width > least:  # as it is with even more columns
+            break
+    return best
 
 
-def _lanes(
-    graph: nx.DiGraph, rows: list[_Row], columns: list[range], row_of: dict[int, int]
-) -> tuple[list[list[Point]], list[tuple[Point, Point]], dict[Point, int]]:
-    """The points of each row in an order with few crossings, links between points of consecutive
-    rows, and the points of lanes that pass by a whole block, with the last rows of these lanes."""
-    order = [[(node, i) for node in row.nodes] for i, row in enumerate(rows)]
-    links, passing = [], {}
-    last_of_block = {
-        row: max(other for other in column if rows[other].block == rows[row].block)
-        for column in columns
-        for row in column[1:-1]
+def _arrange(graph: nx.DiGraph, columns: list[list[_Row]]) -> Layout:
+    """Places rows that are wrapped into columns."""
+    where = {
+        node: (i, j)
+        for i, rows in enumerate(columns)
+        for j, row in enumerate(rows)
+        for node in row.nodes
     }
-    for source, own in row_of.items():
-        readers = [(reader, row_of[reader]) for reader in graph[source]]
-        for column in columns:
-            here = [(reader, row) for reader, row in readers if row in column]
-            first = own if own in column else column[0]
-            last = max((row - 1 for _, row in here), default=first)
-            if own in column and len(here) < len(readers):
-                last = column[-1]
-            elif own not in column and not here:
+    lanes: list[dict[int, range]] = [{} for _ in columns]  # value to rows between it and readers
+    for source, target in graph.edges:
+        (home, row), (column, end) = where[source], where[target]
+        stop = max(end, lanes[column].get(source, range(0)).stop)
+        lanes[column][source] = range(row + 1 if home == column else 0, stop)
+        if home != column:
+            lanes[home][source] = range(row + 1, len(columns[home]) + 1)
+    entering = [[value for value in lanes[i] if where[value][0] < i] for i in range(len(columns))]
+
+    start, right = TRACK * max(map(len, entering)), -COLUMN_GAP
+    x: dict[Key, float] = {}
+    nodes, bottoms, frames, ways = {}, [], [], {}
+    for i, rows in enumerate(columns):
+        bottoms.append((start + np.cumsum([row.height for row in rows])).tolist())
+        gutter = {value: lane for value, lane in lanes[i].items() if lane.start < len(rows)}
+        parts, j = [], 0
+        for block, part in groupby(rows, lambda row: row.block):
+            own = dict(enumerate((row.nodes for row in part), j))
+            j += len(own)
+            inner = {v: at for v, at in gutter.items() if j - len(own) <= at.start <= at.stop < j}
+            gutter = {value: lane for value, lane in gutter.items() if value not in inner}
+            parts.append((block, min(own), max(own), *_cut(graph, own, inner, i)))
+        left = right + COLUMN_GAP + TRACK * len(entering[i])
+        for k, value in enumerate(sorted(gutter, key=lambda v: (-gutter[v].stop, v))):
+            x[value, i] = left + LANE_GAP * k
+
+        spine = left + LANE_GAP * len(gutter) + PADDING - min(part[4] for part in parts)
+        for block, row, end, found, first, last in parts:
+            x |= {key: spine + at for key, at in found.items()}
+            width = max(last - first, block.width)
+            right = max(right, spine + first + width)
+            if block.name:
+                top = bottoms[i][row] - NODE_HEIGHT - HEADER
+                box = (spine + first, top, width, bottoms[i][end] + FOOTER - top)
+                frames.append((box, block.name))
+        # From right to left, so that lines that turn in do not cross.
+        enter = {value: x.get((value, ~i)) or x[value, i] for value in entering[i]}
+        for k, value in enumerate(sorted(enter, key=enter.get), 1):
+            ways[value, i] = left - TRACK * k, start - TRACK * k, enter[value]
+
+    # Values that leave their columns run along tracks, which are free again behind their ends.
+    low, tracks, taken = max(max(y) for y in bottoms) + 2 * FOOTER, {}, []
+    leaving = {value: x.get((value, where[value][0]), x[value]) for value, _ in ways}
+    for value, leaves in sorted(leaving.items(), key=lambda item: item[1]):
+        track = next((k for k, end in enumerate(taken) if end < leaves), len(taken))
+        taken[track : track + 1] = [max(way[0] for (v, _), way in ways.items() if v == value)]
+        tracks[value] = low + TRACK * (track + 1)
+
+    def route(source: int, target: int) -> Path:
+        (home, row), (column, end) = where[source], where[target]
+        points = [(x[source], bottoms[home][row])]
+
+        def go_to(to: float, column: int, row: int) -> None:
+            top = bottoms[column][row] - NODE_HEIGHT - ARROW
+            if to != points[-1][0]:
+                points.append((points[-1][0], bottoms[column][row] - columns[column][row].height))
+            points.append((to, top))
+
+        row += 1
+        if home != column:
+            if row < len(columns[home]):
+                go_to(x[source, home], home, row)
+            (up, over, enter), track = ways[source, column], tracks[source]
+            points += [(points[-1][0], track), (up, track), (up, over), (enter, over)]
+            row = 0
+        if row < end:
+            go_to(x[source, column], column, row)
+        go_to(x[target], column, end)
+        return _smooth(points)
+
+    for node, width in graph.nodes(data="width"):
+        column, row = where[node]
+        top = bottoms[column][row] - NODE_HEIGHT
+        nodes[node] = x[node] - width / 2, top, width, NODE_HEIGHT
+    return Layout(nodes, frames, route, right, max([low, *tracks.values()]))
+
+
+def _cut(
+    graph: nx.DiGraph, rows: dict[int, list[int]], lanes: dict[int, range], column: int
+) -> tuple[dict[Key, float], float, float]:
+    """Where things are in a part of a column, given its rows and the lanes of values that are read
+    in it only, and the ends of the part."""
+    strips: list[_Strip] = []  # from left to right
+    strip_of: dict[int, _Strip] = {}  # where values have come so far
+
+    def take(key: Key, rows: range, width: float, beside: list[_Strip]) -> _Strip:
+        """The leftmost of some strips or one to the right of it, a new one if none is free."""
+        beside = sorted(beside, key=strips.index)
+        right = strips[strips.index(beside[0]) + 1 :] if beside else strips
+        free = (s for s in [*beside, *right] if rows[0] not in s.widths)
+        strip = next(free, None)
+        if strip is None:
+            strip = _Strip()
+            strips.insert(len(strips) - len(right) if beside else len(strips), strip)
+        strip.widths |= dict.fromkeys(rows, width)
+        strip.holds.append(key)
+        return strip
+
+    first = min(rows)
+    for value, lane in reversed(lanes.items()):  # the value of the block before on the left
+        if lane.start == first:
+            strip_of[value] = take((value, ~column), range(first - 1, first), LANE_GAP, [])
+    for row, nodes in rows.items():
+        read = {node: [strip_of[v] for v in graph.pred[node] if v in strip_of] for node in nodes}
+        branches = []
+        for node in nodes:
+            if read[node] and all(row in strip.widths for strip in read[node]):
+                branches.insert(0, node)
                 continue
-            lane = [(source, row) for row in range(first, last + 1)]
-            links += pairwise(lane)
-            links += [((source, row - 1), (reader, row)) for reader, row in here]
-            for point in lane[own in column :]:
-                order[point[1]].append(point)
-                if last >= last_of_block.get(point[1], len(rows)):
-                    passing[point] = last
+            width = graph.nodes[node]["width"] + NODE_GAP
+            strip_of[node] = take(node, range(row, row + 1), width, read[node])
+        for node in branches:  # each beside the value that it reads, left of those before
+            width = graph.nodes[node]["width"] + NODE_GAP
+            strip_of[node] = take(node, range(row, row + 1), width, read[node])
+        for value, lane in lanes.items():
+            if lane.start == row < lane.stop:
+                strip_of[value] = take((value, column), lane, LANE_GAP, [strip_of[value]])
 
-    # Points move to the mean place of those that they are linked to in the row before, in sweeps
-    # down and up. Lanes that pass by a block go to the left of it.
-    linked: dict[tuple[Point, int], list[Point]] = defaultdict(list)
-    for upper, lower in links:
-        linked[lower, -1].append(upper)
-        linked[upper, 1].append(lower)
-    place: dict[Point, int] = {}  # within the row before
-    for sweep in range(SWEEPS):
-        step = 1 if sweep % 2 else -1
-        for points in order[::-step]:
-            keys = {}
-            for i, point in enumerate(points):
-                places = [place[other] for other in linked[point, step]]
-                keys[point] = (1, sum(places) / len(places) if places else i, i)
-                if point in passing:  # the sooner it ends, the closer to the block
-                    keys[point] = (0, -passing[point], point[0])
-            points.sort(key=keys.__getitem__)
-            place = {point: i for i, point in enumerate(points)}
-    return order, links, passing
+    left = -max(strips[0].widths.values()) / 2
+    x: dict[Key, float] = {}
+    ends: dict[int, float] = defaultdict(lambda: left)  # of rows
+    for strip in strips:
+        at = max(ends[row] + width / 2 for row, width in strip.widths.items())
+        ends |= {row: at + width / 2 for row, width in strip.widths.items()}
+        x |= dict.fromkeys(strip.holds, at)
+    return x, left, max(ends.values())
 
 
-def _align(
-    order: list[list[Point]],
-    widths: dict[Point, float],
-    links: list[tuple[Point, Point]],
-    passing: dict[Point, int],
-    blocks: dict[int, tuple[float, list[Point]]],
-) -> dict[Hashable, float]:
-    """The centres of a column's points, the left and right ends of its blocks, given their least
-    widths and points, and its right end. Links are upright, neighbours apart and the column is
-    narrow: a linear programme, whose variables are nodes and whose least distances are edges."""
-    programme = nx.MultiDiGraph()
-    programme.add_nodes_from((point for row in order for point in row), cost=0.0)
-    programme.add_edges_from([(point, "right") for point in programme], least=0.0)
-    programme.add_node("right", cost=COLUMN_WIDTH)
-    for a, b in (pair for row in order for pair in pairwise(row)):
-        gap = NODE_GAP if a in widths and b in widths else LANE_GAP
-        programme.add_edge(a, b, least=(widths.get(a, 0) + widths.get(b, 0)) / 2 + gap)
-    for block, (width, points) in blocks.items():
-        left, right = ("left", block), ("right", block)
-        programme.add_node(left, cost=-BLOCK_WIDTH)
-        programme.add_node(right, cost=BLOCK_WIDTH)
-        programme.add_edge(left, right, least=width)
-        programme.add_edge(right, "right", least=0.0)
-        for point in points:
-            if point in passing:
-                programme.add_edge(point, left, least=LANE_GAP)
-            else:
-                ends = [(left, point), (point, right)]
-                programme.add_edges_from(ends, least=widths.get(point, 0) / 2 + PADDING)
-    ports = {*order[0], *order[-1]}  # they count as nodes
-    for link in links if len(programme) <= MAX_POINTS else ():
-        price = SLOPE[sum(point in widths or point in ports for point in link)]
-        programme.add_node(link, cost=2 * price)  # |a - b| = 2 max(a, b) - a - b
-        for point in link:
-            programme.nodes[point]["cost"] -= price
-            programme.add_edge(point, link, least=0.0)
-    cost = [cost for _, cost in programme.nodes(data="cost")]
-    least = [least for *_, least in programme.edges(data="least")]
-    distances = nx.incidence_matrix(programme, oriented=True).T
-    solution = linprog(cost, -distances, np.negative(least), bounds=(0, None), method="highs")
-    return dict(zip(programme, solution.x.round(3).tolist(), strict=True))
-
-
-def _smooth(points: list[tuple[float, float]]) -> Path:
-    """Joins points: sloping parts are swung like an S, right-angled corners are rounded."""
+def _smooth(points: list[Point]) -> Path:
+    """Joins points: sloping legs are swung like an S, right-angled corners are rounded."""
     vertices, codes = [points[0]], [Path.MOVETO]
-    for i, ((x0, y0), (x, y)) in enumerate(pairwise(points), 1):
-        x2, y2 = points[i + 1] if i + 1 < len(points) else (x, y)
-        if x == x0 == x2 and (x, y) != (x2, y2):
-            continue
-        if x != x0 and y != y0:
-            vertices += [(x0, (y0 + y) / 2), (x, (y0 + y) / 2), (x, y)]
+    legs = np.diff(points, axis=0)
+    for (x, y), leg, after in zip(points[1:], legs, [*legs[1:], np.zeros(2)], strict=True):
+        if leg.all():
+            middle = y - leg[1] / 2
+            vertices += [(x - leg[0], middle), (x, middle), (x, y)]
             codes += [Path.CURVE4] * 3
-        elif (x, y) != (x2, y2) and (x == x0) == (y == y2) and (x == x2) == (y == y0):
-            r = min(ROUNDING, (abs(x - x0) + abs(y - y0)) / 2, (abs(x2 - x) + abs(y2 - y)) / 2)
-            before = x + r * np.sign(x0 - x), y + r * np.sign(y0 - y)
-            vertices += [before, (x, y), (x + r * np.sign(x2 - x), y + r * np.sign(y2 - y))]
+        elif after.any() and leg @ after == 0:
+            r = min(ROUNDING, abs(leg).sum() / 2, abs(after).sum() / 2)
+            vertices += [(x, y) - r * np.sign(leg), (x, y), (x, y) + r * np.sign(after)]
             codes += [Path.LINETO, Path.CURVE3, Path.CURVE3]
         else:
             vertices.append((x, y))

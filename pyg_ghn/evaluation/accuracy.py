@@ -50,14 +50,10 @@ def accuracy(
     hits = torch.zeros(3, dtype=torch.long, device=device)
     with batch_statistics(model):
         for images, labels in split.batches(batch_size, generator, device):
-            hits += _hits(functional_call(model, params, (images,)), labels)
+            logits = functional_call(model, params, (images,))
+            finite = logits.isfinite().all(dim=1)
+            right = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+            right &= finite[:, None]
+            hits += torch.stack([right[:, 0].sum(), right.sum(), finite.sum()])
     top1, top5, finite = (hits.double() / len(split)).tolist()
     return {"top1": top1, "top5": top5, "non_finite": 1 - finite}
-
-
-def _hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Numbers of images that are right, right within five, and finite."""
-    finite = logits.isfinite().all(dim=1)
-    right = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-    right = right & finite[:, None]
-    return torch.stack([right[:, 0].sum(), right.sum(), finite.sum()])

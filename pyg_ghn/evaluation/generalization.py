@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 
 import numpy as np
 import torch
-from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
 from pyg_ghn._version import versions
@@ -85,8 +84,7 @@ def evaluate_ghn(
     ]
     if not networks:
         raise ConfigError("There is nothing to evaluate: give at least one split.")
-    found = []
-    was_training = ghn.training
+    found, was_training = [], ghn.training
     ghn.eval()
     try:
         with tqdm(networks, unit="net", disable=not progress) as bar:
@@ -125,9 +123,10 @@ def _evaluate(
     batch_size: int,
 ) -> NetworkResult:
     start = time.perf_counter()
+    key = (seed, zlib.crc32(f"{network.split}/{network.name}".encode()))
     # Initializations are drawn on the CPU: the same ones whatever the device.
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_network_seed(seed, network))
+        torch.default_generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         model = network.build().eval()
         data = from_module(model, input_size=input_size)
         params = ghn.predict_graph(data)
@@ -136,11 +135,12 @@ def _evaluate(
     params = {name: param.to(device) for name, param in params.items()}
     predicted = accuracy(model, params, images, batch_size)
     random = accuracy(model, None, images, batch_size)
+    nodes = {PRIMITIVES[i] for i in data.x.flatten().tolist()}
     sizes = {name: param.numel() for name, param in model.named_parameters()}
     return NetworkResult(
         split=network.split,
         name=network.name,
-        families=_families(data),
+        families=tuple(name for name, belongs in FAMILIES.items() if belongs(nodes)),
         num_params=sum(sizes.values()),
         predicted_share=sum(sizes[name] for name in params) / sum(sizes.values()),
         accuracy=predicted["top1"],
@@ -150,13 +150,3 @@ def _evaluate(
         non_finite=predicted["non_finite"],
         seconds=time.perf_counter() - start,
     )
-
-
-def _network_seed(seed: int, network: EvaluationNetwork) -> int:
-    key = (seed, zlib.crc32(f"{network.split}/{network.name}".encode()))
-    return int(np.random.SeedSequence(key).generate_state(1)[0])
-
-
-def _families(data: Data) -> tuple[str, ...]:
-    nodes = {PRIMITIVES[i] for i in data.x.flatten().tolist()}
-    return tuple(name for name, belongs in FAMILIES.items() if belongs(nodes))

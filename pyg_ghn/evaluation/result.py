@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.evaluation.splits import FAMILIES
+
+FIGURES = {"mean": fmean, "std": pstdev, "best": max}
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,15 @@ class GeneralizationResult:
 
     def summary(self) -> dict[str, dict[str, dict[str, float]]]:
         """Mean, standard deviation over the networks, and best accuracy per split and family."""
-        groups = {"splits": self.by_split(), "families": self.by_family()}
-        return {
-            kind: {name: _summarize(networks) for name, networks in group.items()}
-            for kind, group in groups.items()
-        }
+        summary: dict[str, dict[str, dict[str, float]]] = {}
+        for kind, group in (("splits", self.by_split()), ("families", self.by_family())):
+            summary[kind] = {name: {"networks": len(nets)} for name, nets in group.items()}
+            for name, nets in group.items():
+                for who, attribute in (("ghn", "accuracy"), ("random", "random")):
+                    values = [getattr(net, attribute) for net in nets]
+                    for what, figure in FIGURES.items():
+                        summary[kind][name][f"{who}_{what}"] = figure(values)
+        return summary
 
     def table(self) -> str:
         """A text table with one line per split, and one per family."""
@@ -98,65 +103,36 @@ class GeneralizationResult:
             lines += ["", f"Not finite: {', '.join(self.non_finite)}"]
         return "\n".join(lines) + "\n"
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
-        return {
-            **asdict(self),
-            "chance": self.chance,
-            "summary": self.summary(),
-            "non_finite": self.non_finite,
-        }
-
     @classmethod
     def load(cls, folder: str | os.PathLike) -> GeneralizationResult:
         """Reads what :meth:`save` wrote."""
         stored = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
-        networks = [
+        stored["networks"] = [
             NetworkResult(**{**net, "families": tuple(net["families"])})
-            for net in stored.pop("networks")
+            for net in stored["networks"]
         ]
-        for derived in ("chance", "summary", "non_finite"):
-            del stored[derived]
-        return cls(networks=networks, **stored)
+        return cls(**{field.name: stored[field.name] for field in fields(cls)})
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes ``results.json`` and ``table.txt``, each whole or not at all.
         :func:`~pyg_ghn.drawing.draw_generalization` makes the picture."""
-        folder = Path(folder)
-        with atomic_path(folder / "results.json") as path:
-            path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        with atomic_path(folder / "table.txt") as path:
-            path.write_text(self.table(), encoding="utf-8")
+        derived = {"chance": self.chance, "summary": self.summary(), "non_finite": self.non_finite}
+        stored = {**asdict(self), **derived}
+        files = {"results.json": json.dumps(stored, indent=1) + "\n", "table.txt": self.table()}
+        for name, text in files.items():
+            with atomic_path(Path(folder) / name) as path:
+                path.write_text(text, encoding="utf-8")
 
 
-def _summarize(networks: Sequence[NetworkResult]) -> dict[str, float]:
-    accuracies = {
-        "ghn": [net.accuracy for net in networks],
-        "random": [net.random for net in networks],
-    }
-    figures = {"mean": fmean, "std": pstdev, "best": max}
-    return {
-        "networks": len(networks),
-        **{
-            f"{who}_{name}": figure(values)
-            for who, values in accuracies.items()
-            for name, figure in figures.items()
-        },
-    }
-
-
-def _table(kind: str, groups: dict[str, dict[str, float]], chance: float) -> Iterable[str]:
+def _table(kind: str, groups: dict[str, dict[str, float]], chance: float) -> list[str]:
     rows = [(kind, "networks", "GHN mean ± std", "best", "RandInit mean ± std", "best", "chance")]
     for name, found in groups.items():
         cells = [name, str(found["networks"])]
         for who in ("ghn", "random"):
-            mean, std, best = (100 * found[f"{who}_{figure}"] for figure in ("mean", "std", "best"))
+            mean, std, best = (100 * found[f"{who}_{figure}"] for figure in FIGURES)
             cells += [f"{mean:.1f} ± {std:4.1f}", f"{best:.1f}"]
         rows.append((*cells, f"{100 * chance:.1f}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        first, *others = (
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join([first, *others])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]

@@ -12,21 +12,12 @@ from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args, tor
 from pyg_ghn.errors import ArchitectureError
 from pyg_ghn.images import ImageData
 
-TORCHVISION_NETWORKS = (
-    "resnet18",
-    "resnet50",
-    "resnext50_32x4d",
-    "densenet121",
-    "googlenet",
-    "squeezenet1_1",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "mnasnet1_0",
-    "shufflenet_v2_x1_0",
-    "efficientnet_b0",
-    "regnet_x_400mf",
-    "regnet_y_400mf",
-    "convnext_tiny",
+TORCHVISION_NETWORKS = tuple(
+    """
+    resnet18 resnet50 resnext50_32x4d densenet121 googlenet squeezenet1_1 mobilenet_v2
+    mobilenet_v3_small mnasnet1_0 shufflenet_v2_x1_0 efficientnet_b0 regnet_x_400mf regnet_y_400mf
+    convnext_tiny
+    """.split()
 )
 r"""One or two networks of each family, of those that suit small images."""
 

@@ -2,12 +2,17 @@ from pyg_ghn._lazy import lazy_getattr
 from pyg_ghn.training.config import TrainConfig
 
 _MODULES = {
+    "FinetuneConfig": "pyg_ghn.training.finetuning",
+    "FinetuneResult": "pyg_ghn.training.finetuning",
     "MetaTrainer": "pyg_ghn.training.trainer",
     "NetworkStream": "pyg_ghn.training.stream",
     "TrainingNetwork": "pyg_ghn.training.stream",
+    "compare": "pyg_ghn.training.finetuning",
+    "finetune": "pyg_ghn.training.finetuning",
     "launch": "pyg_ghn.training.launcher",
     "meta_loss": "pyg_ghn.training.loss",
     "parameter_norm": "pyg_ghn.training.loss",
+    "search": "pyg_ghn.training.finetuning",
     "train": "pyg_ghn.training.trainer",
 }
 

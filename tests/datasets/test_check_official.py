@@ -137,9 +137,8 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_files(script, raw, case):
-    make, message = BAD[case]
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
+def test_bad_files(script, raw, make, message):
     make(raw)
     where = r"Network \d+ of the split 'train' in .*deepnets1m_train\.hdf5 and .*meta\.json: "
     with pytest.raises(DatasetError, match=f"{where}.*{message}"):
@@ -163,15 +162,8 @@ def test_damaged_or_missing(script, raw, name, keep):
     [(True, "stem0.4.weight", "stem1.2.weight"), (False, "stem0.3.weight", "stem1.1.weight")],
 )
 def test_edge_of_the_second_stem(script, norm, stem0, stem1):
-    names = [
-        "",
-        "stem0.0.weight",
-        stem0,
-        "stem1.0.weight",
-        stem1,
-        *(f"cells.{i}" for i in range(6)),
-    ]
-    labels = [("conv", name) for name in names]
+    stems = ["", "stem0.0.weight", stem0, "stem1.0.weight", stem1]
+    labels = [("conv", name) for name in [*stems, *(f"cells.{i}" for i in range(6))]]
     wrong = [(2, 3), (2, 5), (2, 8), (4, 6), (9, 10)]
     right = [(2, 3), (2, 5), (4, 6), (4, 8), (9, 10)]
     assert script.mend_stem(wrong, labels, norm) == right

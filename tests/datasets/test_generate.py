@@ -40,13 +40,8 @@ def assert_whole(path, whole):
 
 def test_file_has_the_networks_of_the_split(tmp_path, whole):
     table = generate(tmp_path / "new" / "train.jsonl", **JOB)
-    assert table.info == {
-        "split": "train",
-        "num_networks": 70,
-        "source": "generated",
-        "generator": 1,
-        "seed": 3,
-    }
+    info = {"split": "train", "num_networks": 70, "source": "generated", "generator": 1, "seed": 3}
+    assert table.info == info
     assert list(table) == [with_num_nodes(net) for net in split_net_args("train", 70, 3)]
     for net_args in list(table)[:5]:
         assert net_args["num_nodes"] == network_graph(net_args).num_nodes

@@ -21,7 +21,7 @@ def test_draw_own_model(tmp_path, monkeypatch):
         "def make(width=4):\n    return nn.Sequential(nn.Conv1d(2, width, 3), nn.ReLU())\n"
     )
     out = tmp_path / "graph.svg"
-    main(["draw", "own_to_draw:make", f"--out={out}", "--input_size=[2,9]", "--backend=matplotlib"])
+    main(["draw", "own_to_draw:make", f"--out={out}", "--input_size=[2,9]"])
     assert "own_to_draw:make: 3 nodes, 2 edges" in out.read_text()
 
 

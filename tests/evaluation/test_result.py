@@ -6,19 +6,9 @@ from pyg_ghn.evaluation import GeneralizationResult, NetworkResult
 
 
 def network(split, name, accuracy, random, families=(), non_finite=0.0):
-    return NetworkResult(
-        split=split,
-        name=name,
-        families=families,
-        num_params=100,
-        predicted_share=0.9,
-        accuracy=accuracy,
-        accuracy_top5=1.0,
-        random=random,
-        random_top5=0.5,
-        non_finite=non_finite,
-        seconds=0.1,
-    )
+    rest = {"num_params": 100, "predicted_share": 0.9, "accuracy_top5": 1.0, "random_top5": 0.5}
+    found = {"accuracy": accuracy, "random": random, "non_finite": non_finite, "seconds": 0.1}
+    return NetworkResult(split, name, families, **found, **rest)
 
 
 @pytest.fixture
@@ -62,18 +52,10 @@ def test_table(result):
 
 
 def test_summary(result):
+    ghn = {"ghn_mean": 0.6, "ghn_std": 0.1, "ghn_best": 0.7}
+    random = {"random_mean": 0.12, "random_std": 0.02, "random_best": 0.14}
     found = result.summary()["splits"]["val"]
-    assert found == pytest.approx(
-        {
-            "networks": 2,
-            "ghn_mean": 0.6,
-            "ghn_std": 0.1,
-            "ghn_best": 0.7,
-            "random_mean": 0.12,
-            "random_std": 0.02,
-            "random_best": 0.14,
-        }
-    )
+    assert found == pytest.approx({"networks": 2, **ghn, **random})
 
 
 def test_save_writes_both_files(result, tmp_path):
@@ -87,4 +69,6 @@ def test_save_writes_both_files(result, tmp_path):
     assert stored["non_finite"] == ["torchvision/resnet18"]
     assert stored["chance"] == 0.1
     result.save(folder)  # over the old ones
-    assert GeneralizationResult.load(folder).networks == result.networks
+    loaded = GeneralizationResult.load(folder)
+    assert loaded.networks == result.networks and loaded.table() == TABLE
+    assert loaded.settings == result.settings and loaded.versions == result.versions

@@ -1,0 +1,319 @@
+r"""Training of one network from any start, and the comparison of starts."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_ghn.calibration import calibrate
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.evaluation.accuracy import accuracy
+from pyg_ghn.images import Augmentation, ImageData
+from pyg_ghn.initialization import initialize
+from pyg_ghn.initializers import orthogonal
+from pyg_ghn.nn import GHN
+
+CALIBRATION_IMAGES = 256
+_OPTIMIZERS = ("sgd", "adamw")
+_SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    r"""Configuration of :func:`finetune`.
+
+    Args:
+        steps (int): Steps of the optimizer.
+        batch_size (int): Images per step.
+        optimizer (str): "sgd", with momentum, or "adamw".
+        lr (float): Peak learning rate.
+        momentum (float): Momentum of SGD.
+        weight_decay (float): Weight decay.
+        schedule (str): "cosine" to zero, or "constant".
+        clip (float, optional): Largest norm of the gradient. Predicted kernels are small and what
+            normalizes them makes their gradients large: without it the first steps overshoot.
+        label_smoothing (float): Label smoothing of the cross-entropy.
+        rotation (float): Largest rotation of an image, in degrees.
+        zoom (float): Largest change of its width and height, as a share.
+        shift (float): Largest shift, as a share of its side.
+        flip (bool): Whether half of the images are mirrored left to right.
+        evaluate_at (list): Steps after which to evaluate, beside the first and last.
+        seed (int): Seed of the order of images and of dropout.
+
+    Raises:
+        ConfigError: If an option does not make sense.
+    """
+
+    steps: int = 200
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    lr: float = 0.04
+    momentum: float = 0.9
+    weight_decay: float = 3e-5
+    schedule: str = "cosine"
+    clip: float | None = 1.0
+    label_smoothing: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+    shift: float = 0.0
+    flip: bool = False
+    evaluate_at: Sequence[int] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, valid, condition in (
+            ("steps", self.steps >= 1, "1 or more"),
+            ("batch_size", self.batch_size >= 2, "2 or more"),
+            ("optimizer", self.optimizer in _OPTIMIZERS, f"one of {', '.join(_OPTIMIZERS)}"),
+            ("schedule", self.schedule in _SCHEDULES, f"one of {', '.join(_SCHEDULES)}"),
+            ("lr", 0 < self.lr < math.inf, "more than 0"),
+            ("clip", self.clip is None or self.clip > 0, "more than 0, or none"),
+            ("momentum", 0 <= self.momentum < 1, "0 or more and less than 1"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "0 or more and less than 1"),
+        ):
+            if not valid:
+                raise ConfigError(f"{name} must be {condition}, got {getattr(self, name)}.")
+
+
+@dataclass
+class FinetuneResult:
+    r"""What a run of :func:`finetune` reached.
+
+    Attributes:
+        config: Its configuration.
+        curve: A dictionary for each evaluation: :obj:`step`, :obj:`loss` (mean over the steps since
+            the last one), :obj:`val` and :obj:`test` (accuracies in [0, 1]).
+        seconds: Time that it took, evaluations included.
+    """
+
+    config: FinetuneConfig
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def at(self, step: int) -> dict[str, Any]:
+        r"""The evaluation after a step."""
+        return next(point for point in self.curve if point["step"] == step)
+
+    @property
+    def val(self) -> float:
+        r"""Accuracy on the validation images at the end."""
+        return self.curve[-1]["val"]
+
+    @property
+    def test(self) -> float:
+        r"""Accuracy on the test images at the end."""
+        return self.curve[-1]["test"]
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""The whole result, as JSON can hold it."""
+        return asdict(self)
+
+
+def finetune(
+    model: nn.Module, images: ImageData, config: FinetuneConfig | None = None
+) -> FinetuneResult:
+    r"""Trains a model in place, from the parameters it has. Whatever the start, BatchNorm is
+    evaluated with batch statistics on the way; at the end its running statistics are set to those
+    of training images, so that the model can be used in evaluation mode.
+
+    Args:
+        model (torch.nn.Module): The model, on any device.
+        images (ImageData): The images.
+        config (FinetuneConfig, optional): How to train. (default: :obj:`None`, the defaults)
+
+    Returns:
+        What it reached. A run whose loss is not finite ends there, with the accuracies it has.
+
+    Raises:
+        ConfigError: If the model has no parameters to train.
+    """
+    config = config or FinetuneConfig()
+    start = time.perf_counter()
+    params = [p for p in model.parameters() if p.requires_grad]
+    if not params:
+        raise ConfigError("The model has no parameters that require a gradient.")
+    device = params[0].device
+    if config.optimizer == "sgd":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            params, config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    else:
+        optimizer = torch.optim.AdamW(params, config.lr, weight_decay=config.weight_decay)
+    augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
+    generator = torch.Generator().manual_seed(config.seed)
+    result = FinetuneResult(config)
+    losses: list[Tensor] = []
+
+    def evaluate(step: int) -> None:
+        point = {"step": step, "loss": float(torch.stack(losses).mean()) if losses else None}
+        for name in ("val", "test"):
+            point[name] = accuracy(model, None, getattr(images, name))["top1"]
+        result.curve.append(point)
+        losses.clear()
+
+    evaluate(0)
+    stops = {config.steps, *config.evaluate_at}
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(config.seed)  # of dropout
+        model.train()
+        for step in range(config.steps):
+            if config.schedule == "cosine":
+                factor = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+                optimizer.param_groups[0]["lr"] = config.lr * factor
+            batch, labels = images.train.sample(config.batch_size, generator, device)
+            logits = model(augment(batch, generator))
+            loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            if config.clip is not None:
+                nn.utils.clip_grad_norm_(params, config.clip)
+            optimizer.step()
+            losses.append(loss.detach())
+            if step + 1 in stops:
+                evaluate(step + 1)
+                if not math.isfinite(result.curve[-1]["loss"]):
+                    break
+                model.train()
+    model.eval()
+    if math.isfinite(result.curve[-1]["loss"]):
+        calibrate(model, images.train.sample(CALIBRATION_IMAGES, generator, device)[0])
+    result.seconds = time.perf_counter() - start
+    return result
+
+
+def start_model(
+    model: nn.Module, init: str | Path | GHN, images: ImageData, seed: int = 0, **options: Any
+) -> nn.Module:
+    r"""Initializes a model in place by the name of a start.
+
+    Args:
+        model (torch.nn.Module): The model, with the random initialization of its own.
+        init (str or Path or GHN): :obj:`"random"` for that one, :obj:`"orthogonal"` for its
+            orthogonal weights, else a GHN or what :func:`~pyg_ghn.from_pretrained` takes.
+        images (ImageData): Of its training images a batch calibrates predictions.
+        seed (int, optional): Seed of the choice of these images. (default: :obj:`0`)
+        **options (optional): Further arguments of :func:`~pyg_ghn.initialize`.
+    """
+    if init == "orthogonal":
+        with torch.no_grad():
+            for param in model.parameters():
+                param.copy_(orthogonal(param))
+    elif init != "random":
+        generator = torch.Generator().manual_seed(seed)
+        device = next(model.parameters()).device
+        batch, _ = images.train.sample(CALIBRATION_IMAGES, generator, device)
+        initialize(model, init, images=batch, **options)
+    return model
+
+
+def search(
+    model: nn.Module,
+    images: ImageData,
+    config: FinetuneConfig,
+    lrs: Iterable[float],
+    clips: Iterable[float | None] = (1.0, None),
+    progress: Callable[[FinetuneResult], None] | None = None,
+) -> tuple[FinetuneResult, nn.Module, list[FinetuneResult]]:
+    r"""Fine-tunes copies of a model with each of some learning rates and bounds of the gradient's
+    norm, and chooses by accuracy on the validation images.
+
+    Args:
+        model (torch.nn.Module): The model with its start, which is only copied.
+        images (ImageData): The images.
+        config (FinetuneConfig): Everything else.
+        lrs (iterable): The learning rates.
+        clips (iterable, optional): The bounds, :obj:`None` for none. (default: :obj:`(1.0, None)`)
+        progress (callable, optional): Is told of each result. (default: :obj:`None`)
+
+    Returns:
+        The best result, its model, and all results.
+    """
+    results, best = [], None
+    for lr, clip in product(lrs, clips):
+        copied = copy.deepcopy(model)
+        result = finetune(copied, images, replace(config, lr=lr, clip=clip))
+        results.append(result)
+        if progress is not None:
+            progress(result)
+        if best is None or result.val > best[0].val:
+            best = result, copied
+    if best is None:
+        raise ConfigError("There is nothing to choose from: give at least one learning rate.")
+    return *best, results
+
+
+def compare(
+    build: Callable[[], nn.Module],
+    inits: Sequence[str | Path | GHN],
+    images: ImageData,
+    config: FinetuneConfig,
+    lrs: Sequence[float],
+    seeds: Sequence[int] = (0,),
+    progress: Callable[[Comparison], None] | None = None,
+) -> list[Comparison]:
+    r"""Fine-tunes one architecture from several starts, each with its better learning rate and
+    bound of the gradient's norm, :obj:`config.clip` or none, by accuracy on validation images.
+
+    Args:
+        build (callable): Makes the model with a random initialization of its own.
+        inits (sequence): The starts, see :func:`start_model`.
+        images (ImageData): The images.
+        config (FinetuneConfig): Everything else.
+        lrs (sequence): The learning rates to choose from.
+        seeds (sequence, optional): Seeds of random initializations and of the order of images, the
+            same for all starts. (default: :obj:`(0,)`)
+        progress (callable, optional): Is told of each comparison. (default: :obj:`None`)
+
+    Returns:
+        For each seed and start what it reached.
+    """
+    found = []
+    for seed, init in product(seeds, inits):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = start_model(build(), init, images, seed)
+        clips = dict.fromkeys((config.clip, None))
+        result, trained, _ = search(model, images, replace(config, seed=seed), lrs, clips)
+        found.append(Comparison(str(init), seed, result, trained))
+        if progress is not None:
+            progress(found[-1])
+    return found
+
+
+@dataclass
+class Comparison:
+    r"""What the better settings of a start reached.
+
+    Attributes:
+        init: The start.
+        seed: The seed.
+        result: The best of its runs.
+        model: The trained model.
+    """
+
+    init: str
+    seed: int
+    result: FinetuneResult
+    model: nn.Module
+
+    def __str__(self) -> str:
+        curve = "  ".join(f"{100 * point['test']:6.1f}" for point in self.result.curve)
+        clip = self.result.config.clip or "none"
+        return f"{self.init:<16} {self.seed:>4} {self.result.config.lr:>8} {clip:>6}  {curve}"
+
+    @staticmethod
+    def header(result: FinetuneResult) -> str:
+        r"""The head of a table whose rows are comparisons: accuracies on test images in %."""
+        steps = "  ".join(f"{'step ' + str(point['step']):>6}" for point in result.curve)
+        return f"{'start':<16} {'seed':>4} {'lr':>8} {'clip':>6}  {steps}"

@@ -1,0 +1,109 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.evaluation.splits import evaluation_networks
+from pyg_ghn.images import get_image_data
+from pyg_ghn.training import FinetuneConfig, compare, finetune, search
+from pyg_ghn.training.finetuning import Comparison, start_model
+
+
+@pytest.fixture(scope="module")
+def images():
+    return get_image_data("digits")
+
+
+def build(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adamw", "lr": 0.01}, {"clip": None}])
+def test_training_helps(images, options):
+    model = build()
+    config = FinetuneConfig(**{"lr": 0.1, **options}, steps=40, evaluate_at=[10], shift=0.05)
+    result = finetune(model, images, config)
+    assert [point["step"] for point in result.curve] == [0, 10, 40]
+    assert result.test > 0.35 > result.curve[0]["test"] and result.at(40)["test"] == result.test
+    assert result.at(10)["loss"] > result.at(40)["loss"] and result.curve[0]["loss"] is None
+    assert result.to_dict()["config"]["steps"] == 40
+    test, labels = images.test.batch(torch.arange(len(images.test)))
+    with torch.no_grad():  # in evaluation mode, with running statistics
+        eval_mode = (model(test).argmax(1) == labels).float().mean()
+    assert not model.training and abs(float(eval_mode) - result.test) < 0.05
+
+
+def test_same_seed_same_run_and_nobody_elses_random_numbers(images):
+    config = FinetuneConfig(steps=5, rotation=10)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, second = (finetune(copy.deepcopy(m), images, config) for m in [build()] * 2)
+    assert first.curve == second.curve
+    torch.manual_seed(3)
+    finetune(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), images, config)
+    torch.manual_seed(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    other = finetune(build(), images, replace(config, seed=1))
+    assert other.curve != first.curve
+
+
+def test_diverged_run_ends_with_what_it_has(images):
+    config = FinetuneConfig(steps=20, lr=1e30, clip=None, evaluate_at=[5])
+    result = finetune(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), images, config)
+    assert result.curve[-1]["step"] == 5 and result.test <= 0.2
+
+
+def test_search_keeps_the_best_and_the_start(images):
+    model = build()
+    before = copy.deepcopy(model.state_dict())
+    best, trained, results = search(model, images, FinetuneConfig(steps=10), [1e-6, 0.1], [1.0])
+    assert best.config.lr == 0.1 and len(results) == 2
+    assert best.val == max(result.val for result in results)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not torch.equal(trained[0].weight, model[0].weight)
+    with pytest.raises(ConfigError, match="at least one learning rate"):
+        search(model, images, FinetuneConfig(), [])
+
+
+def test_starts_are_compared_on_the_same_terms(images):
+    seen, config = [], FinetuneConfig(steps=2)
+    (network,) = evaluation_networks("test", images, 1, channels=16, fc_dim=64)
+    inits = ["random", "ghn3-digits"]
+    rows = compare(network.build, inits, images, config, [0.02], [3], seen.append)
+    assert [(row.init, row.seed) for row in rows] == [(init, 3) for init in inits]
+    assert rows == seen and rows[0].result.config.clip in (1.0, None)
+    assert rows[1].result.curve[0]["test"] > 0.5 > rows[0].result.curve[0]["test"]
+    table = [Comparison.header(rows[0].result), *map(str, rows)]
+    assert len({len(line) for line in table}) == 1 and "ghn3-digits" in table[2]
+
+
+def test_orthogonal_start(images):
+    model = start_model(build(), "orthogonal", images)
+    matrix = model[0].weight.detach().flatten(1)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(8), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [("steps", 0), ("lr", 0), ("optimizer", "lion"), ("clip", 0.0), ("schedule", "")],
+)
+def test_options_out_of_range(option, value):
+    with pytest.raises(ConfigError, match=f"{option} must be"):
+        FinetuneConfig(**{option: value})
+
+
+def test_nothing_to_train(images):
+    with pytest.raises(ConfigError, match="no parameters"):
+        finetune(build().requires_grad_(False), images)
