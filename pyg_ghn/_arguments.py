@@ -49,24 +49,32 @@ def bounded_yaml(text: str) -> Any:
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
-        """The number of values once aliases are written out."""
+        """The number of values, and of hundreds of characters, once aliases are written out."""
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag.endswith(":int") and len(node.value) > 100:
+                raise ValueError("YAML with a number of more than 100 digits.")
+            return 1 + len(node.value) // 100
         if id(node) not in sizes:
             sizes[id(node)] = _MAX_YAML  # of a node within itself
-            children = node.value if isinstance(node.value, list) else []
+            children = node.value
             if isinstance(node, yaml.MappingNode):
                 children = [child for pair in children for child in pair]
             sizes[id(node)] = 1 + sum(map(size, children))
         return sizes[id(node)]
 
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader) if len(text) < 1 << 20 else None
-        if len(text) >= 1 << 20 or (node is not None and size(node) > _MAX_YAML):
-            raise ValueError(f"YAML of more than {_MAX_YAML} values, aliases written out.")
-        return get_loader("yaml")(text)
+        if len(text) < 1 << 20:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            if node is None or size(node) <= _MAX_YAML:
+                return get_loader("yaml")(text)
     except RecursionError as error:
         raise ValueError("YAML that is nested too deeply.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(str(error)) from error
+    except Exception as error:  # values that do not fit their own tags fail in any way
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"YAML with a value that can't be read ({what}).") from error
+    raise ValueError(f"YAML of more than {_MAX_YAML} values, aliases written out.")
 
 
 def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
@@ -115,6 +123,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if value in ("", []):
             raise ConfigError(f"--{name} must not be empty: leave it out to get its default.")
+        if "\0" in str(value):
+            raise ConfigError(f"--{name} must have no zero byte, got {value!r}.")
         low, high = _RANGES.get(name, (None, None))
         for number in value if isinstance(value, list) else [value]:
             if low is not None and number is not None and not low <= number <= high:

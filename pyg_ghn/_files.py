@@ -22,6 +22,7 @@ _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 # Machine, process and random digits: writers at the same time do not meet.
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})([0-9a-f]{8})[0-9a-f]{16}(\.\w+)?")
 _STALE_AFTER = 86400  # seconds without a change, where the process can't be looked up
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What torch and safetensors say when the system can't write.
 _WRITE_FAILED = re.compile(
     r"failed writing|write failed|unexpected pos|write\(\): fd|os error \d+", re.I
@@ -52,13 +53,18 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # a crash must not leave the new name on empty blocks
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise WriteError(f"Can't write {path}: {error.strerror}.") from error
+    except WriteError:  # of a file within this one's block
         raise
-    except (RuntimeError, SafetensorError) as error:
-        if _WRITE_FAILED.search(str(error)):
-            raise WriteError(f"Can't write {path}: the disk is full or fails.") from error
+    except Exception as error:
+        found: BaseException | None = error
+        while found is not None:  # what fails later, as a writer closes, hides the reason
+            if isinstance(found, OSError) and found.errno in _FULL:
+                raise WriteError(f"Can't write {path}: {found.strerror}.") from error
+            if isinstance(found, (RuntimeError, SafetensorError)) and _WRITE_FAILED.search(
+                str(found)
+            ):
+                raise WriteError(f"Can't write {path}: the disk is full or fails.") from error
+            found = found.__cause__ or found.__context__
         raise
     finally:
         temporary.unlink(missing_ok=True)

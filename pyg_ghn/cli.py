@@ -40,7 +40,10 @@ def main(argv: list[str] | None = None) -> None:
         subcommands.add_subcommand(name, subparser, help=summary)
 
     words = sys.argv[1:] if argv is None else argv
-    chosen = parser.parse_args(joined_lists(words, {**COMMANDS, "train": TrainConfig}))
+    try:
+        chosen = parser.parse_args(joined_lists(words, {**COMMANDS, "train": TrainConfig}))
+    except UnicodeDecodeError as error:
+        parser.error(f"the file given by --config is no text in UTF-8: {error}.")
     command = f"pyg-ghn {chosen.subcommand}"
     options = chosen[chosen.subcommand].as_dict()
     del options["config"]

@@ -140,15 +140,12 @@ _KINDS: dict[str, Callable[[Prediction], Collection[str | None]]] = {
 
 
 @torch.no_grad()
-def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> list[str]:
+def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> None:
     r"""Copies predicted parameters into a model, once all of them are known to fit.
 
     Args:
         model (torch.nn.Module): The model.
         params (dict): The parameters, and perhaps buffers, by name.
-
-    Returns:
-        The names of the model's parameters that are not among them.
 
     Raises:
         GHNError: If the model is on the meta device, or a parameter does not fit it.
@@ -171,7 +168,6 @@ def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> list[st
                 own[name].copy_(value)
         else:
             own[name].copy_(value)
-    return [name for name, _ in model.named_parameters() if name not in params]
 
 
 def _check_fits(name: str, value: Tensor, param: Tensor | None) -> None:

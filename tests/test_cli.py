@@ -26,6 +26,7 @@ def own_factories(tmp_path, monkeypatch):
         "def broken():\n    return {}['width']\n"
         "def picky(width):\n    return width + ''\n"
         "def number():\n    return size\n"
+        "def leave():\n    raise SystemExit(0)\n"
     )
     return "bad_factories"
 
@@ -158,6 +159,7 @@ def test_errors_are_messages(arguments, message, checkpoint):
         ("size", "{}", "my_models:size does not take the arguments {}: 3 is not a callable"),
         ("number", "{}", "my_models:number returned a int, not a torch.nn.Module"),
         ("absent", "{}", "Can't find my_models:absent: AttributeError"),
+        ("leave", "{}", "my_models:leave failed with the arguments {}: SystemExit: 0"),
     ],
 )
 def test_errors_of_own_factories(factory, arguments, message, checkpoint, own_factories):
@@ -180,6 +182,35 @@ def test_unwritable_out(checkpoint, tmp_path):
     arguments = [f"--checkpoint={checkpoint}", f"--out={out}", '--model_args={"num_classes": 10}']
     with pytest.raises(SystemExit, match=f"pyg-ghn predict: Can't write to {out}: .*--out"):
         main(["predict", "squeezenet1_1", *arguments])
+
+
+LAUGHS = "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (f"images: &a {'x' * 10**5}\nchannels: [{'*a, ' * 9000}]\n", "more than 10000 values"),
+        (f"a0: &a0 [1]\n{LAUGHS}", "more than 10000 values"),
+        ("channels: &a [*a]\n", "more than 10000 values"),
+        ("channels: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("seed: 0x" + "f" * 10**5, "more than 100 digits"),
+        ("seed: " + "59:" * 10**4 + "59", "more than 100 digits"),
+        ("out: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
+        ("lr: !!timestamp x\n", "a value that can't be read (AttributeError"),
+        ("channels_last: !!bool x\n", "a value that can't be read (KeyError: 'x')"),
+        ("out: é\n".encode("latin-1"), "the file given by --config is no text in UTF-8"),
+        ("steps: 1\n".encode("utf-16"), "the file given by --config is no text in UTF-8"),
+        ('steps: 1\nout: "a\\0"\n', "--out must have no zero byte"),
+    ],
+)
+def test_configs_that_cannot_be_read(tmp_path, capsys, text, message):
+    config = tmp_path / "config.yaml"
+    config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SystemExit) as stop:
+        main(["train", f"--config={config}"])
+    printed = capsys.readouterr().err or str(stop.value)
+    assert message in printed and printed.startswith("pyg-ghn") and len(printed) < 1000
 
 
 def test_help(capsys):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import zlib
 
 import pytest
 import torch
@@ -88,12 +89,21 @@ def test_sweep(tmp_path, leftover):
     assert list(tmp_path.iterdir()) == [kept]
 
 
+def write_and_fail(path):
+    """Hides the reason behind another error, as matplotlib's PDF writer does."""
+    try:
+        path.write_bytes(bytes(1 << 20))
+    finally:
+        zlib.decompress(b"")
+
+
 WRITERS = {
     "plain": lambda path: path.write_bytes(bytes(1 << 20)),
     "torch": lambda path: torch.save(torch.ones(1 << 18), path),
     "torch, old": lambda path: torch.save(
         torch.ones(1 << 18), path, _use_new_zipfile_serialization=False
     ),
+    "failing as it closes": write_and_fail,
     "safetensors": lambda path: save_file({"a": torch.ones(1 << 18)}, path),
 }
 

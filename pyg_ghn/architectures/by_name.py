@@ -12,7 +12,6 @@ from torch import nn
 
 from pyg_ghn.architectures.network import network_from_args
 from pyg_ghn.architectures.sampler import SPLITS, split_net_args
-from pyg_ghn.architectures.small_images import adapt_to_small_images
 from pyg_ghn.errors import ArchitectureError, GHNError
 
 
@@ -37,7 +36,7 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
     else:
         try:
             build = getattr(importlib.import_module(source), rest)
-        except Exception as error:  # the user's module can fail in any way
+        except (Exception, SystemExit) as error:  # the user's module can fail in any way
             raise GHNError(f"Can't find {name}: {type(error).__name__}: {error}") from error
     try:
         inspect.signature(build).bind(**arguments)
@@ -45,7 +44,7 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
         raise GHNError(f"{name} does not take the arguments {arguments}: {error}") from error
     try:
         model = build(**arguments)
-    except Exception as error:  # the user's function can fail in any way
+    except (Exception, SystemExit) as error:  # the user's function can fail in any way
         raise GHNError(
             f"{name} failed with the arguments {arguments}: {type(error).__name__}: {error}"
         ) from error
@@ -70,6 +69,8 @@ def torchvision_model(
         ArchitectureError: If torchvision has no such model, or it cannot be adapted.
     """
     from torchvision import models
+
+    from pyg_ghn.architectures.small_images import adapt_to_small_images
 
     if name not in models.list_models(module=models):
         raise ArchitectureError(

@@ -38,10 +38,42 @@ class Genotype:
 
     def __post_init__(self):
         for cell in ("normal", "reduce"):
-            ops = _checked_ops(cell, getattr(self, cell))
-            concat = _checked_concat(cell, getattr(self, f"{cell}_concat"), len(ops) // 2)
-            object.__setattr__(self, cell, ops)
-            object.__setattr__(self, f"{cell}_concat", concat)
+            self._check(cell, getattr(self, cell), getattr(self, f"{cell}_concat"))
+
+    def _check(self, cell: str, ops: Iterable[Sequence], concat: Iterable[int]):
+        try:
+            ops = tuple((name, index(state)) for name, state in ops)
+        except (TypeError, ValueError) as error:
+            raise ArchitectureError(
+                f"Operations of the {cell} cell must be (name, state) pairs, got {ops!r}."
+            ) from error
+        if not ops or len(ops) % 2:
+            raise ArchitectureError(
+                f"The {cell} cell must have two operations for each step, got {len(ops)}."
+            )
+        for position, (name, state) in enumerate(ops):
+            if name not in OPERATIONS:
+                raise ArchitectureError(
+                    f"Operation {position} of the {cell} cell, {name!r}, is unknown; choose from "
+                    f"{', '.join(OPERATIONS)}."
+                )
+            last = 1 + position // 2
+            if not 0 <= state <= last:
+                raise ArchitectureError(
+                    f"Operation {position} of the {cell} cell ({name}) reads state {state}, but at "
+                    f"that step only states 0 to {last} exist."
+                )
+        last = 1 + len(ops) // 2
+        try:
+            states = tuple(index(state) for state in concat)
+        except TypeError:
+            states = ()
+        if not states or not all(2 <= state <= last for state in states):
+            raise ArchitectureError(
+                f"{cell}_concat must name one or more of the states 2 to {last}, got {concat!r}."
+            )
+        object.__setattr__(self, cell, ops)
+        object.__setattr__(self, f"{cell}_concat", states)
 
     @classmethod
     def from_dict(cls, genotype: "Genotype | Mapping[str, Any]") -> "Genotype":
@@ -133,41 +165,3 @@ def live_parts(genotype: Genotype, reductions: Sequence[bool]) -> tuple[Live, ..
         needed[i] |= 0 in wanted
         needed[i + 1] |= 1 in wanted
     return tuple(reversed(parts))
-
-
-def _checked_ops(cell: str, ops: Iterable[Sequence]) -> Ops:
-    try:
-        ops = tuple((name, index(state)) for name, state in ops)
-    except (TypeError, ValueError) as error:
-        raise ArchitectureError(
-            f"Operations of the {cell} cell must be (name, state) pairs, got {ops!r}."
-        ) from error
-    if not ops or len(ops) % 2:
-        raise ArchitectureError(
-            f"The {cell} cell must have two operations for each step, got {len(ops)}."
-        )
-    for position, (name, state) in enumerate(ops):
-        if name not in OPERATIONS:
-            raise ArchitectureError(
-                f"Operation {position} of the {cell} cell, {name!r}, is unknown; choose from "
-                f"{', '.join(OPERATIONS)}."
-            )
-        last = 1 + position // 2
-        if not 0 <= state <= last:
-            raise ArchitectureError(
-                f"Operation {position} of the {cell} cell ({name}) reads state {state}, but at "
-                f"that step only states 0 to {last} exist."
-            )
-    return ops
-
-
-def _checked_concat(cell: str, concat: Iterable[int], steps: int) -> tuple[int, ...]:
-    try:
-        states = tuple(index(state) for state in concat)
-    except TypeError:
-        states = ()
-    if not states or not all(2 <= state < 2 + steps for state in states):
-        raise ArchitectureError(
-            f"{cell}_concat must name one or more of the states 2 to {1 + steps}, got {concat!r}."
-        )
-    return states

@@ -64,12 +64,7 @@ class Network(nn.Module):
 
     def unused_parameters(self) -> list[str]:
         r"""Names of the parameters that the output does not depend on."""
-        unused = []
-        for i, cell in enumerate(self.cells):
-            unused += [f"cells.{i}.{name}" for name in cell.unused_parameters()]
-        if "stem1" in self.plan.stem and not self.plan.live_stem1:
-            unused += [f"stem1.{name}" for name, _ in self.stem1.named_parameters()]
-        return unused
+        return self.plan.unused_parameters
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != self.input_size:
@@ -134,13 +129,6 @@ class Cell(nn.Module):
         # new_zeros, not zeros_like or a product: no data may seem to flow through an absent state
         outputs = [like.new_zeros(like.shape) if out is None else out for out in outputs]
         return torch.cat(outputs, dim=1)
-
-    def unused_parameters(self) -> list[str]:
-        r"""Names of the parameters that the network's output does not depend on."""
-        names = ["preprocess0", "preprocess1", *(f"_ops.{i}" for i in range(len(self._ops)))]
-        live = [*self.live.inputs, *self.live.ops]
-        dead = tuple(f"{name}." for name, live in zip(names, live, strict=True) if not live)
-        return [name for name, _ in self.named_parameters() if name.startswith(dead)]
 
 
 def network_from_args(

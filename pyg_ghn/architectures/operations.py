@@ -41,15 +41,26 @@ def build_conv(
     return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False, device=device)
 
 
+def build_depthwise(
+    dilation: int, channels: int, kernel: int, stride: int, device: Device
+) -> nn.Conv2d:
+    r"""Builds a convolution of each channel by itself, without bias."""
+    padding = dilation * (kernel // 2)
+    sizes = (channels, channels, kernel, stride, padding, dilation)
+    return nn.Conv2d(*sizes, groups=channels, bias=False, device=device)
+
+
 LAYERS: dict[str, Callable[..., nn.Module]] = {
     "conv": build_conv,
+    "sep_conv": partial(build_depthwise, 1),
+    "dil_conv": partial(build_depthwise, 2),
     "norm": batch_norm,
     "relu": lambda device: nn.ReLU(),
     "max_pool": lambda device: nn.MaxPool2d(3, 2, 1),
     "linear": lambda in_size, out_size, device: nn.Linear(in_size, out_size, device=device),
     "dropout": lambda device: nn.Dropout(0.5),
 }
-r"""The layers of stems and classifiers."""
+r"""The layers of stems, classifiers and convolutions of a genotype."""
 
 
 def build_layers(layers: tuple[tuple, ...], device: Device) -> nn.Sequential:
@@ -158,46 +169,29 @@ class TransformerLayer(nn.Module):
         return x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
 
 
-def _conv(kernel, in_channels, out_channels, stride, device):
-    return [build_conv(in_channels, out_channels, kernel, stride, kernel // 2, device)]
+def convolution_layers(
+    name: str, in_channels: int, channels: int, stride: int, norm: str | None
+) -> tuple[tuple, ...]:
+    r"""The layers of a convolution of a genotype, for :func:`build_layers`: ReLU, convolutions
+    without bias, norm; twice in a :obj:`sep_conv`, with the stride first."""
+    kind, kernel = name.rpartition("conv_")[0], int(name[-1])
+    to_channels, end = ("conv", in_channels, channels, 1, 1, 0), ("norm", channels, norm)
+    if kind == "sep_":
+        layers = ("relu",), ("sep_conv", in_channels, kernel, stride)
+        layers += ("conv", in_channels, in_channels, 1, 1, 0), ("norm", in_channels, norm)
+        return *layers, ("relu",), ("sep_conv", in_channels, kernel, 1), to_channels, end
+    if kind == "dil_":
+        return ("relu",), ("dil_conv", in_channels, kernel, stride), to_channels, end
+    if name == "conv_7x1_1x7":
+        row = ("conv", in_channels, in_channels, (1, 7), (1, stride), (0, 3))
+        return ("relu",), row, ("conv", in_channels, channels, (7, 1), (stride, 1), (3, 0)), end
+    return ("relu",), ("conv", in_channels, channels, kernel, stride, kernel // 2), end
 
 
-def _conv_1d_pair(kernel, in_channels, out_channels, stride, device):
-    row, column, pad = (1, kernel), (kernel, 1), kernel // 2
-    return [
-        build_conv(in_channels, in_channels, row, (1, stride), (0, pad), device),
-        build_conv(in_channels, out_channels, column, (stride, 1), (pad, 0), device),
-    ]
-
-
-def _depthwise(kernel, dilation, in_channels, out_channels, stride, device):
-    depthwise = nn.Conv2d(
-        in_channels,
-        in_channels,
-        kernel,
-        stride,
-        padding=dilation * (kernel // 2),
-        dilation=dilation,
-        groups=in_channels,
-        bias=False,
-        device=device,
-    )
-    return [depthwise, build_conv(in_channels, out_channels, 1, 1, 0, device)]
-
-
-def _convolution(convs: Callable[..., list[nn.Module]], repeats: int = 1) -> Builder:
-    # ReLU, convolutions without bias, norm: once, or several times with the stride first.
-
-    def build(in_channels, out_channels, stride, norm, device):
-        layers = []
-        for i in range(repeats):
-            channels = out_channels if i == repeats - 1 else in_channels
-            layers += [
-                nn.ReLU(),
-                *convs(in_channels, channels, stride if i == 0 else 1, device),
-                batch_norm(channels, norm, device),
-            ]
-        return nn.Sequential(OrderedDict(op=nn.Sequential(*layers)))
+def _convolution(name: str) -> Builder:
+    def build(in_channels, channels, stride, norm, device):
+        layers = convolution_layers(name, in_channels, channels, stride, norm)
+        return nn.Sequential(OrderedDict(op=build_layers(layers, device)))
 
     return build
 
@@ -207,6 +201,10 @@ def _keeping(build: Callable[[int, int, Device], nn.Module]) -> Builder:
     return lambda channels, _, stride, norm, device: build(channels, stride, device)
 
 
+_CONVOLUTIONS = (
+    *("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
+    *("conv_1x1", "conv_7x1_1x7", "conv_3x3", "conv_5x5", "conv_7x7"),
+)
 OPERATIONS: dict[str, Builder] = {
     "none": _keeping(lambda channels, stride, device: nn.Identity()),  # never run
     "max_pool_3x3": _keeping(lambda channels, stride, device: nn.MaxPool2d(3, stride, 1)),
@@ -216,15 +214,7 @@ OPERATIONS: dict[str, Builder] = {
     "skip_connect": lambda in_channels, out_channels, stride, norm, device: (
         FactorizedReduce(in_channels, out_channels, norm, device) if stride > 1 else nn.Identity()
     ),
-    "sep_conv_3x3": _convolution(partial(_depthwise, 3, 1), repeats=2),
-    "sep_conv_5x5": _convolution(partial(_depthwise, 5, 1), repeats=2),
-    "dil_conv_3x3": _convolution(partial(_depthwise, 3, 2)),
-    "dil_conv_5x5": _convolution(partial(_depthwise, 5, 2)),
-    "conv_1x1": _convolution(partial(_conv, 1)),
-    "conv_7x1_1x7": _convolution(partial(_conv_1d_pair, 7)),
-    "conv_3x3": _convolution(partial(_conv, 3)),
-    "conv_5x5": _convolution(partial(_conv, 5)),
-    "conv_7x7": _convolution(partial(_conv, 7)),
+    **{name: _convolution(name) for name in _CONVOLUTIONS},
     "msa": _keeping(TransformerLayer),
     "cse": _keeping(SqueezeExcitation),
 }
@@ -244,15 +234,6 @@ def build_operation(
     return OPERATIONS[name](in_channels, out_channels, stride, norm, device)
 
 
-def build_preprocess(
-    in_channels: int, out_channels: int, halve: bool, norm: str | None, device: Device
-) -> nn.Module:
-    r"""Builds the layer that brings a cell's input to the cell's channels (and size)."""
-    if halve:
-        return FactorizedReduce(in_channels, out_channels, norm, device)
-    return OPERATIONS["conv_1x1"](in_channels, out_channels, 1, norm, device)
-
-
 def build_passage(halve: bool, device: Device) -> nn.Module:
-    r"""Builds what replaces :func:`build_preprocess` in a network without preprocessing."""
+    r"""Builds what a cell's input goes through in a network without preprocessing."""
     return Subsample() if halve else nn.Identity()

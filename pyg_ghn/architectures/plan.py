@@ -16,7 +16,6 @@ from pyg_ghn.architectures.operations import (
     build_layers,
     build_operation,
     build_passage,
-    build_preprocess,
     keeps_channels,
 )
 from pyg_ghn.architectures.splits import SMALL_IMAGE
@@ -33,20 +32,16 @@ class ModulePlan(NamedTuple):
         r"""Builds it."""
         return self.build(*self.args, device)
 
-    @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        r"""Its parameters' shapes by name, for reading only: equal plans share one dictionary."""
-        return _parameter_shapes(self)
-
 
 @lru_cache(maxsize=8192)
-def _parameter_shapes(plan: ModulePlan) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(plan: ModulePlan) -> dict[str, tuple[int, ...]]:
+    r"""The shapes of a module's parameters by name, for reading only: equal plans share them."""
     return {name: tuple(param.shape) for name, param in plan.module("meta").named_parameters()}
 
 
 @lru_cache(maxsize=8192)
 def _num_parameters(plan: ModulePlan) -> int:
-    return sum(prod(shape) for shape in plan.parameter_shapes.values())
+    return sum(prod(shape) for shape in parameter_shapes(plan).values())
 
 
 class CellPlan(NamedTuple):
@@ -235,9 +230,10 @@ class NetworkPlan:
             widens = next_reduces and len(ops) == 2 and not self.preproc
             channels = C * self.C_mult if widens else C
             if self.preproc:
+                kinds = [("skip_connect", 2) if halve else ("conv_1x1", 1) for halve in halves]
                 inputs = tuple(
-                    ModulePlan(build_preprocess, (in_channels[i], channels, halves[i], norm))
-                    for i in range(2)
+                    ModulePlan(build_operation, (name, source, channels, stride, norm))
+                    for (name, stride), source in zip(kinds, in_channels, strict=True)
                 )
             else:
                 inputs = tuple(ModulePlan(build_passage, (halve,)) for halve in halves)
@@ -297,15 +293,16 @@ class NetworkPlan:
         return (height * scale, width * scale), (height, width)
 
     @property
-    def modules(self) -> Iterator[tuple[str, ModulePlan]]:
-        r"""All modules by name."""
-        yield from self.stem.items()
+    def modules(self) -> Iterator[tuple[str, ModulePlan, bool]]:
+        r"""All modules: the name, the module, whether the output depends on it."""
+        for name, module in self.stem.items():
+            yield name, module, name != "stem1" or self.live_stem1
         for i, cell in enumerate(self.cells):
             for j, module in enumerate(cell.inputs):
-                yield f"cells.{i}.preprocess{j}", module
+                yield f"cells.{i}.preprocess{j}", module, cell.live.inputs[j]
             for j, module in enumerate(cell.operations):
-                yield f"cells.{i}._ops.{j}", module
-        yield "classifier", self.classifier
+                yield f"cells.{i}._ops.{j}", module, cell.live.ops[j]
+        yield "classifier", self.classifier, True
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -313,14 +310,20 @@ class NetworkPlan:
         :meth:`~torch.nn.Module.named_parameters`."""
         return {
             f"{prefix}.{name}": shape
-            for prefix, module in self.modules
-            for name, shape in module.parameter_shapes.items()
+            for prefix, module, _ in self.modules
+            for name, shape in parameter_shapes(module).items()
         }
+
+    @property
+    def unused_parameters(self) -> list[str]:
+        r"""Names of the parameters that the output does not depend on."""
+        dead = [(prefix, module) for prefix, module, live in self.modules if not live]
+        return [f"{prefix}.{name}" for prefix, module in dead for name in parameter_shapes(module)]
 
     @property
     def num_parameters(self) -> int:
         r"""The number of parameters of the network, dead ones included."""
-        return sum(_num_parameters(module) for _, module in self.modules)
+        return sum(_num_parameters(module) for _, module, _ in self.modules)
 
 
 def reductions(n_cells: int) -> list[bool]:
@@ -360,14 +363,8 @@ def count_parameters(
     C: int | None = None,
     fc_dim: int | None = None,
 ) -> int:
-    r"""Counts a network's parameters without building it.
-
-    Args:
-        net_args (dict): See :func:`~pyg_ghn.architectures.network_from_args`.
-        num_classes (int, optional): Number of classes. (default: :obj:`10`)
-        input_size (tuple, optional): Size of an image. (default: :obj:`(3, 32, 32)`)
-        C (int, optional): Replaces the number of first channels.
-        fc_dim (int, optional): Replaces the size of hidden layers of the classifier.
+    r"""Counts the parameters of the network that
+    :func:`~pyg_ghn.architectures.network_from_args` builds of these arguments, without building it.
     """
     changes = {"num_classes": num_classes, "input_size": input_size, "C": C, "fc_dim": fc_dim}
     return NetworkPlan(**network_arguments(net_args, **changes)).num_parameters

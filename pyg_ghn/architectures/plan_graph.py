@@ -21,9 +21,14 @@ from pyg_ghn.architectures.operations import (
     build_layers,
     build_operation,
     build_passage,
-    build_preprocess,
+    convolution_layers,
 )
-from pyg_ghn.architectures.plan import ModulePlan, NetworkPlan, network_arguments
+from pyg_ghn.architectures.plan import (
+    ModulePlan,
+    NetworkPlan,
+    network_arguments,
+    parameter_shapes,
+)
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.unsupported import UNUSED
@@ -36,19 +41,12 @@ def network_graph(
     C: int | None = None,
     fc_dim: int | None = None,
 ) -> Data:
-    r"""Makes the computational graph of a data set's arguments: the one that
-    :func:`~pyg_ghn.graph.from_module` makes of
-    :func:`~pyg_ghn.architectures.network_from_args`, without building the network.
+    r"""Makes the computational graph of the network that
+    :func:`~pyg_ghn.architectures.network_from_args` builds of these arguments: the one that
+    :func:`~pyg_ghn.graph.from_module` makes of it, without building it.
 
     Where one pixel is left for the last cell, some operations are not what they are elsewhere: only
     such a network is built (on the meta device) and traced.
-
-    Args:
-        net_args (dict): See :func:`~pyg_ghn.architectures.network_from_args`.
-        num_classes (int, optional): Number of classes. (default: :obj:`10`)
-        input_size (tuple, optional): Size of an image. (default: :obj:`(3, 32, 32)`)
-        C (int, optional): Replaces the number of first channels.
-        fc_dim (int, optional): Replaces the size of hidden layers of the classifier.
 
     Raises:
         ArchitectureError: If an argument is unknown or invalid.
@@ -121,26 +119,11 @@ _SUM, _CONCAT, _GLOB_AVG = (PRIMITIVE_INDEX[op] for op in ("sum", "concat", "glo
 
 # The nodes of a module in the order in which it runs: "primitive [parameter] [< sources]". Source 0
 # is what the module reads, i its i-th node; a node without sources reads the one before.
-_CONV = ("conv op.1.weight", "bn op.2.weight")
 _REDUCE = ("conv conv_1.weight < 0", "conv conv_2.weight < 0", "concat < 1 2", "bn bn.weight")
-_SEP_CONV = (
-    *("sep_conv op.1.weight", "conv op.2.weight", "bn op.3.weight"),
-    *("sep_conv op.5.weight", "conv op.6.weight", "bn op.7.weight"),
-)
-_DIL_CONV = ("dil_conv op.1.weight", "conv op.2.weight", "bn op.3.weight")
-_OPERATIONS: dict[str, tuple[str, ...]] = {
+_OPERATIONS: dict[str, tuple[str, ...]] = {  # but for convolutions
     "max_pool_3x3": ("max_pool",),
     "avg_pool_3x3": ("avg_pool",),
     "skip_connect": (),  # where it does not stride
-    "sep_conv_3x3": _SEP_CONV,
-    "sep_conv_5x5": _SEP_CONV,
-    "dil_conv_3x3": _DIL_CONV,
-    "dil_conv_5x5": _DIL_CONV,
-    "conv_1x1": _CONV,
-    "conv_3x3": _CONV,
-    "conv_5x5": _CONV,
-    "conv_7x7": _CONV,
-    "conv_7x1_1x7": ("conv op.1.weight", "conv op.2.weight", "bn op.3.weight"),
     "msa": (
         *("ln ln1.weight", "conv attn.to_qkv.weight", "msa"),
         *("conv attn.to_out.0.weight", "bias attn.to_out.0.bias", "sum < 0 5"),
@@ -151,23 +134,34 @@ _OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 _LAYERS: dict[str, tuple[str, ...]] = {  # {} is the layer's position
     "conv": ("conv {}.weight",),
+    "sep_conv": ("sep_conv {}.weight",),
+    "dil_conv": ("dil_conv {}.weight",),
     "norm": ("bn {}.weight",),
     "linear": ("conv {}.weight", "bias {}.bias"),
     "max_pool": ("max_pool",),
     "relu": (),
     "dropout": (),
 }
+
+
+def _operation(name: str, *sizes: Any) -> Iterable[str]:
+    if "conv" in name:
+        return _layers(convolution_layers(name, *sizes), "op.")
+    stride = sizes[2]
+    return _REDUCE if name == "skip_connect" and stride > 1 else _OPERATIONS[name]
+
+
+def _layers(layers: Iterable[tuple], prefix: str = "") -> Iterable[str]:
+    nodes = (_LAYERS[name] for name, *_ in layers)
+    return [node.format(f"{prefix}{i}") for i, some in enumerate(nodes) for node in some]
+
+
 _MODULES: dict[Callable[..., nn.Module], Callable[..., Iterable[str]]] = {
-    PositionEncoding: lambda *args: ("pos_enc weight <", "sum < 0 1"),
-    build_conv: lambda *args: ("conv weight",),
-    build_layers: lambda layers: (
-        node.format(i) for i, (name, *_) in enumerate(layers) for node in _LAYERS[name]
-    ),
-    build_operation: lambda name, in_channels, out_channels, stride, norm: (
-        _REDUCE if name == "skip_connect" and stride > 1 else _OPERATIONS[name]
-    ),
+    PositionEncoding: lambda *sizes: ("pos_enc weight <", "sum < 0 1"),
+    build_conv: lambda *sizes: ("conv weight",),
+    build_layers: _layers,
+    build_operation: _operation,
     build_passage: lambda halve: (),
-    build_preprocess: lambda in_channels, out_channels, halve, norm: _REDUCE if halve else _CONV,
 }
 
 
@@ -183,7 +177,7 @@ class _Node(NamedTuple):
 def _nodes(module: ModulePlan) -> tuple[tuple[_Node, ...], int]:
     # The module's nodes, and which of them is its output.
     nodes: list[_Node] = []
-    shapes, places = module.parameter_shapes, [0]
+    shapes, places = parameter_shapes(module), [0]
     for line in _MODULES[module.build](*module.args):
         labels, arrow, sources = line.partition("<")
         op, name = [*labels.split(), None][:2]
@@ -204,7 +198,7 @@ def _add_module(
 ) -> int | None:
     # All that flows through these networks comes from a single node: its index is returned.
     if not live:
-        graph.unused.extend(f"{name}.{own}" for own in module.parameter_shapes)
+        graph.unused.extend(f"{name}.{own}" for own in parameter_shapes(module))
         return None
     nodes, output = _nodes(module)
     before = len(graph.ops) - 1  # node i of the module is number before + i

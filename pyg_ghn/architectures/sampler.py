@@ -85,9 +85,9 @@ def sample_net_args(split: str, rng: np.random.Generator) -> dict[str, Any]:
     Raises:
         ArchitectureError: If the split is unknown.
     """
-    rules, net_args = get_split(split), None
-    while net_args is None:  # a rejected draw starts over
-        net_args = _draw(rules, rng)
+    rules = get_split(split)
+    while (net_args := _draw(rules, rng)) is None:
+        pass  # a rejected draw starts over
     return net_args
 
 

@@ -6,20 +6,23 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from torch import nn
-
-from pyg_ghn.architectures.small_transformers import (
-    DenseMerging,
-    fit_attention,
-    fit_tokens,
-    is_merging,
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.maxvit import PartitionAttentionLayer
+from torchvision.models.swin_transformer import (
+    PatchMerging,
+    PatchMergingV2,
+    ShiftedWindowAttention,
 )
+from torchvision.models.vision_transformer import interpolate_embeddings
+
 from pyg_ghn.errors import ArchitectureError
 
-FINAL_SIDE = 4
-r"""Side of the last feature map that is aimed at."""
-LEAST_STRIDE = 4
-r"""Total stride that even the smallest images may have."""
+_FINAL_SIDE = 4  # of the last feature map, which is aimed at
+_LEAST_STRIDE = 4  # total stride that even the smallest images may have
+_LEAST_TOKENS = 7  # side of a VisionTransformer's tokens for the smallest images it is made for
 
 
 def adapt_to_small_images(model: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
@@ -71,13 +74,40 @@ def adapt_to_small_images(model: nn.Module, input_size: tuple[int, int, int]) ->
         raise ArchitectureError(
             f"A {type(model).__qualname__} sees squares only, got {height} x {width} pixels."
         )
-    allowed = max(LEAST_STRIDE, min(height, width) // FINAL_SIDE)
+    allowed = max(_LEAST_STRIDE, min(height, width) // _FINAL_SIDE)
     for unit in list(family.units(model)):
         if math.prod(map(_stride_of, family.units(model))) <= allowed:
             break
         _take_out(model, unit, family.stride)
     family.fit(model, height, width)
     return model
+
+
+class DenseMerging(nn.Module):
+    r"""Swin's patch merging of every position with its three neighbors, without a stride.
+
+    Args:
+        merging (torch.nn.Module): torchvision's ``PatchMerging`` or ``PatchMergingV2``, of which it
+            takes over the layers.
+
+    Shapes:
+        - **input:** :math:`(*, H, W, C)`
+        - **output:** :math:`(*, H, W, 2C)`
+    """
+
+    def __init__(self, merging: nn.Module) -> None:
+        super().__init__()
+        self.reduction = merging.reduction
+        self.norm = merging.norm
+        self.norm_first = isinstance(merging, PatchMerging)
+
+    def forward(self, x: Tensor) -> Tensor:
+        r"""Runs the forward pass of the module."""
+        height, width = x.shape[-3:-1]
+        x = F.pad(x, (0, 0, 0, 1, 0, 1))
+        corners = ((0, 0), (1, 0), (0, 1), (1, 1))
+        x = torch.cat([x[..., i : i + height, j : j + width, :] for i, j in corners], dim=-1)
+        return self.reduction(self.norm(x)) if self.norm_first else self.norm(self.reduction(x))
 
 
 class _Family(NamedTuple):
@@ -98,8 +128,6 @@ class _Family(NamedTuple):
 
 
 def _family_of(model: nn.Module) -> _Family:
-    from torchvision import models
-
     children = _Family(lambda model: model.children())
     features = _Family(lambda model: model.features)
     families = {
@@ -110,7 +138,7 @@ def _family_of(model: nn.Module) -> _Family:
         models.GoogLeNet: children,
         models.Inception3: children._replace(fit=_pad_stem),
         models.MaxVit: _Family(
-            lambda model: [model.stem, *model.blocks], _fit_attention, squares_only=True
+            lambda model: [model.stem, *model.blocks], _fit_attentions, squares_only=True
         ),
         models.MNASNet: _Family(lambda model: model.layers),
         models.MobileNetV2: features,
@@ -119,9 +147,9 @@ def _family_of(model: nn.Module) -> _Family:
         models.ResNet: children,
         models.ShuffleNetV2: children,
         models.SqueezeNet: features,
-        models.SwinTransformer: features._replace(fit=_fit_attention, stride=2),
+        models.SwinTransformer: features._replace(fit=_fit_attentions, stride=2),
         models.VGG: features,
-        models.VisionTransformer: _Family(lambda model: [], fit_tokens, squares_only=True),
+        models.VisionTransformer: _Family(lambda model: [], _fit_tokens, squares_only=True),
     }
     for cls, family in families.items():
         if isinstance(model, cls):
@@ -140,7 +168,7 @@ def _stride_of(unit: nn.Module) -> int:
 def _stride(module: nn.Module) -> int:
     if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
         return module.stride if isinstance(module.stride, int) else max(module.stride)
-    return 2 if is_merging(module) else 1
+    return 2 if isinstance(module, (PatchMerging, PatchMergingV2)) else 1
 
 
 def _take_out(model: nn.Module, unit: nn.Module, stride: int) -> None:
@@ -149,7 +177,8 @@ def _take_out(model: nn.Module, unit: nn.Module, stride: int) -> None:
             module.stride = (stride, stride)
             module.padding = _padding(module, stride)
             continue
-        new = DenseMerging(module) if is_merging(module) else nn.Identity()
+        pool = isinstance(module, (nn.MaxPool2d, nn.AvgPool2d))
+        new = nn.Identity() if pool else DenseMerging(module)
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):
                 if child is module:
@@ -163,12 +192,69 @@ def _padding(conv: nn.Conv2d, stride: int) -> tuple[int, ...]:
     return tuple(math.ceil((n - stride + 1) / 2) for n in reach)
 
 
-def _fit_attention(model: nn.Module, height: int, width: int) -> None:
+def _fit_tokens(model: nn.Module, height: int, width: int) -> None:
+    """Makes a VisionTransformer see squares of another size, in at least 7 x 7 patches: the kernel
+    stays, and where it is too large for that, patches overlap."""
+    conv = model.conv_proj
+    if not isinstance(conv, nn.Conv2d):
+        raise ArchitectureError("A VisionTransformer with a convolutional stem can't be adapted.")
+    kernel = conv.kernel_size[0]
+    stride = min(kernel, height // _LEAST_TOKENS)
+    # Only with an even overlap the number of patches is right for every height.
+    stride = max(stride - (kernel - stride) % 2, 2 - kernel % 2)
+    conv.stride, conv.padding = (stride, stride), ((kernel - stride) // 2,) * 2
+    model.image_size, model.patch_size = height, stride
+    model.seq_length = (height // stride) ** 2 + 1
+    name, position = "encoder.pos_embedding", model.encoder.pos_embedding
+    resized = interpolate_embeddings(height, stride, {name: position.detach()})[name]
+    model.encoder.pos_embedding = nn.Parameter(resized, position.requires_grad)
+
+
+def _fit_attentions(model: nn.Module, height: int, width: int) -> None:
+    """Fits the windows of Swin and MaxVit to their maps. Tables of position biases keep their size:
+    smaller windows use a part of them."""
     for unit in _family_of(model).units(model):
         stride = _stride_of(unit)
         height, width = math.ceil(height / stride), math.ceil(width / stride)
         for module in unit.modules():
-            fit_attention(module, height, width)
+            if isinstance(module, ShiftedWindowAttention):
+                # As few windows as possible, and of these the smallest that cover the map.
+                side = _table_side(module)
+                most = (side + 1) // 2
+                window = [math.ceil(n / math.ceil(n / most)) for n in (height, width)]
+                shifted = any(module.shift_size)
+                module.window_size, module.shift_size = window, [n // 2 * shifted for n in window]
+                _set_index(module, window, side)
+            elif isinstance(module, PartitionAttentionLayer):
+                # The largest partition that divides the map: others are not possible.
+                attention = module.attn_layer[1]
+                side = _table_side(attention)
+                size = max(n for n in range(1, (side + 1) // 2 + 1) if height % n == 0)
+                times, grid = height // size, module.partition_type == "grid"
+                module.grid_size, module.n_partitions = (height, width), times
+                module.p, module.g = (times, size) if grid else (size, times)
+                attention.size, attention.max_seq_len = size, size * size
+                _set_index(attention, [size, size], side)
+
+
+def _table_side(attention: nn.Module) -> int:
+    """How many offsets along one axis the table of position biases holds."""
+    coordinates = getattr(attention, "relative_coords_table", None)  # of Swin v2's computed table
+    if coordinates is not None:
+        return coordinates.size(1)
+    return math.isqrt(attention.relative_position_bias_table.size(0))
+
+
+def _set_index(attention: nn.Module, window: list[int], side: int) -> None:
+    """For each pair of positions in a window the row of its offset in the table."""
+    old = attention.relative_position_index
+    rows, columns = (torch.arange(n, device=old.device) for n in window)
+    rows, columns = (n[:, None] - n + side // 2 for n in (rows, columns))
+    index = rows[:, None, :, None] * side + columns[None, :, None, :]
+    positions = math.prod(window)
+    attention.relative_position_index = index.reshape(
+        (-1,) if old.dim() == 1 else (positions, positions)
+    )
 
 
 def _pad_stem(model: nn.Module, height: int, width: int) -> None:

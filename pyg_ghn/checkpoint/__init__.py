@@ -2,7 +2,7 @@ r"""Reading and writing of graph hypernetworks. Code in a file is never run: onl
 values are read."""
 
 from pyg_ghn.checkpoint.find import CONFIG, PRETRAINED, RELEASED, WEIGHTS
-from pyg_ghn.checkpoint.loading import from_pretrained, read_training_checkpoint
+from pyg_ghn.checkpoint.loading import from_pretrained
 from pyg_ghn.checkpoint.saving import push_to_hub, read_metadata, save_pretrained
 
 __all__ = [
@@ -13,6 +13,5 @@ __all__ = [
     "from_pretrained",
     "push_to_hub",
     "read_metadata",
-    "read_training_checkpoint",
     "save_pretrained",
 ]

@@ -117,39 +117,6 @@ def complete(
     Raises:
         UnreadableError: If config and tensors contradict each other, or a tensor is missing.
     """
-    sizes = _sizes(cls, shapes, file_name)
-    for name, value in arguments.items():
-        _check_kind(cls, name, value)
-        size = sizes.get(name, value)
-        if size != (tuple(value) if isinstance(value, list) else value):
-            raise UnreadableError(
-                f"contradicts itself: its config has {name} = {value}, its tensors have {size}."
-            )
-    return {**arguments, **sizes}
-
-
-def _check_kind(cls: type[GHN], name: str, value: Any) -> None:
-    """Whether a value is of the kind that the argument takes. Others can be made such that
-    comparing or printing them takes forever."""
-    taken = signature(cls).parameters
-    if name not in taken:
-        raise UnreadableError(
-            f"has a config with `{str(name)[:200]}`, which {cls.__name__} does not take."
-        )
-    kind = type(taken[name].default)
-    if kind is tuple:
-        valid = isinstance(value, (list, tuple)) and len(value) == 4
-        valid = valid and all(type(size) is int for size in value)
-    else:
-        valid = type(value) is kind  # True is an int too
-    if not valid:
-        raise UnreadableError(f"has a config whose `{name}` is not {_KINDS[kind]}.")
-
-
-def _sizes(
-    cls: type[GHN], shapes: Mapping[str, tuple[int, ...]], file_name: Callable[[str], str]
-) -> dict[str, Any]:
-    """All arguments that the tensors tell."""
 
     def matrix(name: str) -> tuple[int, int]:
         if name not in shapes:
@@ -176,4 +143,24 @@ def _sizes(
         sizes |= {"num_layers": len(layers), "heads": matrix("path_bias.phi.2.weight")[0]}
     if cls is GHN2:
         sizes["virtual_edges"] = any(name.startswith("conv.mlps.1.") for name in shapes)
-    return sizes
+
+    taken = signature(cls).parameters
+    for name, value in arguments.items():
+        if name not in taken:
+            raise UnreadableError(
+                f"has a config with `{str(name)[:200]}`, which {cls.__name__} does not take."
+            )
+        # Values of other kinds can be made such that comparing or printing them takes forever.
+        kind = type(taken[name].default)
+        valid = type(value) is kind  # True is an int too
+        if kind is tuple:
+            valid = isinstance(value, (list, tuple)) and [*map(type, value)] == [int] * 4
+            value = tuple(value) if valid else value
+        if not valid:
+            raise UnreadableError(f"has a config whose `{name}` is not {_KINDS[kind]}.")
+        if value != sizes.get(name, value):
+            raise UnreadableError(
+                f"contradicts itself: its config has {name} = {arguments[name]}, its tensors have "
+                f"{sizes[name]}."
+            )
+    return {**arguments, **sizes}

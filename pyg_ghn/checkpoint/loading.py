@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -56,23 +56,6 @@ def from_pretrained(name_or_path: str | Path, map_location: str | torch.device =
         else:
             state, config = _parts(*read_pickled(path))
         return _ghn(state, config, map_location)
-
-
-def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
-    r"""Reads all that a file of :func:`torch.save` holds, to resume a training run, without running
-    code. Checksums are checked; tensors of a zip file are mapped into memory.
-
-    Args:
-        path (str or Path): The file.
-
-    Raises:
-        CheckpointError: If the file cannot be read, is damaged, or holds no dictionary.
-    """
-    with naming(path := Path(path)):
-        content = _plain(read_pickled(path)[0])
-        if content is None:
-            raise UnreadableError("holds no dictionary, as a training checkpoint does.")
-        return content
 
 
 @contextmanager
@@ -177,15 +160,7 @@ def _ghn(state: dict[str, Tensor], config: dict[str, Any], device: str | torch.d
             ghn = cls(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UnreadableError(f"has a config that makes no {cls.__name__}: {error}") from error
-    _check(state, ghn.state_dict(), file_name)
-    ghn.load_state_dict({n: tensor.to(device) for n, tensor in state.items()}, assign=True)
-    return ghn
-
-
-def _check(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], file_name: Callable[[str], str]
-) -> None:
-    for name, parameter in expected.items():
+    for name, parameter in (expected := ghn.state_dict()).items():
         shape = tuple(parameter.shape)
         if name not in state:
             raise UnreadableError(f"lacks the key '{file_name(name)}' of shape {shape}.")
@@ -212,3 +187,5 @@ def _check(
     ]
     if broken:
         raise UnreadableError(f"has values that are not finite in {', '.join(broken)}.")
+    ghn.load_state_dict({n: tensor.to(device) for n, tensor in state.items()}, assign=True)
+    return ghn

@@ -87,31 +87,26 @@ def _read(file: BinaryIO, source: Path | BinaryIO) -> Any:
 
 def _check_archive(file: BinaryIO, operations: Iterator[int]) -> None:
     """Reads the pickle of a zip file with stand-ins, and all of it for the checksums."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            parts: dict[str, zipfile.ZipInfo] = {}
-            for entry in archive.infolist():
-                name = entry.filename.partition("/")[2]
-                if entry.compress_type != zipfile.ZIP_STORED:
-                    raise UnreadableError("is a compressed zip file, unlike those of torch.save.")
-                if name and name in parts:  # programs differ in which of them they read
-                    raise UnreadableError(f"is damaged: it has two parts '{name}'.")
-                parts[name] = entry
-            if not any(entry.CRC for entry in parts.values()):
-                for entry in parts.values():  # torch can be told to write none
-                    del entry.CRC
-            if "data.pkl" not in parts:
-                raise UnreadableError("is a zip file, but not one that torch.save wrote.")
-            with archive.open(parts["data.pkl"]) as pickled:
-                _Unpickler(pickled, operations).load()
-            for entry in parts.values():
-                with archive.open(entry) as part:
-                    while part.read(_MAX_READ):
-                        pass
-    except UnreadableError:
-        raise
-    except Exception as error:  # whatever zipfile runs into
-        raise UnreadableError(f"is damaged or incomplete: {_first_line(error)}") from error
+    with _failing_as_damaged(), zipfile.ZipFile(file) as archive:
+        parts: dict[str, zipfile.ZipInfo] = {}
+        for entry in archive.infolist():
+            name = entry.filename.partition("/")[2]
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise UnreadableError("is a compressed zip file, unlike those of torch.save.")
+            if name and name in parts:  # programs differ in which of them they read
+                raise UnreadableError(f"is damaged: it has two parts '{name}'.")
+            parts[name] = entry
+        if not any(entry.CRC for entry in parts.values()):
+            for entry in parts.values():  # torch can be told to write none
+                del entry.CRC
+        if "data.pkl" not in parts:
+            raise UnreadableError("is a zip file, but not one that torch.save wrote.")
+        with archive.open(parts["data.pkl"]) as pickled:
+            _Unpickler(pickled, operations).load()
+        for entry in parts.values():
+            with archive.open(entry) as part:
+                while part.read(_MAX_READ):
+                    pass
 
 
 def _read_legacy(file: BinaryIO, operations: Iterator[int]) -> Any:
@@ -124,15 +119,19 @@ def _read_legacy(file: BinaryIO, operations: Iterator[int]) -> Any:
 
 
 def _torch_load(source: Path | BinaryIO, mmap: bool | None = None) -> Any:
+    with _failing_as_damaged(), torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+@contextmanager
+def _failing_as_damaged() -> Iterator[None]:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # whatever its reader runs into
-        raise UnreadableError(f"is damaged or incomplete: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].partition(" (Could this")[0][:200]
+        yield
+    except UnreadableError:
+        raise
+    except Exception as error:  # whatever zipfile and torch run into
+        what = str(error).partition("\n")[0].partition(" (Could this")[0][:200]
+        raise UnreadableError(f"is damaged or incomplete: {what}") from error
 
 
 class _Unpickler(pickle._Unpickler):

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.images.source import ImageSource
 
+MAX_SIZE = 4096
 MAX_ASPECT = 100  # longer images would be scaled to something huge, of which little is kept
 
 
@@ -31,12 +32,12 @@ def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
             pixels, and cropped to the square in the middle. (default: :obj:`32`)
 
     Raises:
-        ConfigError: If :obj:`image_size` is not positive.
+        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
         ImageDataError: If folders are missing or empty, an image cannot be read or is too large or
             too thin, or the classes of the two parts differ.
     """
-    if image_size < 1:
-        raise ConfigError(f"image_size must be positive, got {image_size}.")
+    if not isinstance(image_size, int) or not 1 <= image_size <= MAX_SIZE:
+        raise ConfigError(f"image_size must be a number from 1 to {MAX_SIZE}, got {image_size!r}.")
     classes, *train = _read(root / "train", image_size)
     if not (root / "test").is_dir():
         return ImageSource.hold_out(*train, classes)
@@ -61,8 +62,12 @@ def _read(folder: Path, image_size: int) -> tuple[tuple[str, ...], Tensor, Tenso
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
     paths: dict[Path, int] = {}
     for label, name in enumerate(classes):
-        before = len(paths)
+        before, seen = len(paths), set()
         for parent, folders, names in os.walk(folder / name, followlinks=True):
+            if (real := os.path.realpath(parent)) in seen:  # a link to a folder above it
+                folders.clear()
+                continue
+            seen.add(real)
             folders[:] = sorted(name for name in folders if name[0] != ".")
             for file in sorted(names):
                 if file[0] != "." and file.lower().endswith(IMG_EXTENSIONS):
@@ -77,7 +82,13 @@ def _read(folder: Path, image_size: int) -> tuple[tuple[str, ...], Tensor, Tenso
     transform = v2.Compose(
         [v2.PILToTensor(), v2.Resize(image_size, antialias=True), v2.CenterCrop(image_size)]
     )
-    images = torch.empty((len(paths), 3, image_size, image_size), dtype=torch.uint8)
+    try:
+        images = torch.empty((len(paths), 3, image_size, image_size), dtype=torch.uint8)
+    except RuntimeError as error:
+        raise ImageDataError(
+            f"The {len(paths):,} images of {folder} do not fit in memory at {image_size} x "
+            f"{image_size} pixels: choose a smaller image_size."
+        ) from error
     for image, path in zip(images, paths, strict=True):
         try:
             image.copy_(transform(_open(path)))
@@ -89,7 +100,7 @@ def _read(folder: Path, image_size: int) -> tuple[tuple[str, ...], Tensor, Tenso
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise ValueError("it is no regular file.")  # opening a pipe would wait forever
-    with Image.open(path) as image:
+    with Image.open(path, formats=_FORMATS) as image:
         if max(image.size) > MAX_ASPECT * min(image.size):
             raise ValueError(f"{image.width} x {image.height} pixels are too thin.")
         if image.mode in _LEVELS:
@@ -101,6 +112,8 @@ def _open(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
+# Pillow knows others, for some of which (PostScript) it starts programs.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Modes of Pillow and what white may be in them.
 _LEVELS = {
     **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), (65535,)),

@@ -2,7 +2,6 @@ r"""The checkpoint from which a run goes on."""
 
 from __future__ import annotations
 
-import math
 import warnings
 import zipfile
 from dataclasses import asdict
@@ -54,8 +53,17 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
         for name, kind in _STATE.items():
             if not isinstance(state[name], kind):
                 raise TypeError(f"{name} is {state[name]!r}")
-        if not (0 <= state["steps_done"] < math.inf and 0 <= state["seconds_done"] < math.inf):
+        if not (0 <= state["steps_done"] < 2**63 and 0 <= state["seconds_done"] < 2**63):
             raise ValueError("the number of steps or seconds is out of range")
+        for name, tensor in state["state_dict"].items():
+            if not (tensor.is_floating_point() and tensor.isfinite().all()):
+                raise ValueError(f"{name} has values that are no finite numbers")
+        for moments in state["optimizer"]["state"].values():
+            if moments.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+                raise ValueError("the state of AdamW is incomplete")
+            finite = all(torch.isfinite(value).all() for value in moments.values())
+            if not finite or (moments["exp_avg_sq"] < 0).any():
+                raise ValueError("the moments of AdamW are out of range")
     except Exception as error:  # damaged files fail in any way
         raise damaged(path, error) from error
     return state

@@ -342,7 +342,14 @@ class MetaTrainer:
         check_changes(state["training"], self.config)
         try:
             ghn.load_state_dict(state["state_dict"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            # Moments alone are read: all else in the groups is this run's.
+            groups, saved = (
+                optimizer["param_groups"]
+                for optimizer in (self.optimizer.state_dict(), state["optimizer"])
+            )
+            if [group["params"] for group in saved] != [group["params"] for group in groups]:
+                raise ValueError("the optimizer of other parameters")
+            self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
             for param, moments in self.optimizer.state.items():
                 if any(m.dim() and m.shape != param.shape for m in moments.values()):
                     raise ValueError("moments of another shape")
@@ -351,6 +358,4 @@ class MetaTrainer:
             self.log.restore(state.get("log", {}))
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise damaged(path, error) from error
-        for group in self.optimizer.param_groups:
-            group["weight_decay"] = self.config.weight_decay
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]

@@ -15,6 +15,7 @@ from pyg_ghn.architectures import (
     network_from_args,
     split_net_args,
 )
+from pyg_ghn.architectures.plan import NetworkPlan
 from pyg_ghn.errors import ArchitectureError
 from pyg_ghn.graph import from_module
 
@@ -286,11 +287,8 @@ def test_images_of_another_size():
 
 def test_arguments_of_a_data_set():
     net_args = {"genotype": CNN.to_dict(), "n_cells": 4, "num_nodes": 1, "num_params": {}}
-    network = network_from_args(net_args, 3, (1, 8, 8), C=16, fc_dim=8)
-    assert network.genotype == CNN and network.input_size == (1, 8, 8)
-    assert (network.plan.C, network.plan.fc_dim, network.plan.num_classes) == (16, 8, 3)
-    with pytest.raises(ArchitectureError, match="unknown"):
-        network_from_args({**net_args, "width": 3})
+    plan = network_from_args(net_args, 3, (1, 8, 8), C=16, fc_dim=8).plan
+    assert plan == NetworkPlan(CNN, 4, 16, 3, (1, 8, 8), fc_dim=8)
 
 
 def test_reset_copy_pickle_and_repr():

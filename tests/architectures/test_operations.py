@@ -76,12 +76,6 @@ def test_sizes(name, stride):
     assert out.isfinite().all() and (out != 0).any()
 
 
-def test_without_norm_names_do_not_shift():
-    op = OPERATIONS["sep_conv_3x3"](16, 16, 1, None, "meta")
-    names = [name for name, _ in op.named_parameters()]
-    assert names == ["op.1.weight", "op.2.weight", "op.5.weight", "op.6.weight"]
-
-
 WIDENED = {
     ("conv_3x3", 1): {"op.1.weight": (32, 16, 3, 3)},
     ("conv_7x1_1x7", 1): {"op.1.weight": (16, 16, 1, 7), "op.2.weight": (32, 16, 7, 1)},

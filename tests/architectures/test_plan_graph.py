@@ -1,30 +1,41 @@
 import numpy as np
 import pytest
+import torch
 
-from pyg_ghn.architectures import SPLITS, network_from_args, sample_net_args
+from pyg_ghn.architectures import SPLITS, network_from_args, network_graph, sample_net_args
 from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
 from pyg_ghn.architectures.plan_graph import plan_graph
 from pyg_ghn.graph import PRIMITIVES, from_module
 
-
-def graph_of(net_args):
-    return plan_graph(NetworkPlan(**network_arguments(net_args)))
+SIZES = [(3, 32, 32), (1, 8, 8), (3, 224, 224)]
 
 
-def assert_traced(net_args):
+def assert_traced(net_args, size=(3, 32, 32), **width):
     """The graph is the traced one: the same nodes in the same order, names and edges."""
-    graph = graph_of(net_args)
-    traced = from_module(network_from_args(net_args, device="meta"))
-    assert graph.ops == traced.x.view(-1).tolist()
-    assert graph.param_names == traced.param_name
-    assert graph.edges == [tuple(edge) for edge in traced.edge_index.t().tolist()]
+    network = network_from_args(net_args, 7, size, device="meta", **width)
+    found, expected = network_graph(net_args, 7, size, **width), from_module(network, size)
+    assert found.keys() == expected.keys()
+    for name, value in expected:
+        same = torch.equal if isinstance(value, torch.Tensor) else list.__eq__
+        assert same(found[name], value), name
 
 
-@pytest.mark.parametrize("split", [split for split in SPLITS if split != "wide"])
-def test_graphs_are_those_of_the_networks(split):
-    rng = np.random.default_rng(5)
-    for _ in range(8):
-        assert_traced(sample_net_args(split, rng))
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("split", SPLITS)
+def test_graphs_are_those_of_the_networks(split, size):
+    rng = np.random.default_rng(7)
+    for i in range(4):
+        assert_traced(
+            sample_net_args(split, rng), size, **({"C": 48, "fc_dim": 128} if i % 2 else {})
+        )
+
+
+def test_only_a_last_pixel_needs_a_trace(monkeypatch):
+    net_args = sample_net_args("train", np.random.default_rng(0))
+    monkeypatch.setattr("pyg_ghn.architectures.plan_graph.from_module", lambda *args: "traced")
+    assert network_graph(net_args, 10, (3, 32, 32)) != "traced"
+    assert network_from_args(net_args, 10, (3, 8, 8), "meta").plan.sizes[1] == (1, 1)
+    assert network_graph(net_args, 10, (3, 8, 8)) == "traced"
 
 
 ONE = {"normal_concat": [2], "reduce_concat": [2]}
@@ -68,7 +79,7 @@ def test_unusual_networks(net_args):
 
 def test_official_format(golden):
     for net in golden("deepnets"):
-        graph = graph_of(net["net_args"])
+        graph = plan_graph(NetworkPlan(**network_arguments(net["net_args"])))
         assert len(graph.ops) == net["meta"]["num_nodes"]
         assert {name for name in graph.param_names if name} == set(net["names"])
         assert PRIMITIVES[graph.ops[0]] == "input"

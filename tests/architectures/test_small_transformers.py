@@ -12,7 +12,7 @@ from torchvision.models.swin_transformer import (
 from torchvision.models.vision_transformer import ConvStemConfig
 
 from pyg_ghn.architectures import adapt_to_small_images
-from pyg_ghn.architectures.small_transformers import DenseMerging
+from pyg_ghn.architectures.small_images import DenseMerging
 from pyg_ghn.errors import ArchitectureError
 
 
@@ -45,6 +45,17 @@ def test_dense_merging_has_the_merging_at_every_second_position(kind):
     assert {*dense.state_dict()} == {*merging.state_dict()}
 
 
+@pytest.mark.parametrize("make", [swin, maxvit, vit])
+def test_nothing_changes_for_large_images(make):
+    model = make()
+    windows = [getattr(a, "window_size", None) for a in attentions(model)]
+    before, state = str(model), {name: t.clone() for name, t in model.state_dict().items()}
+    adapt_to_small_images(model, (3, 224, 224))
+    assert str(model) == before
+    assert [getattr(a, "window_size", None) for a in attentions(model)] == windows
+    assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
+
+
 class TestSwin:
     @pytest.mark.parametrize("version", [1, 2])
     def test_windows(self, version):
@@ -65,15 +76,6 @@ class TestSwin:
             new = attention.get_relative_position_bias().unflatten(-1, (h, w)).unflatten(-3, (h, w))
             assert torch.equal(new, old[..., :h, :w, :h, :w])
 
-    def test_nothing_changes_for_large_images(self):
-        model = swin()
-        before = str(model), model.state_dict()
-        adapt_to_small_images(model, (3, 224, 224))
-        assert (
-            str(model) == before[0] and [a.window_size for a in attentions(model)] == [[7, 7]] * 8
-        )
-        assert all(torch.equal(t, before[1][name]) for name, t in model.state_dict().items())
-
     def test_images_that_are_no_squares(self):
         model = adapt_to_small_images(swin(), (3, 18, 30))
         assert model.eval()(torch.randn(2, 3, 18, 30)).isfinite().all()
@@ -88,12 +90,6 @@ class TestMaxVit:
         assert window.p == grid.g == partitions[1] and attentions(model)[0].p == partitions[0]
         assert window.g == grid.p == window.grid_size[0] // window.p
         assert model.eval()(torch.randn(2, 3, side, side)).isfinite().all()
-
-    def test_nothing_changes_for_large_images(self):
-        model = maxvit()
-        before = model.state_dict()
-        adapt_to_small_images(model, (3, 224, 224))
-        assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
 class TestVisionTransformer:
@@ -130,12 +126,6 @@ class TestVisionTransformer:
         assert isinstance(position, nn.Parameter) and not position.requires_grad
         assert torch.equal(position[:, :1], token)
         assert torch.allclose(position[0, 1:9, 0], torch.linspace(0, 1, 8), atol=0.02)
-
-    def test_nothing_changes_for_large_images(self):
-        model = vit()
-        before = str(model), model.encoder.pos_embedding.clone()
-        adapt_to_small_images(model, (3, 224, 224))
-        assert str(model) == before[0] and torch.equal(model.encoder.pos_embedding, before[1])
 
     def test_what_cannot_be_adapted(self):
         stem = [ConvStemConfig(8, 3, 2)]

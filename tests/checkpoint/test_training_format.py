@@ -11,32 +11,24 @@ TABLES = ("centrality_embed_in", "centrality_embed_out", "input_dist_embed")
 DECODER_CONVS = ("decoder.conv.0", "decoder.conv.2", "decoder.class_layer_predictor.1")
 
 
-def test_ghn3(tiny):
-    ghn = from_pretrained(tiny("ghn3_tiny"))
-    assert type(ghn) is GHN3 and ghn.config == {
+@pytest.mark.parametrize(
+    "name, cls, count, size, more",
+    [
+        ("ghn3_tiny", GHN3, 354_184, 16, {"num_layers": 2, "heads": 8, "cutoff": 50}),
+        ("ghn2_tiny", GHN2, 179_000, 11, {"virtual_edges": True}),
+    ],
+)
+def test_files_of_the_authors_code(tiny, name, cls, count, size, more):
+    ghn = from_pretrained(tiny(name))
+    assert type(ghn) is cls and ghn.config == {
         "hidden_channels": 16,
-        "max_shape": [16, 16, 16, 16],
+        "max_shape": [16, 16, size, size],
         "num_classes": 10,
         "layer_norm": True,
         "weight_norm": True,
-        "num_layers": 2,
-        "heads": 8,
-        "cutoff": 50,
+        **more,
     }
-    assert sum(p.numel() for p in ghn.parameters()) == 354_184
-
-
-def test_ghn2(tiny):
-    ghn = from_pretrained(tiny("ghn2_tiny"))
-    assert type(ghn) is GHN2 and ghn.config == {
-        "hidden_channels": 16,
-        "max_shape": [16, 16, 11, 11],
-        "num_classes": 10,
-        "layer_norm": True,
-        "weight_norm": True,
-        "virtual_edges": True,
-    }
-    assert sum(p.numel() for p in ghn.parameters()) == 179_000
+    assert sum(p.numel() for p in ghn.parameters()) == count
 
 
 def test_names_of_all_parameters(content):
@@ -85,18 +77,12 @@ def test_decoder_of_convolutions(content, tiny, write, equal):
 
 
 @pytest.mark.parametrize("name", ["ghn3_tiny", "ghn2_tiny"])
-def test_without_final_norm(content, write, name):
+def test_without_norms(content, write, name):
     training = content(name)
     del training["state_dict"]["ln.weight"], training["state_dict"]["ln.bias"]
-    training["config"]["layernorm"] = False
-    assert from_pretrained(write(training)).config["layer_norm"] is False
-
-
-@pytest.mark.parametrize("name", ["ghn3_tiny", "ghn2_tiny"])
-def test_without_weight_norm(content, write, name):
-    training = content(name)
-    training["config"]["weight_norm"] = False
-    assert from_pretrained(write(training)).config["weight_norm"] is False
+    training["config"] |= {"layernorm": False, "weight_norm": False}
+    config = from_pretrained(write(training)).config
+    assert config["layer_norm"] is config["weight_norm"] is False
 
 
 @pytest.mark.parametrize("ve", [False, 0])
@@ -195,25 +181,22 @@ def test_views_of_larger_tensors(content, tiny, write, equal):
     assert equal(from_pretrained(write(state)), from_pretrained(tiny("ghn3_tiny")))
 
 
-@pytest.mark.parametrize("name", ["gnn.1.ff.net.3.bias", "embed.weight", "decoder.fc.0.weight"])
-def test_missing_key_has_the_name_in_the_file(content, write, name):
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("gnn.1.ff.net.3.bias", None, "lacks the key 'gnn.1.ff.net.3.bias'"),
+        ("embed.weight", None, "lacks the key 'embed.weight'"),
+        ("decoder.fc.0.weight", None, "lacks the key 'decoder.fc.0.weight'"),
+        ("embed.weight", torch.ones(3), r"'embed.weight' of shape \(3,\): no matrix"),
+        ("gnn.0.attn.extra", torch.ones(1), "unexpected keys: gnn.0.attn.extra"),
+    ],
+)
+def test_keys_have_their_names_in_the_file(content, write, name, value, message):
     training = content()
-    del training["state_dict"][name]
-    with pytest.raises(CheckpointError, match=f"lacks the key '{name}'"):
-        from_pretrained(write(training))
-
-
-def test_key_of_other_dimensions(content, write):
-    training = content()
-    training["state_dict"]["embed.weight"] = torch.ones(3)
-    with pytest.raises(CheckpointError, match=r"'embed.weight' of shape \(3,\): no matrix"):
-        from_pretrained(write(training))
-
-
-def test_unexpected_key(content, write):
-    training = content()
-    training["state_dict"]["gnn.0.attn.extra"] = torch.ones(1)
-    with pytest.raises(CheckpointError, match=r"unexpected keys: gnn.0.attn.extra"):
+    training["state_dict"].pop(name, None)
+    if value is not None:
+        training["state_dict"][name] = value
+    with pytest.raises(CheckpointError, match=message):
         from_pretrained(write(training))
 
 

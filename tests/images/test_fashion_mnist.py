@@ -58,13 +58,11 @@ def test_archives_are_extracted_to_where_torchvision_looks(tmp_path, archives, c
     check(get_image_data("fashion_mnist", root), contents)  # archives are no longer needed
 
 
-def test_archives_in_root(archives, contents):
-    check(get_image_data("fashion_mnist", archives), contents)
-
-
-def test_package_is_the_last_resort(tmp_path, archives, contents, monkeypatch):
-    monkeypatch.setattr(fashion_mnist, "PACKAGE_FOLDER", archives)
-    check(get_image_data("fashion_mnist", tmp_path / "root"), contents)
+@pytest.mark.parametrize("where", ["root", "package"])
+def test_where_archives_may_lie(tmp_path, archives, contents, monkeypatch, where):
+    if where == "package":
+        monkeypatch.setattr(fashion_mnist, "PACKAGE_FOLDER", archives)
+    check(get_image_data("fashion_mnist", archives if where == "root" else tmp_path), contents)
 
 
 def test_default_root(tmp_path, archives, monkeypatch):

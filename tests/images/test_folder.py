@@ -58,35 +58,41 @@ def test_the_middle_square_is_kept(tmp_path):
     assert (data.train.images == 200).all()
 
 
-def test_missing_folder(tmp_path):
-    with pytest.raises(ImageDataError, match=r"train.*one folder per class; pass their `root`"):
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({}, r"train.*one folder per class; pass their `root`"),
+        ({"train": {}}, "No images by class in .*train: it has no folders"),
+        ({"train": {"cat": 4, "dog": 0}}, "No images by class in .*dog"),
+        (
+            {"train": {"cat": 4, "dog": 4}, "test": {"cat": 1, "cow": 1}},
+            "only one of them has cow, dog",
+        ),
+    ],
+)
+def test_folders_that_do_not_fit(tmp_path, parts, message):
+    for part, counts in parts.items():
+        (tmp_path / part).mkdir()
+        fill(tmp_path / part, counts.values(), classes=counts)
+    with pytest.raises(ImageDataError, match=message):
         get_image_data("image_folder", tmp_path)
 
 
-def test_empty_class(tmp_path):
-    fill(tmp_path / "train", (4, 0))
-    with pytest.raises(ImageDataError, match=r"No images by class in .*dog"):
-        get_image_data("image_folder", tmp_path)
+@pytest.mark.parametrize("size", [0, -1, 1 << 40, 8.0, "8", None])
+def test_image_size(tmp_path, size):
+    with pytest.raises(ConfigError, match=f"image_size must be a number from 1 .*, got {size!r}"):
+        get_image_data("image_folder", tmp_path, image_size=size)
 
 
-def test_different_classes(tmp_path):
+def test_images_that_do_not_fit_in_memory(tmp_path, monkeypatch):
     fill(tmp_path / "train", (4, 4))
-    fill(tmp_path / "test", (1, 1), classes=("cat", "cow"))
-    with pytest.raises(ImageDataError, match="only one of them has cow, dog"):
+
+    def empty(*args, **kwargs):
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr(torch, "empty", empty)
+    with pytest.raises(ImageDataError, match=r"The 8 images of .*choose a smaller image_size"):
         get_image_data("image_folder", tmp_path)
-
-
-def test_damaged_image(tmp_path):
-    fill(tmp_path / "train", (4, 4))
-    path = tmp_path / "train" / "dog" / "2.png"
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ImageDataError, match=f"{path} cannot be read"):
-        get_image_data("image_folder", tmp_path)
-
-
-def test_image_size_must_be_positive(tmp_path):
-    with pytest.raises(ConfigError, match="image_size must be positive, got 0"):
-        get_image_data("image_folder", tmp_path, image_size=0)
 
 
 RAMP = np.arange(256).reshape(16, 16)
@@ -129,13 +135,14 @@ def test_palettes(tmp_path, options):
     assert any(torch.equal(image, torch.stack((255 - i, i, i // 2)).int()) for image in both)
 
 
-def test_hidden_files_are_ignored(tmp_path):
+def test_hidden_files_and_circles_are_ignored(tmp_path):
     fill(tmp_path / "train", (4, 4, 4), classes=("cat", "dog", ".ipynb_checkpoints"))
     (tmp_path / "train" / "cat" / ".ipynb_checkpoints").mkdir()
     (tmp_path / "train" / "dog" / "more").mkdir()
     for path in ("cat/.ipynb_checkpoints/1.png", "cat/._1.png", "dog/more/1.png"):
         write_png(torch.zeros(3, 8, 8, dtype=torch.uint8), tmp_path / "train" / path)
     (tmp_path / "train" / "dog" / "notes.txt").touch()
+    (tmp_path / "train" / "dog" / "more" / "all").symlink_to(tmp_path / "train" / "dog")
     images = load_image_folder(tmp_path)
     assert images.classes == CLASSES
     assert torch.cat([images.train_labels, images.test_labels]).bincount().tolist() == [4, 5]
@@ -156,9 +163,11 @@ BROKEN = {
     "pipe": os.mkfifo,
     "dangling link": lambda path: path.symlink_to("nowhere"),
     "not finite": _not_finite,
+    "cut off": lambda path: path.write_bytes(path.with_name("2.png").read_bytes()[:50]),
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("hello"),
     "header": lambda path: path.write_bytes(b"P6 a b c"),
+    "PostScript": lambda path: Image.new("RGB", (9, 9)).save(path, format="eps"),
     "long header": lambda path: path.write_bytes(b"P6 99999999999 1 255\n"),
 }
 

@@ -1,7 +1,9 @@
 import io
 import json
+import math
 import signal
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -141,7 +143,33 @@ DAMAGES = {
     "no groups": lambda good: saved(
         {**loaded(good), "optimizer": {"state": {}, "param_groups": []}}
     ),
+    "many steps": lambda good: saved({**loaded(good), "steps_done": 2**70}),
+    "many seconds": lambda good: saved({**loaded(good), "seconds_done": 10**400}),
+    "nan": lambda good: changed(good, "state_dict", lambda p: next(iter(p.values())).fill_(nan)),
+    "whole numbers": lambda good: changed(
+        good, "state_dict", lambda p: p.update({name: tensor.int() for name, tensor in p.items()})
+    ),
+    "moments nan": lambda good: changed(good, "optimizer", moments(exp_avg=nan)),
+    "moments below 0": lambda good: changed(good, "optimizer", moments(exp_avg_sq=-1)),
+    "moments of no step": lambda good: changed(good, "optimizer", moments(step=nan)),
+    "a moment missing": lambda good: changed(
+        good, "optimizer", lambda optimizer: optimizer["state"][0].pop("exp_avg")
+    ),
 }
+
+
+def moments(**values):
+    def change(optimizer):
+        for name, value in values.items():
+            optimizer["state"][0][name].fill_(value)
+
+    return change
+
+
+def changed(data, part, change):
+    state = loaded(data)
+    change(state[part])
+    return saved(state)
 
 
 def saved(value):
@@ -175,6 +203,18 @@ def test_damaged_or_foreign_checkpoint(damage, small_config, last_checkpoint):
     with pytest.raises(CheckpointError, match=r"checkpoint.pt is damaged.*anew"):
         train(config)
     assert checkpoint.read_bytes() == DAMAGES[damage](last_checkpoint)
+
+
+def test_options_of_the_optimizer_are_those_of_the_run(small_config, last_checkpoint):
+    config = small_config()
+    Path(config.out).mkdir()
+    options = {"lr": "x", "betas": (2, 3), "eps": nan, "weight_decay": math.inf}
+    damaged = changed(last_checkpoint, "optimizer", lambda o: o["param_groups"][0].update(options))
+    (Path(config.out) / "checkpoint.pt").write_bytes(damaged)
+    trainer = MetaTrainer(config)
+    trainer.resume()
+    (group,) = trainer.optimizer.param_groups
+    assert group["weight_decay"] == config.weight_decay and group["betas"] == (0.9, 0.999)
 
 
 def test_checkpoint_before_a_damaged_one_is_used(small_config):
