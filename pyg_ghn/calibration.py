@@ -26,6 +26,7 @@ from pyg_ghn.nn.prediction import Prediction, fit_to_model, non_finite
 from pyg_ghn.nn.report import PredictionReport, shortened
 from pyg_ghn.nn.targets import collect_targets
 
+CALIBRATION_IMAGES = 256  # which commands take
 VIRTUAL = "virtual_norm"
 EPS = 1e-5  # BatchNorm's
 RIDGE = 1e-3  # of the mean square of an input, so that directions of no weight stay small

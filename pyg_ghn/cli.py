@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from pyg_ghn._arguments import Parser, check_options, joined_lists
 from pyg_ghn._version import __version__
+from pyg_ghn.drawing.commands import draw, draw_embeddings, draw_filters
 from pyg_ghn.errors import ConfigError, GHNError
-from pyg_ghn.training import TrainConfig
+from pyg_ghn.training import FinetuneConfig, TrainConfig
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,6 +33,9 @@ def main(argv: list[str] | None = None) -> None:
         subparser.add_argument("--config", action="config", help="YAML file with these options.")
         if run is train:
             subparser.add_class_arguments(TrainConfig, None, as_group=False)
+        elif run is finetune:
+            subparser.add_function_arguments(run, as_group=False, as_positional=True)
+            subparser.add_class_arguments(FinetuneConfig, None, as_group=False, skip={"lr", "seed"})
         elif run is draw_embeddings:
             subparser.add_argument("models", nargs="+", metavar="MODEL", help="As of pyg-ghn draw.")
             subparser.add_function_arguments(run, as_group=False, skip={"models"})
@@ -134,6 +138,8 @@ def predict(
     input_size: list[int] | None = None,
     model_args: dict[str, Any] | None = None,
     mode: Literal["train", "eval"] = "train",
+    images: str | None = None,
+    image_root: str | None = None,
     report: str | None = None,
     seed: int = 0,
 ) -> None:
@@ -148,6 +154,9 @@ def predict(
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
         mode: The mode of the model in the one forward pass that shows its graph: auxiliary heads
             run in train mode only, detection models in eval mode only.
+        images: Image set of which unlabelled images set the running statistics of BatchNorm and the
+            scales of networks without normalization.
+        image_root: Folder of the image set.
         report: A JSON file to write what became of every parameter to.
         seed: Seed of everything that is not predicted.
     """
@@ -156,14 +165,24 @@ def predict(
 
     from pyg_ghn._files import atomic_path
     from pyg_ghn.architectures import build_model
+    from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate, predict_folded
     from pyg_ghn.checkpoint import from_pretrained
+    from pyg_ghn.images import get_image_data
     from pyg_ghn.initialization import assign_parameters
 
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
     network = build_model(model, model_args).train(mode == "train")
-    prediction = ghn.predict(network, input_size=input_size and tuple(input_size))
-    assign_parameters(network, {**prediction, **prediction.buffers})
+    if images is None:
+        prediction = ghn.predict(network, input_size=input_size and tuple(input_size))
+        assign_parameters(network, {**prediction, **prediction.buffers})
+    elif input_size is not None:
+        raise ConfigError("--images have a size of their own: leave out --input_size.")
+    else:
+        batch, _ = get_image_data(images, root=image_root).train.sample(CALIBRATION_IMAGES)
+        prediction = predict_folded(ghn, network, batch)
+        assign_parameters(network, {**prediction, **prediction.buffers})
+        calibrate(network, batch)
     path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}.safetensors")
     with _writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
@@ -171,6 +190,76 @@ def predict(
     if report:
         with _writing(report, "--report"), atomic_path(report) as temporary:
             temporary.write_text(json.dumps(prediction.report.to_dict(), indent=1))
+
+
+def finetune(
+    model: str,
+    init: str = "ghn3-digits",
+    images: str = "digits",
+    image_root: str | None = None,
+    compare_with: list[str] | None = None,
+    lrs: list[float] | None = None,
+    seeds: list[int] | None = None,
+    model_args: dict[str, Any] | None = None,
+    out: str | None = None,
+    threads: int | None = None,
+    **options: Any,
+) -> None:
+    """Fine-tune a model from predicted parameters, beside other starts.
+
+    Each start is trained with each learning rate, with and without clipping, and judged by the
+    best on the validation images. The model is adapted to the images.
+
+    Args:
+        model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
+            package.module:factory.
+        init: Its start: a GHN (a packaged name, a hub name or a path), random or orthogonal.
+        images: The image set.
+        image_root: Folder of the image set.
+        compare_with: Other starts to train from on the same terms, random by default.
+        lrs: Learning rates to choose from, by default 0.1, 0.02, 0.004 and 0.001.
+        seeds: Seeds of the random initialization and of the order of images, 0 by default.
+        model_args: Arguments of the model's constructor.
+        out: The safetensors file for the state dict of the best model from --init, by default named
+            after the model. Curves of all starts go beside it, as .json.
+        threads: Torch threads.
+    """
+    import torch
+    from safetensors.torch import save_model
+
+    from pyg_ghn._files import atomic_path
+    from pyg_ghn.architectures import build_for_images
+    from pyg_ghn.images import get_image_data
+    from pyg_ghn.training.finetuning import compare
+
+    config = FinetuneConfig(**options)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = get_image_data(images, root=image_root)
+    inits = list(dict.fromkeys([init, *(["random"] if compare_with is None else compare_with)]))
+
+    def build() -> torch.nn.Module:
+        return build_for_images(model, data.num_classes, data.input_size, model_args)
+
+    found = []
+    for comparison in compare(
+        build, inits, data, config, lrs or [0.1, 0.02, 0.004, 0.001], seeds or [0]
+    ):
+        if not found:
+            print(comparison.header())
+        print(comparison, flush=True)
+        found.append(comparison)
+    best = max((c for c in found if c.init == init), key=lambda c: c.result.val)
+    path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}-finetuned.safetensors")
+    with _writing(path):
+        with atomic_path(path) as temporary:
+            save_model(best.model, str(temporary))
+        with atomic_path(path.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps([c.to_dict() for c in found], indent=1))
+    print(
+        f"Accuracies are of test images in %, by steps. The state dict of the best model from "
+        f"{init} is in {path}, all curves are in {path.with_suffix('.json')}."
+    )
 
 
 def convert(checkpoint: str, out: str | None = None) -> None:
@@ -273,99 +362,6 @@ def generate(
         print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
 
 
-def draw(
-    model: str,
-    out: str = "graph.svg",
-    input_size: list[int] | None = None,
-    model_args: dict[str, Any] | None = None,
-) -> None:
-    """Draw the computational graph of a model.
-
-    Args:
-        model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
-            package.module:factory.
-        out: The .svg, .pdf or .png file to write.
-        input_size: Size of one input, 3 224 224 for example; by default what the model tells.
-        model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
-    """
-    from pyg_ghn.drawing import draw_graph
-
-    _, graph = _network(model, input_size, model_args)
-    print(f"The graph is in {draw_graph(graph, out, model)}.")
-
-
-def draw_embeddings(
-    models: list[str],
-    out: str = "embeddings.png",
-    checkpoint: str = "ghn3-digits",
-    input_size: list[int] | None = None,
-    method: str = "pca",
-) -> None:
-    """Draw the embeddings that a GHN makes of the nodes of models.
-
-    Args:
-        models: As of pyg-ghn draw.
-        out: The .svg, .pdf or .png file to write.
-        checkpoint: The GHN: a packaged name, a hub name or a path.
-        input_size: Size of one input, 3 224 224 for example; by default what each model tells.
-        method: Projection to two dimensions, pca or tsne.
-    """
-    from pyg_ghn import drawing
-    from pyg_ghn.checkpoint import from_pretrained
-
-    graphs = {model: _network(model, input_size, None)[1] for model in models}
-    path = drawing.draw_embeddings(from_pretrained(checkpoint), graphs, out, method)
-    print(f"The node embeddings are in {path}.")
-
-
-def draw_filters(
-    model: str,
-    out: str = "filters.png",
-    checkpoints: list[str] | None = None,
-    input_size: list[int] | None = None,
-    model_args: dict[str, Any] | None = None,
-    seed: int = 0,
-) -> None:
-    """Draw the first convolution's filters as GHNs predict them, and as the model begins.
-
-    Args:
-        model: As of pyg-ghn draw.
-        out: The .svg, .pdf or .png file to write.
-        checkpoints: The GHNs: packaged names, hub names or paths; ghn3-digits by default.
-        input_size: Size of one input, 3 224 224 for example; by default what the model tells.
-        model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
-        seed: Seed of the model's own initialization.
-    """
-    import torch
-
-    from pyg_ghn import drawing
-    from pyg_ghn.checkpoint import from_pretrained
-
-    torch.manual_seed(seed)
-    network, graph = _network(model, input_size, model_args)
-    name = drawing.first_convolution(graph)
-    weights = {
-        checkpoint: from_pretrained(checkpoint).predict_graph(graph)[name]
-        for checkpoint in checkpoints or ["ghn3-digits"]
-    }
-    weights["the model's own initialization"] = network.get_parameter(name)
-    print(f"The filters {name} are in {drawing.draw_filters(weights, out)}.")
-
-
-def _network(
-    name: str, input_size: list[int] | None, model_args: dict[str, Any] | None
-) -> tuple[Any, Any]:
-    """A model by name, and its graph."""
-    from pyg_ghn.architectures import build_model
-    from pyg_ghn.graph import from_module
-
-    size, arguments = input_size and tuple(input_size), model_args or {}
-    if size and name.startswith("deepnets:"):  # built for one size of images
-        arguments = {"input_size": size, **arguments}
-    model = build_model(name, arguments)
-    return model, from_module(model, input_size=size)
-
-
 @contextmanager
 def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     try:
@@ -380,6 +376,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "finetune": finetune,
     "convert": convert,
     "verify": verify,
     "generate": generate,

@@ -10,6 +10,7 @@ _MODULES = {
     "Split": "pyg_ghn.architectures.splits",
     "adapt_to_small_images": "pyg_ghn.architectures.small_images",
     "architecture_key": "pyg_ghn.architectures.sampler",
+    "build_for_images": "pyg_ghn.architectures.by_name",
     "build_model": "pyg_ghn.architectures.by_name",
     "count_parameters": "pyg_ghn.architectures.plan",
     "draw_width": "pyg_ghn.architectures.sampler",

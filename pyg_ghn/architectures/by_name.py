@@ -83,6 +83,37 @@ def torchvision_model(
     return adapt_to_small_images(build_model(name, arguments), input_size)
 
 
+def build_for_images(
+    name: str,
+    num_classes: int,
+    input_size: tuple[int, int, int],
+    arguments: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    r"""Builds a model as :func:`build_model` does, for images of a size and with a number of
+    classes: torchvision's classification models are adapted to the size. Own factories get their
+    arguments alone.
+
+    Args:
+        name (str): See :func:`build_model`.
+        num_classes (int): The number of classes.
+        input_size (tuple): Size of an image.
+        arguments (dict, optional): Further arguments of its constructor. (default: :obj:`None`)
+
+    Raises:
+        GHNError: If the model is unknown, does not take the arguments or cannot be built.
+    """
+    from torchvision import models
+
+    source, arguments = name.rpartition(":")[0], dict(arguments or {})
+    if not arguments and name in models.list_models(module=models):
+        return torchvision_model(name, num_classes, input_size)
+    if source in _SOURCES:
+        arguments = {"num_classes": num_classes, **arguments}
+    if source == "deepnets":
+        arguments = {"input_size": input_size, **arguments}
+    return build_model(name, arguments)
+
+
 def _torchvision(name: str) -> Callable[..., Any]:
     from torchvision.models import get_model_builder
 

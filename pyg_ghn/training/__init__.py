@@ -1,8 +1,7 @@
 from pyg_ghn._lazy import lazy_getattr
-from pyg_ghn.training.config import TrainConfig
+from pyg_ghn.training.config import FinetuneConfig, TrainConfig
 
 _MODULES = {
-    "FinetuneConfig": "pyg_ghn.training.finetuning",
     "FinetuneResult": "pyg_ghn.training.finetuning",
     "MetaTrainer": "pyg_ghn.training.trainer",
     "NetworkStream": "pyg_ghn.training.stream",
@@ -16,5 +15,5 @@ _MODULES = {
     "train": "pyg_ghn.training.trainer",
 }
 
-__all__ = ["TrainConfig", *_MODULES]
+__all__ = ["FinetuneConfig", "TrainConfig", *_MODULES]
 __getattr__ = lazy_getattr(__name__, _MODULES)

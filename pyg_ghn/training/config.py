@@ -2,7 +2,7 @@ r"""Everything that decides a meta-training run, in one place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import inf
 
@@ -171,6 +171,64 @@ class TrainConfig:
         )
 
 
+@dataclass(frozen=True)
+class FinetuneConfig:
+    r"""Configuration of :func:`finetune`.
+
+    Args:
+        steps (int): Steps of the optimizer.
+        batch_size (int): Images per step.
+        optimizer (str): "sgd", with momentum, or "adamw".
+        lr (float): Peak learning rate.
+        momentum (float): Momentum of SGD.
+        weight_decay (float): Weight decay.
+        schedule (str): "cosine" to zero, or "constant".
+        clip (float, optional): Largest norm of the gradient. Predicted kernels are small and what
+            normalizes them makes their gradients large: without it the first steps overshoot.
+        label_smoothing (float): Label smoothing of the cross-entropy.
+        rotation (float): Largest rotation of an image, in degrees.
+        zoom (float): Largest change of its width and height, as a share.
+        shift (float): Largest shift, as a share of its side.
+        flip (bool): Whether half of the images are mirrored left to right.
+        evaluate_at (list): Steps after which to evaluate, beside the first and last.
+        seed (int): Seed of the order of images and of dropout.
+
+    Raises:
+        ConfigError: If an option does not make sense.
+    """
+
+    steps: int = 200
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    lr: float = 0.04
+    momentum: float = 0.9
+    weight_decay: float = 3e-5
+    schedule: str = "cosine"
+    clip: float | None = 1.0
+    label_smoothing: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+    shift: float = 0.0
+    flip: bool = False
+    evaluate_at: Sequence[int] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, valid, condition in (
+            ("steps", self.steps >= 1, "1 or more"),
+            ("batch_size", self.batch_size >= 2, "2 or more"),
+            ("optimizer", self.optimizer in _OPTIMIZERS, f"one of {', '.join(_OPTIMIZERS)}"),
+            ("schedule", self.schedule in _SCHEDULES, f"one of {', '.join(_SCHEDULES)}"),
+            ("lr", 0 < self.lr < inf, "more than 0"),
+            ("clip", self.clip is None or self.clip > 0, "more than 0, or none"),
+            ("momentum", 0 <= self.momentum < 1, "0 or more and less than 1"),
+            ("weight_decay", 0 <= self.weight_decay < inf, "0 or more"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "0 or more and less than 1"),
+        ):
+            if not valid:
+                raise ConfigError(f"{name} must be {condition}, got {getattr(self, name)}.")
+
+
 _RANGES = (
     (
         "pool_size meta_batch_size steps log_every save_every",
@@ -202,3 +260,5 @@ _CHOICES = {
     "dataset_source": ("official", "generated"),
     "mixed_precision": ("no", "fp16", "bf16", "fp8"),
 }
+_OPTIMIZERS = ("sgd", "adamw")
+_SCHEDULES = ("cosine", "constant")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -15,75 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_ghn.calibration import calibrate
+from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation.accuracy import accuracy
 from pyg_ghn.images import Augmentation, ImageData
 from pyg_ghn.initialization import initialize
 from pyg_ghn.initializers import orthogonal
 from pyg_ghn.nn import GHN
-
-CALIBRATION_IMAGES = 256
-_OPTIMIZERS = ("sgd", "adamw")
-_SCHEDULES = ("cosine", "constant")
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    r"""Configuration of :func:`finetune`.
-
-    Args:
-        steps (int): Steps of the optimizer.
-        batch_size (int): Images per step.
-        optimizer (str): "sgd", with momentum, or "adamw".
-        lr (float): Peak learning rate.
-        momentum (float): Momentum of SGD.
-        weight_decay (float): Weight decay.
-        schedule (str): "cosine" to zero, or "constant".
-        clip (float, optional): Largest norm of the gradient. Predicted kernels are small and what
-            normalizes them makes their gradients large: without it the first steps overshoot.
-        label_smoothing (float): Label smoothing of the cross-entropy.
-        rotation (float): Largest rotation of an image, in degrees.
-        zoom (float): Largest change of its width and height, as a share.
-        shift (float): Largest shift, as a share of its side.
-        flip (bool): Whether half of the images are mirrored left to right.
-        evaluate_at (list): Steps after which to evaluate, beside the first and last.
-        seed (int): Seed of the order of images and of dropout.
-
-    Raises:
-        ConfigError: If an option does not make sense.
-    """
-
-    steps: int = 200
-    batch_size: int = 64
-    optimizer: str = "sgd"
-    lr: float = 0.04
-    momentum: float = 0.9
-    weight_decay: float = 3e-5
-    schedule: str = "cosine"
-    clip: float | None = 1.0
-    label_smoothing: float = 0.0
-    rotation: float = 0.0
-    zoom: float = 0.0
-    shift: float = 0.0
-    flip: bool = False
-    evaluate_at: Sequence[int] = ()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, valid, condition in (
-            ("steps", self.steps >= 1, "1 or more"),
-            ("batch_size", self.batch_size >= 2, "2 or more"),
-            ("optimizer", self.optimizer in _OPTIMIZERS, f"one of {', '.join(_OPTIMIZERS)}"),
-            ("schedule", self.schedule in _SCHEDULES, f"one of {', '.join(_SCHEDULES)}"),
-            ("lr", 0 < self.lr < math.inf, "more than 0"),
-            ("clip", self.clip is None or self.clip > 0, "more than 0, or none"),
-            ("momentum", 0 <= self.momentum < 1, "0 or more and less than 1"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "0 or more and less than 1"),
-        ):
-            if not valid:
-                raise ConfigError(f"{name} must be {condition}, got {getattr(self, name)}.")
+from pyg_ghn.training.config import FinetuneConfig
 
 
 @dataclass
@@ -223,7 +162,6 @@ def search(
     config: FinetuneConfig,
     lrs: Iterable[float],
     clips: Iterable[float | None] = (1.0, None),
-    progress: Callable[[FinetuneResult], None] | None = None,
 ) -> tuple[FinetuneResult, nn.Module, list[FinetuneResult]]:
     r"""Fine-tunes copies of a model with each of some learning rates and bounds of the gradient's
     norm, and chooses by accuracy on the validation images.
@@ -234,7 +172,6 @@ def search(
         config (FinetuneConfig): Everything else.
         lrs (iterable): The learning rates.
         clips (iterable, optional): The bounds, :obj:`None` for none. (default: :obj:`(1.0, None)`)
-        progress (callable, optional): Is told of each result. (default: :obj:`None`)
 
     Returns:
         The best result, its model, and all results.
@@ -244,8 +181,6 @@ def search(
         copied = copy.deepcopy(model)
         result = finetune(copied, images, replace(config, lr=lr, clip=clip))
         results.append(result)
-        if progress is not None:
-            progress(result)
         if best is None or result.val > best[0].val:
             best = result, copied
     if best is None:
@@ -260,8 +195,7 @@ def compare(
     config: FinetuneConfig,
     lrs: Sequence[float],
     seeds: Sequence[int] = (0,),
-    progress: Callable[[Comparison], None] | None = None,
-) -> list[Comparison]:
+) -> Iterator[Comparison]:
     r"""Fine-tunes one architecture from several starts, each with its better learning rate and
     bound of the gradient's norm, :obj:`config.clip` or none, by accuracy on validation images.
 
@@ -273,22 +207,17 @@ def compare(
         lrs (sequence): The learning rates to choose from.
         seeds (sequence, optional): Seeds of random initializations and of the order of images, the
             same for all starts. (default: :obj:`(0,)`)
-        progress (callable, optional): Is told of each comparison. (default: :obj:`None`)
 
-    Returns:
+    Yields:
         For each seed and start what it reached.
     """
-    found = []
     for seed, init in product(seeds, inits):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = start_model(build(), init, images, seed)
         clips = dict.fromkeys((config.clip, None))
         result, trained, _ = search(model, images, replace(config, seed=seed), lrs, clips)
-        found.append(Comparison(str(init), seed, result, trained))
-        if progress is not None:
-            progress(found[-1])
-    return found
+        yield Comparison(str(init), seed, result, trained)
 
 
 @dataclass
@@ -312,8 +241,11 @@ class Comparison:
         clip = self.result.config.clip or "none"
         return f"{self.init:<16} {self.seed:>4} {self.result.config.lr:>8} {clip:>6}  {curve}"
 
-    @staticmethod
-    def header(result: FinetuneResult) -> str:
+    def header(self) -> str:
         r"""The head of a table whose rows are comparisons: accuracies on test images in %."""
-        steps = "  ".join(f"{'step ' + str(point['step']):>6}" for point in result.curve)
+        steps = "  ".join(f"{point['step']:>6}" for point in self.result.curve)
         return f"{'start':<16} {'seed':>4} {'lr':>8} {'clip':>6}  {steps}"
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""All but the model, as JSON can hold it."""
+        return {"init": self.init, "seed": self.seed, **self.result.to_dict()}
