@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, get_loader, set_loader
 from pyg_ghn.errors import ConfigError
 
 _MAX_YAML = 10_000
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGES = {
     "seed": (0, 2**63 - 1),
     "num_networks": (1, 2**31),
@@ -83,10 +84,10 @@ def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
 
     Args:
         argv (sequence): The words.
-        commands (dict): Subcommand to what has its options as annotations.
+        commands (dict): Subcommand to all that has some of its options as annotations.
     """
-    chosen = next((commands[word] for word in argv if word in commands), None)
-    annotations = getattr(chosen, "__annotations__", {})
+    chosen = next((commands[word] for word in argv if word in commands), ())
+    annotations = {k: v for part in chosen for k, v in part.__annotations__.items()}
     out, words = [], list(argv)
     while words:
         option, equals, value = words.pop(0).partition("=")
@@ -95,7 +96,7 @@ def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
         if not option.startswith("--") or not kind.startswith(("list", "tuple")):
             out.append(f"{option}{equals}{value}")
             continue
-        item = r"(?!-).+" if "str" in kind else r"[-+]?\d+(,[-+]?\d+)*,?"
+        item = r"(?!-).+" if "str" in kind else f"{_NUMBER}(,{_NUMBER})*,?"
         values = [value] if equals else []
         if not equals and words and words[0].startswith("["):  # may have spaces: [3, 32, 32]
             values = [words.pop(0)]
@@ -108,8 +109,8 @@ def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
         text = " ".join(values)
         if text and not text.startswith("["):
             items = [part for part in re.split(r"[,\s]+", text) if part]
-            numbers = "str" not in kind and all(re.fullmatch(r"[-+]?\d+", part) for part in items)
-            text = json.dumps([int(part) for part in items] if numbers else items)
+            numbers = "str" not in kind and all(re.fullmatch(_NUMBER, part) for part in items)
+            text = f"[{', '.join(items)}]" if numbers else json.dumps(items)
         out.append(f"{option}={text}" if values else option)
     return out
 

@@ -13,8 +13,8 @@ from statistics import mode as most_common
 from typing import Any, Literal
 
 from pyg_ghn._arguments import Parser, check_options, joined_lists
+from pyg_ghn._draw import draw, draw_embeddings, draw_filters
 from pyg_ghn._version import __version__
-from pyg_ghn.drawing.commands import draw, draw_embeddings, draw_filters
 from pyg_ghn.errors import ConfigError, GHNError
 from pyg_ghn.training import FinetuneConfig, TrainConfig
 
@@ -31,21 +31,24 @@ def main(argv: list[str] | None = None) -> None:
         summary = run.__doc__.split("\n")[0]
         subparser = Parser(description=summary)
         subparser.add_argument("--config", action="config", help="YAML file with these options.")
-        if run is train:
-            subparser.add_class_arguments(TrainConfig, None, as_group=False)
-        elif run is finetune:
-            subparser.add_function_arguments(run, as_group=False, as_positional=True)
-            subparser.add_class_arguments(FinetuneConfig, None, as_group=False, skip={"lr", "seed"})
-        elif run is draw_embeddings:
+        if name in CONFIGS:  # lists of some options take the place of single ones
+            skip = {option.removesuffix("s") for option in run.__annotations__}
+            subparser.add_class_arguments(CONFIGS[name], None, as_group=False, skip=skip)
+        if run is draw_embeddings:
             subparser.add_argument("models", nargs="+", metavar="MODEL", help="As of pyg-ghn draw.")
             subparser.add_function_arguments(run, as_group=False, skip={"models"})
         else:
-            subparser.add_function_arguments(run, as_group=False, as_positional=True)
+            subparser.add_function_arguments(
+                run, as_group=False, as_positional=True, skip={"config"}
+            )
         subcommands.add_subcommand(name, subparser, help=summary)
 
     words = sys.argv[1:] if argv is None else argv
+    annotated = {
+        name: (run, CONFIGS[name]) if name in CONFIGS else (run,) for name, run in COMMANDS.items()
+    }
     try:
-        chosen = parser.parse_args(joined_lists(words, {**COMMANDS, "train": TrainConfig}))
+        chosen = parser.parse_args(joined_lists(words, annotated))
     except UnicodeDecodeError as error:
         parser.error(f"the file given by --config is no text in UTF-8: {error}.")
     command = f"pyg-ghn {chosen.subcommand}"
@@ -53,6 +56,9 @@ def main(argv: list[str] | None = None) -> None:
     del options["config"]
     try:
         check_options(options)
+        if config := CONFIGS.get(chosen.subcommand):
+            own = options.keys() & config.__annotations__.keys()
+            options["config"] = config(**{name: options.pop(name) for name in own})
         COMMANDS[chosen.subcommand](**options)
     except (GHNError, OSError) as error:
         sys.exit(f"{command}: {error}")
@@ -63,10 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def train(**options: Any) -> None:
-    """Meta-train a GHN-3 on freshly sampled architectures."""
-    config = TrainConfig(**options)
-
+def train(config: TrainConfig) -> None:
+    """Meta-train a GHN on freshly sampled architectures."""
     from pyg_ghn.training import launch
 
     path = launch(config)
@@ -194,6 +198,7 @@ def predict(
 
 def finetune(
     model: str,
+    config: FinetuneConfig,
     init: str = "ghn3-digits",
     images: str = "digits",
     image_root: str | None = None,
@@ -203,7 +208,6 @@ def finetune(
     model_args: dict[str, Any] | None = None,
     out: str | None = None,
     threads: int | None = None,
-    **options: Any,
 ) -> None:
     """Fine-tune a model from predicted parameters, beside other starts.
 
@@ -232,7 +236,6 @@ def finetune(
     from pyg_ghn.images import get_image_data
     from pyg_ghn.training.finetuning import compare
 
-    config = FinetuneConfig(**options)
     if threads is not None:
         torch.set_num_threads(threads)
     data = get_image_data(images, root=image_root)
@@ -372,6 +375,9 @@ def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
         raise GHNError(f"Can't write to {path}: {error}; choose another {option}.") from error
 
 
+CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig}
+r"""Subcommand to the class whose fields are options, too."""
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
@@ -384,5 +390,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "draw-embeddings": draw_embeddings,
     "draw-filters": draw_filters,
 }
-r"""Subcommand to what it runs. Its options are the function's parameters, those of ``train`` the
-fields of :class:`~pyg_ghn.training.TrainConfig`, with the help of the docstrings."""
+r"""Subcommand to what it runs. Its options are the function's parameters, with the help of the
+docstrings."""

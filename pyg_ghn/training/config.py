@@ -2,8 +2,8 @@ r"""Everything that decides a meta-training run, in one place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from math import inf
 
 from pyg_ghn.architectures.splits import SPLITS
@@ -110,9 +110,9 @@ class TrainConfig:
     allow_changes: bool = False
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) is None and "None" not in str(field.type):
-                raise ConfigError(f"{field.name} must have a value.")
+        for option in fields(self):
+            if getattr(self, option.name) is None and "None" not in str(option.type):
+                raise ConfigError(f"{option.name} must have a value.")
         for names, valid, condition in _RANGES:
             for name in names.split():
                 value = getattr(self, name)
@@ -210,7 +210,7 @@ class FinetuneConfig:
     zoom: float = 0.0
     shift: float = 0.0
     flip: bool = False
-    evaluate_at: Sequence[int] = ()
+    evaluate_at: list[int] = field(default_factory=list)
     seed: int = 0
 
     def __post_init__(self) -> None:
