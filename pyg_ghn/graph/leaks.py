@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.recorder import Below, Call, Recorder, mapped, tensors
+from pyg_ghn.graph.recorder import Call, OwnRandom, Recorder, mapped, tensors
 
 
 class _Reference(NamedTuple):
@@ -116,7 +116,7 @@ def _replayed(
 
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(Below())  # random numbers have a generator of their own
+        stack.enter_context(OwnRandom())
         if torch.get_default_device().type == "meta":
             stack.enter_context(device)
         for _, args, kwargs, out, func in reversed(steps):

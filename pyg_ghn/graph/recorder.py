@@ -104,6 +104,7 @@ class Recorder(TorchFunctionMode):
         self.on_meta = stand_ins.device.type == "meta"
         self.stand_ins, self.below = stand_ins, below
         self.known: set[int] = set()  # ids of the tensors that the pass may use
+        self._random = OwnRandom()
         self._storages: dict[int, Tensor] = {}
         self._indexed = 0  # calls of which the tensors are in _storages
 
@@ -190,13 +191,6 @@ class Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         if name in FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
             kwargs = {**kwargs, "device": "meta"}
-        if name in RANDOM:  # those on meta draw nothing; others have a generator of their own
-            on_meta = all(t.is_meta for t in tensors(args, kwargs))
-            if on_meta and torch.device(kwargs.get("device") or "meta").type == "meta":
-                kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
-            elif self.below is None:
-                with Below():
-                    return func(*args, **kwargs)
         short = SHAPE_ONLY.get(name) if self.below is None or name in RECURRENT else None
         if short is not None and not torch.is_grad_enabled():
             out = short(*args, **kwargs)
@@ -204,10 +198,19 @@ class Recorder(TorchFunctionMode):
                 if self.below is not None:
                     self.below.see(func, (args, kwargs), out)
                 return out
+        on_meta = all([t.is_meta for t in tensors(args, kwargs)])
+        draws = not on_meta  # whatever it comes down to
+        if name in RANDOM:
+            draws |= torch.device(kwargs.get("device") or "meta").type != "meta"
+            if not draws:
+                kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
         try:
-            return func(*args, **kwargs)
+            if not draws or self.below is not None:
+                return func(*args, **kwargs)
+            with self._random:
+                return func(*args, **kwargs)
         except (RuntimeError, NotImplementedError):
-            if all(t.is_meta for t in tensors(args, kwargs)):
+            if on_meta:
                 raise
         # Constants that the model made or kept elsewhere.
         target = args[0] if args else None
@@ -256,24 +259,18 @@ class Recorder(TorchFunctionMode):
         return out
 
 
-class Below(TorchDispatchMode):
-    r"""Sees what functions come down to, and gives random numbers a generator of their own: the
-    process-wide ones are neither advanced nor reset."""
+class OwnRandom(TorchDispatchMode):
+    r"""Draws random numbers from generators of its own: the process-wide ones are neither advanced
+    nor reset."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.flows: list[Flow] = []
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         draws = torch.Tag.nondeterministic_seeded in func.tags
-        out = self._drawn(func, args, kwargs) if draws else func(*args, **kwargs)
-        self.see(func, (args, kwargs), out)
-        return out
-
-    def see(self, func: Callable, operands: Any, out: Any) -> None:
-        self.flows.append(Flow(func, list(tensors(operands)), list(tensors(out))))
+        return self._drawn(func, args, kwargs) if draws else func(*args, **kwargs)
 
     def _drawn(self, func: Callable, args: tuple, kwargs: dict) -> Any:
         operand = next(tensors(args, kwargs), None)
@@ -292,8 +289,26 @@ class Below(TorchDispatchMode):
         if func.overloadpacket is torch.ops.aten.native_dropout:
             kept = torch.empty_like(args[0]).bernoulli_(1 - args[1], generator=own["generator"])
             return args[0] * kept / max(1 - args[1], 1e-6), kept.bool()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            return func(*args, **kwargs)
+        # Attention and recurrent layers draw for nothing but their dropout.
+        names = [argument.name for argument in func._schema.arguments]
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        return func(**given | {k: 0.0 for k in ("dropout_p", "dropout") if k in given})
+
+
+class Below(OwnRandom):
+    r"""Sees what functions come down to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flows: list[Flow] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        self.see(func, (args, kwargs), out)
+        return out
+
+    def see(self, func: Callable, operands: Any, out: Any) -> None:
+        self.flows.append(Flow(func, list(tensors(operands)), list(tensors(out))))
 
 
 @functools.cache
