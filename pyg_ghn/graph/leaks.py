@@ -50,7 +50,7 @@ def fill_leaks(recorder: Recorder, device: torch.device) -> None:
     made.clear()  # tensors with weak references can't be swapped
     try:
         values = _replayed(tape, leaks, originals, device) if leaks else {}
-        for key, tensor in leaks.items():
+        for key, tensor in reversed(leaks.items()):  # views before what they are views of
             torch.utils.swap_tensors(tensor, values[key].clone())  # which has no views
     except Exception as error:  # whatever an operation raises
         shapes = ", ".join(str(tuple(t.shape)) for t in leaks.values())
@@ -122,9 +122,9 @@ def _replayed(
         for _, args, kwargs, out, func in reversed(steps):
             args = real(args)
             result = func(*args, **real(kwargs))
-            result = args[0] if result is None else result
-            keys = [r.key for r in _references(out)]
-            values.update(zip(keys, tensors(result), strict=True))
+            if result is not None:  # else it has written into some of the values
+                keys = [r.key for r in _references(out)]
+                values.update(zip(keys, tensors(result), strict=True))
     return values
 
 

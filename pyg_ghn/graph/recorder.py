@@ -3,7 +3,8 @@ r"""What sees every tensor operation of a forward pass."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -96,15 +97,20 @@ class Recorder(TorchFunctionMode):
         below (Below, optional): Is active under this mode in a thorough pass, in which what no
             function shows (:func:`torch.vmap`, scripted functions) is recorded as the dispatcher
             sees it. Otherwise it ends in an :class:`UnrecordedError`. (default: :obj:`None`)
+        elsewhere (list, optional): Tensors on meta that no function has made in an earlier thorough
+            pass, in order. (default: :obj:`()`)
     """
 
-    def __init__(self, stand_ins: StandIns, below: Below | None = None):
+    def __init__(
+        self, stand_ins: StandIns, below: Below | None = None, elsewhere: Sequence[Tensor] = ()
+    ):
         super().__init__()
         self.calls: list[Call] = []
         self.on_meta = stand_ins.device.type == "meta"
-        self.stand_ins, self.below = stand_ins, below
+        self.stand_ins, self.below, self.elsewhere = stand_ins, below, [*elsewhere]
         self.known: set[int] = set()  # ids of the tensors that the pass may use
         self._random = OwnRandom()
+        self._transforms = False  # of torch.func, whose tensors may outlive them
         self._storages: dict[int, Tensor] = {}
         self._indexed = 0  # calls of which the tensors are in _storages
 
@@ -131,11 +137,12 @@ class Recorder(TorchFunctionMode):
         else:
             ids = [id(t) for t in tensors(out)]
             known.update(ids)
-            made = out if ids else args[0] if args and _is_in_place(name) else None
+            made = out if ids else _written(name, func, args, kwargs)
         if made is not None:
             name = normalized(name, isinstance(func, FunctionType))
             call = Call(name, args, kwargs, made, func)
-            if self.below is not None and functorch.peek_interpreter_stack() is not None:
+            self._transforms |= functorch.peek_interpreter_stack() is not None
+            if self._transforms:
                 call = Call(name, _unwrapped(args), _unwrapped(kwargs), _unwrapped(made), func)
             self.calls.append(call)
         return out
@@ -180,11 +187,23 @@ class Recorder(TorchFunctionMode):
                 self.known.add(id(tensor))
                 self.calls.append(Call("alias", (base,), {}, tensor, _same))
                 return tensor
-        if tensor.is_meta and self.below is None:
-            raise UnrecordedError
+        if tensor.is_meta and (self.below is None or not self.below.made(tensor)):
+            self._expect(tensor)
         stand_in = tensor if tensor.is_meta and self.on_meta else self.stand_ins.tensor(tensor)
         self.known.add(id(stand_in))
         return stand_in
+
+    def _expect(self, tensor: Tensor) -> None:
+        """A tensor from outside turns up in every pass, what another thread makes in only one."""
+        if self.elsewhere and self.elsewhere[0] is tensor:
+            self.elsewhere.pop(0)
+        elif self.elsewhere:
+            raise GraphError(
+                f"The model uses a tensor of shape {tuple(tensor.shape)} that no recorded function "
+                "made: what it computes in other threads can't be seen, call it in the same one."
+            )
+        else:
+            raise UnrecordedError(tensor)
 
     def _run(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.on_meta:
@@ -304,8 +323,19 @@ class Below(OwnRandom):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = super().__torch_dispatch__(func, types, args, kwargs)
-        self.see(func, (args, kwargs), out)
+        written = _written("", func, args, kwargs or {}) if func._schema.is_mutable else None
+        self.see(func, (args, kwargs), (out, written))
         return out
+
+    def made(self, tensor: Tensor) -> bool:
+        """Whether the dispatcher saw the tensor, or what it is a view of, come into being."""
+        if tensor.layout is not torch.strided:
+            return True
+        key, outs = tensor.untyped_storage()._cdata, (f.outs for f in reversed(self.flows))
+        return any(
+            t.layout is torch.strided and t.untyped_storage()._cdata == key
+            for t in chain.from_iterable(outs)
+        )
 
     def see(self, func: Callable, operands: Any, out: Any) -> None:
         self.flows.append(Flow(func, list(tensors(operands)), list(tensors(out))))
@@ -360,6 +390,19 @@ def _is_in_place(name: str) -> bool:
     is_dunder = name.startswith("__")
     name = name.partition(".")[0]
     return (name.endswith("_") and not is_dunder) or name == "__setitem__" or name.startswith("__i")
+
+
+def _written(name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
+    """What a function that returns nothing writes into."""
+    is_data = name == "__set__" and func.__self__ is Tensor.data
+    if args and (is_data or _is_in_place(name)):
+        return args[0]
+    schema = getattr(getattr(func, "default", func), "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return None
+    names = [a.name for a in schema.arguments if a.alias_info and a.alias_info.is_write]
+    given = {**dict(zip([a.name for a in schema.arguments], args, strict=False)), **kwargs}
+    return [given[name] for name in names if name in given]
 
 
 def _same(tensor: Tensor) -> Tensor:

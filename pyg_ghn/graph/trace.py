@@ -56,6 +56,7 @@ class _Way(NamedTuple):
     device: torch.device
     thorough: bool = False
     grad: bool = False
+    elsewhere: tuple[Tensor, ...] = ()  # that no function has made
 
 
 def trace(
@@ -86,14 +87,19 @@ def trace(
     way = _Way(torch.device("meta"), thorough)
     while True:
         stand_ins, compiles = StandIns(way.device), "torch._dynamo" not in sys.modules
-        recorder = Recorder(stand_ins, Below() if way.thorough else None)
+        recorder = Recorder(stand_ins, Below() if way.thorough else None, way.elsewhere)
         try:
             recorded = _record(model, args, kwargs, way, recorder)
             if not (compiles and "torch._dynamo" in sys.modules):
                 return recorded
             failure, following, recorded = None, way, None  # again, uncompiled
         except UnrecordedError as error:
-            failure, following = None, way._replace(thorough=True)
+            failure, following = (
+                None,
+                way._replace(
+                    thorough=True, elsewhere=way.elsewhere + error.args if way.thorough else ()
+                ),
+            )
             _clear_frames(error)
         except GraphError as error:
             failure, following = error, None
