@@ -133,12 +133,17 @@ BINARY = [
 OUTPUTS = [tuple, lambda values: {"of": values}, lambda values: SimpleNamespace(of={"it": values})]
 
 numbers = st.integers(0, 99)
+recent = st.integers(0, 4)  # results, from the last one back
 steps = st.lists(
-    st.tuples(st.sampled_from("layer layer layer one two two constant cut".split()), numbers,
-              numbers, numbers),
-    min_size=1,
-    max_size=14,
-)  # fmt: skip
+    st.tuples(
+        st.sampled_from("layer layer layer layer one two two two two constant cut".split()),
+        numbers,
+        recent,
+        recent,
+    ),
+    min_size=6,
+    max_size=16,
+)
 
 
 class Program(nn.Module):
@@ -155,7 +160,7 @@ class Program(nn.Module):
         self.applied = []
         sources = [frozenset([INPUT])]
         for kind, what, first, second in steps:
-            a, b = (sources[place % len(sources)] for place in (first, second))
+            a, b = (sources[-1 - place % len(sources)] for place in (first, second))
             if kind == "layer":
                 which = what % len(self.layers)
                 layer = self.layers[which]
@@ -169,14 +174,14 @@ class Program(nn.Module):
             else:
                 of = {"one": a, "two": a | b, "constant": frozenset(), "cut": a}
                 sources.append(of[kind])
-        self.ends = frozenset().union(*(sources[place % len(sources)] for place in outputs))
+        self.ends = frozenset().union(*(sources[-1 - place % len(sources)] for place in outputs))
         self._flows = [bool(s) for s in sources]
 
     def forward(self, x):
         values = [x]
         for kind, what, first, second in self._steps:
-            flows = self._flows[first % len(values)]
-            a, b = (values[place % len(values)] for place in (first, second))
+            flows = self._flows[len(values) - 1 - first % len(values)]
+            a, b = (values[-1 - place % len(values)] for place in (first, second))
             if kind == "layer":
                 which = what % len(self.layers)
                 if flows or not isinstance(self.layers[which], (Position, Product)):
@@ -189,7 +194,7 @@ class Program(nn.Module):
                 a = torch.linspace(0, 1, 4).expand(SHAPE) if kind == "constant" else a + b.detach()
             values.append(a)
         kind = OUTPUTS[len(values) % len(OUTPUTS)]
-        return kind([values[place % len(values)] for place in self._outputs])
+        return kind([values[-1 - place % len(values)] for place in self._outputs])
 
     def truth(self):
         """The applications on which the output depends, renumbered."""
@@ -223,7 +228,7 @@ def layers_of(data):
 @given(
     st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5),
     steps,
-    st.lists(numbers, min_size=1, max_size=3),
+    st.lists(recent, min_size=1, max_size=3),
 )
 def test_the_graph_is_the_true_data_flow(kinds, steps, outputs):
     model = Program(kinds, steps, outputs)
