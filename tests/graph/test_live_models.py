@@ -1,7 +1,6 @@
 """Models that cache, serve or are interrupted while their graphs are made."""
 
 import functools
-import gc
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -85,14 +84,6 @@ def test_threads_that_trace_and_serve_one_model():
         sys.setswitchinterval(interval)
     assert not wrong
     assert all(p is before[name] for name, p in model.named_parameters())
-
-
-@pytest.fixture
-def few_objects():
-    """The tracer looks for cycles after a failed pass."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])

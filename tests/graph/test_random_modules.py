@@ -224,6 +224,7 @@ def layers_of(data):
     return found
 
 
+@pytest.mark.usefixtures("few_objects")
 @settings(max_examples=EXAMPLES or 300, derandomize=not EXAMPLES, deadline=None, database=None)
 @given(
     st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5),
