@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.recorder import Call, OwnRandom, Recorder, mapped, tensors
+from pyg_ghn.graph.dispatch import OwnRandom
+from pyg_ghn.graph.nested import mapped, tensors
+from pyg_ghn.graph.recorder import Call, Recorder
 
 
 class _Reference(NamedTuple):

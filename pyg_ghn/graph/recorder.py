@@ -3,8 +3,7 @@ r"""What sees every tensor operation of a forward pass."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -12,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch._C import _functorch as functorch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
 from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.dispatch import Below, OwnRandom, is_in_place, written
 from pyg_ghn.graph.meta_operations import SHAPE_ONLY
+from pyg_ghn.graph.nested import mapped, tensors
 from pyg_ghn.graph.stand_ins import StandIns
 
 # Factories that models call without naming a device; their results must live beside the inputs.
@@ -44,49 +45,8 @@ class Call(NamedTuple):
     func: Callable
 
 
-class Flow(NamedTuple):
-    """An operation as the dispatcher saw it: below the functions that a model calls."""
-
-    func: Callable
-    operands: list[Tensor]
-    outs: list[Tensor]
-
-
 class UnrecordedError(Exception):
     r"""A tensor turned up that no recorded function has made."""
-
-
-def tensors(*values: Any) -> Iterator[Tensor]:
-    """Yields all tensors in nested lists, tuples, mappings and dataclass-like outputs."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple, set)):
-            yield from tensors(*value)
-        elif isinstance(value, Mapping):
-            yield from tensors(*value.values())
-        elif hasattr(value, "__dataclass_fields__"):
-            yield from tensors(*vars(value).values())
-
-
-def reachable_tensors(*values: Any) -> list[Tensor]:
-    r"""All tensors in containers and objects of any kind, modules excepted."""
-    found, seen, stack = [], set(), [*reversed(values)]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif id(value) not in seen and not isinstance(value, (nn.Module, type, FunctionType)):
-            seen.add(id(value))
-            if isinstance(value, (list, tuple, set)):
-                stack += reversed(list(value))
-            elif isinstance(value, dict):
-                stack += reversed(value.values())
-            names = getattr(type(value), "__slots__", ())
-            names = (names,) if isinstance(names, str) else names
-            stack += [getattr(value, name, None) for name in names if name != "__weakref__"]
-            stack += reversed(getattr(value, "__dict__", {}).values())
-    return found
 
 
 class Recorder(TorchFunctionMode):
@@ -137,7 +97,7 @@ class Recorder(TorchFunctionMode):
         else:
             ids = [id(t) for t in tensors(out)]
             known.update(ids)
-            made = out if ids else _written(name, func, args, kwargs)
+            made = out if ids else written(name, func, args, kwargs)
         if made is not None:
             name = normalized(name, isinstance(func, FunctionType))
             call = Call(name, args, kwargs, made, func)
@@ -217,7 +177,7 @@ class Recorder(TorchFunctionMode):
                 if self.below is not None:
                     self.below.see(func, (args, kwargs), out)
                 return out
-        on_meta = all([t.is_meta for t in tensors(args, kwargs)])
+        on_meta = all([t.is_meta for t in tensors(*args, *kwargs.values())])
         draws = not on_meta  # whatever it comes down to
         if name in RANDOM:
             draws |= torch.device(kwargs.get("device") or "meta").type != "meta"
@@ -233,7 +193,7 @@ class Recorder(TorchFunctionMode):
                 raise
         # Constants that the model made or kept elsewhere.
         target = args[0] if args else None
-        if isinstance(target, Tensor) and not target.is_meta and _is_in_place(name):
+        if isinstance(target, Tensor) and not target.is_meta and is_in_place(name):
             args = (self._promoted(target), *args[1:])
         return func(*_to_meta(args), **_to_meta(kwargs))
 
@@ -276,69 +236,6 @@ class Recorder(TorchFunctionMode):
         if self.below is not None:
             self.below.see(func, (args, captured), out)
         return out
-
-
-class OwnRandom(TorchDispatchMode):
-    r"""Draws random numbers from generators of its own: the process-wide ones are neither advanced
-    nor reset."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._generators: dict[torch.device, torch.Generator] = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        draws = torch.Tag.nondeterministic_seeded in func.tags
-        return self._drawn(func, args, kwargs) if draws else func(*args, **kwargs)
-
-    def _drawn(self, func: Callable, args: tuple, kwargs: dict) -> Any:
-        operand = next(tensors(args, kwargs), None)
-        device = torch.device(kwargs.get("device") or "cpu") if operand is None else operand.device
-        if device.type == "meta":
-            return func(*args, **{k: v for k, v in kwargs.items() if k != "generator"})
-        if kwargs.get("generator") is not None:
-            return func(*args, **kwargs)
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device)
-        own = {**kwargs, "generator": self._generators[device]}
-        for name in (func._overloadname, "generator", f"{func._overloadname}_generator"):
-            overload = getattr(func.overloadpacket, name, None)
-            if overload and any(a.name == "generator" for a in overload._schema.arguments):
-                return overload(*args, **own)
-        if func.overloadpacket is torch.ops.aten.native_dropout:
-            kept = torch.empty_like(args[0]).bernoulli_(1 - args[1], generator=own["generator"])
-            return args[0] * kept / max(1 - args[1], 1e-6), kept.bool()
-        # Attention and recurrent layers draw for nothing but their dropout.
-        names = [argument.name for argument in func._schema.arguments]
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        return func(**given | {k: 0.0 for k in ("dropout_p", "dropout") if k in given})
-
-
-class Below(OwnRandom):
-    r"""Sees what functions come down to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flows: list[Flow] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = super().__torch_dispatch__(func, types, args, kwargs)
-        written = _written("", func, args, kwargs or {}) if func._schema.is_mutable else None
-        self.see(func, (args, kwargs), (out, written))
-        return out
-
-    def made(self, tensor: Tensor) -> bool:
-        """Whether the dispatcher saw the tensor, or what it is a view of, come into being."""
-        if tensor.layout is not torch.strided:
-            return True
-        key, outs = tensor.untyped_storage()._cdata, (f.outs for f in reversed(self.flows))
-        return any(
-            t.layout is torch.strided and t.untyped_storage()._cdata == key
-            for t in chain.from_iterable(outs)
-        )
-
-    def see(self, func: Callable, operands: Any, out: Any) -> None:
-        self.flows.append(Flow(func, list(tensors(operands)), list(tensors(out))))
 
 
 @functools.cache
@@ -386,25 +283,6 @@ _OTHER_NAMES = {
 }
 
 
-def _is_in_place(name: str) -> bool:
-    is_dunder = name.startswith("__")
-    name = name.partition(".")[0]
-    return (name.endswith("_") and not is_dunder) or name == "__setitem__" or name.startswith("__i")
-
-
-def _written(name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
-    """What a function that returns nothing writes into."""
-    is_data = name == "__set__" and func.__self__ is Tensor.data
-    if args and (is_data or _is_in_place(name)):
-        return args[0]
-    schema = getattr(getattr(func, "default", func), "_schema", None)
-    if schema is None or not schema.is_mutable:
-        return None
-    names = [a.name for a in schema.arguments if a.alias_info and a.alias_info.is_write]
-    given = {**dict(zip([a.name for a in schema.arguments], args, strict=False)), **kwargs}
-    return [given[name] for name in names if name in given]
-
-
 def _same(tensor: Tensor) -> Tensor:
     """What makes another tensor object with the same values."""
     return tensor
@@ -423,15 +301,3 @@ def _unwrapped(value: Any) -> Any:
         return tensor
 
     return mapped(unwrap, value)
-
-
-def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
-    r"""Nested arguments with something else for each tensor."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {k: mapped(function, v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [mapped(function, v) for v in value]
-        return tuple(items) if hasattr(type(value), "_fields") else type(value)(items)
-    return value
