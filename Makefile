@@ -9,6 +9,9 @@ demo: $(INSTALLED)  ## Predict the parameters of unseen networks and classify he
 test: $(INSTALLED)  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+fuzz: $(INSTALLED)  ## Compare the graphs of thousands of random modules with their true data flow
+	OMP_NUM_THREADS=1 FUZZ=5000 $(BIN)/python -m pytest tests/graph/test_random_modules.py
+
 demo-train: $(INSTALLED)  ## Meta-train a GHN from scratch for 8 minutes and show the same table
 	rm -rf runs/digits-8min
 	$(BIN)/pyg-ghn train --config=configs/digits-8min.yaml
@@ -20,4 +23,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: demo test demo-train
+.PHONY: demo test fuzz demo-train

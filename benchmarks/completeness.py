@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch_geometric.data import Data
 
+from pyg_ghn.graph.nested import tensors
 from pyg_ghn.graph.operations import (
     NO_FLOW,
     PRODUCTS,
@@ -14,7 +15,7 @@ from pyg_ghn.graph.operations import (
     arguments,
     flowing,
 )
-from pyg_ghn.graph.recorder import Call, tensors
+from pyg_ghn.graph.recorder import Call
 from pyg_ghn.graph.trace import Trace
 from pyg_ghn.graph.unsupported import FACTOR, LARGE, LOOKED_UP, NO_WEIGHT
 

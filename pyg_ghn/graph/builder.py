@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyg_ghn.graph.nested import tensors
 from pyg_ghn.graph.operations import CONCATENATIONS, LOOKUPS, VIEWS
-from pyg_ghn.graph.recorder import tensors
 from pyg_ghn.graph.trace import Trace
 
 INPUT = 0  # index of the input node

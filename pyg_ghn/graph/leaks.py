@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.recorder import Below, Call, Recorder, mapped, tensors
+from pyg_ghn.graph.dispatch import OwnRandom
+from pyg_ghn.graph.nested import mapped, tensors
+from pyg_ghn.graph.recorder import Call, Recorder
 
 
 class _Reference(NamedTuple):
@@ -50,7 +52,7 @@ def fill_leaks(recorder: Recorder, device: torch.device) -> None:
     made.clear()  # tensors with weak references can't be swapped
     try:
         values = _replayed(tape, leaks, originals, device) if leaks else {}
-        for key, tensor in leaks.items():
+        for key, tensor in reversed(leaks.items()):  # views before what they are views of
             torch.utils.swap_tensors(tensor, values[key].clone())  # which has no views
     except Exception as error:  # whatever an operation raises
         shapes = ", ".join(str(tuple(t.shape)) for t in leaks.values())
@@ -116,15 +118,15 @@ def _replayed(
 
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(Below())  # random numbers have a generator of their own
+        stack.enter_context(OwnRandom())
         if torch.get_default_device().type == "meta":
             stack.enter_context(device)
         for _, args, kwargs, out, func in reversed(steps):
             args = real(args)
             result = func(*args, **real(kwargs))
-            result = args[0] if result is None else result
-            keys = [r.key for r in _references(out)]
-            values.update(zip(keys, tensors(result), strict=True))
+            if result is not None:  # else it has written into some of the values
+                keys = [r.key for r in _references(out)]
+                values.update(zip(keys, tensors(result), strict=True))
     return values
 
 

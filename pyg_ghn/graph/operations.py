@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pyg_ghn.graph.recorder import Call, tensors
+from pyg_ghn.graph.nested import tensors
+from pyg_ghn.graph.recorder import Call
 
 CONVOLUTIONS = frozenset(
     ["convolution", *(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))]

@@ -3,7 +3,7 @@ r"""What sees every tensor operation of a forward pass."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch._C import _functorch as functorch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
 from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.dispatch import Below, OwnRandom, is_in_place, written
 from pyg_ghn.graph.meta_operations import SHAPE_ONLY
+from pyg_ghn.graph.nested import mapped, tensors
 from pyg_ghn.graph.stand_ins import StandIns
 
 # Factories that models call without naming a device; their results must live beside the inputs.
@@ -43,49 +45,8 @@ class Call(NamedTuple):
     func: Callable
 
 
-class Flow(NamedTuple):
-    """An operation as the dispatcher saw it: below the functions that a model calls."""
-
-    func: Callable
-    operands: list[Tensor]
-    outs: list[Tensor]
-
-
 class UnrecordedError(Exception):
     r"""A tensor turned up that no recorded function has made."""
-
-
-def tensors(*values: Any) -> Iterator[Tensor]:
-    """Yields all tensors in nested lists, tuples, mappings and dataclass-like outputs."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple, set)):
-            yield from tensors(*value)
-        elif isinstance(value, Mapping):
-            yield from tensors(*value.values())
-        elif hasattr(value, "__dataclass_fields__"):
-            yield from tensors(*vars(value).values())
-
-
-def reachable_tensors(*values: Any) -> list[Tensor]:
-    r"""All tensors in containers and objects of any kind, modules excepted."""
-    found, seen, stack = [], set(), [*reversed(values)]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif id(value) not in seen and not isinstance(value, (nn.Module, type, FunctionType)):
-            seen.add(id(value))
-            if isinstance(value, (list, tuple, set)):
-                stack += reversed(list(value))
-            elif isinstance(value, dict):
-                stack += reversed(value.values())
-            names = getattr(type(value), "__slots__", ())
-            names = (names,) if isinstance(names, str) else names
-            stack += [getattr(value, name, None) for name in names if name != "__weakref__"]
-            stack += reversed(getattr(value, "__dict__", {}).values())
-    return found
 
 
 class Recorder(TorchFunctionMode):
@@ -96,14 +57,20 @@ class Recorder(TorchFunctionMode):
         below (Below, optional): Is active under this mode in a thorough pass, in which what no
             function shows (:func:`torch.vmap`, scripted functions) is recorded as the dispatcher
             sees it. Otherwise it ends in an :class:`UnrecordedError`. (default: :obj:`None`)
+        elsewhere (list, optional): Tensors on meta that no function has made in an earlier thorough
+            pass, in order. (default: :obj:`()`)
     """
 
-    def __init__(self, stand_ins: StandIns, below: Below | None = None):
+    def __init__(
+        self, stand_ins: StandIns, below: Below | None = None, elsewhere: Sequence[Tensor] = ()
+    ):
         super().__init__()
         self.calls: list[Call] = []
         self.on_meta = stand_ins.device.type == "meta"
-        self.stand_ins, self.below = stand_ins, below
+        self.stand_ins, self.below, self.elsewhere = stand_ins, below, [*elsewhere]
         self.known: set[int] = set()  # ids of the tensors that the pass may use
+        self._random = OwnRandom()
+        self._transforms = False  # of torch.func, whose tensors may outlive them
         self._storages: dict[int, Tensor] = {}
         self._indexed = 0  # calls of which the tensors are in _storages
 
@@ -130,11 +97,12 @@ class Recorder(TorchFunctionMode):
         else:
             ids = [id(t) for t in tensors(out)]
             known.update(ids)
-            made = out if ids else args[0] if args and _is_in_place(name) else None
+            made = out if ids else written(name, func, args, kwargs)
         if made is not None:
             name = normalized(name, isinstance(func, FunctionType))
             call = Call(name, args, kwargs, made, func)
-            if self.below is not None and functorch.peek_interpreter_stack() is not None:
+            self._transforms |= functorch.peek_interpreter_stack() is not None
+            if self._transforms:
                 call = Call(name, _unwrapped(args), _unwrapped(kwargs), _unwrapped(made), func)
             self.calls.append(call)
         return out
@@ -179,24 +147,29 @@ class Recorder(TorchFunctionMode):
                 self.known.add(id(tensor))
                 self.calls.append(Call("alias", (base,), {}, tensor, _same))
                 return tensor
-        if tensor.is_meta and self.below is None:
-            raise UnrecordedError
+        if tensor.is_meta and (self.below is None or not self.below.made(tensor)):
+            self._expect(tensor)
         stand_in = tensor if tensor.is_meta and self.on_meta else self.stand_ins.tensor(tensor)
         self.known.add(id(stand_in))
         return stand_in
+
+    def _expect(self, tensor: Tensor) -> None:
+        """A tensor from outside turns up in every pass, what another thread makes in only one."""
+        if self.elsewhere and self.elsewhere[0] is tensor:
+            self.elsewhere.pop(0)
+        elif self.elsewhere:
+            raise GraphError(
+                f"The model uses a tensor of shape {tuple(tensor.shape)} that no recorded function "
+                "made: what it computes in other threads can't be seen, call it in the same one."
+            )
+        else:
+            raise UnrecordedError(tensor)
 
     def _run(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
         if not self.on_meta:
             return func(*args, **kwargs)
         if name in FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
             kwargs = {**kwargs, "device": "meta"}
-        if name in RANDOM:  # those on meta draw nothing; others have a generator of their own
-            on_meta = all(t.is_meta for t in tensors(args, kwargs))
-            if on_meta and torch.device(kwargs.get("device") or "meta").type == "meta":
-                kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
-            elif self.below is None:
-                with Below():
-                    return func(*args, **kwargs)
         short = SHAPE_ONLY.get(name) if self.below is None or name in RECURRENT else None
         if short is not None and not torch.is_grad_enabled():
             out = short(*args, **kwargs)
@@ -204,14 +177,23 @@ class Recorder(TorchFunctionMode):
                 if self.below is not None:
                     self.below.see(func, (args, kwargs), out)
                 return out
+        on_meta = all([t.is_meta for t in tensors(*args, *kwargs.values())])
+        draws = not on_meta  # whatever it comes down to
+        if name in RANDOM:
+            draws |= torch.device(kwargs.get("device") or "meta").type != "meta"
+            if not draws:
+                kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
         try:
-            return func(*args, **kwargs)
+            if not draws or self.below is not None:
+                return func(*args, **kwargs)
+            with self._random:
+                return func(*args, **kwargs)
         except (RuntimeError, NotImplementedError):
-            if all(t.is_meta for t in tensors(args, kwargs)):
+            if on_meta:
                 raise
         # Constants that the model made or kept elsewhere.
         target = args[0] if args else None
-        if isinstance(target, Tensor) and not target.is_meta and _is_in_place(name):
+        if isinstance(target, Tensor) and not target.is_meta and is_in_place(name):
             args = (self._promoted(target), *args[1:])
         return func(*_to_meta(args), **_to_meta(kwargs))
 
@@ -254,46 +236,6 @@ class Recorder(TorchFunctionMode):
         if self.below is not None:
             self.below.see(func, (args, captured), out)
         return out
-
-
-class Below(TorchDispatchMode):
-    r"""Sees what functions come down to, and gives random numbers a generator of their own: the
-    process-wide ones are neither advanced nor reset."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flows: list[Flow] = []
-        self._generators: dict[torch.device, torch.Generator] = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        draws = torch.Tag.nondeterministic_seeded in func.tags
-        out = self._drawn(func, args, kwargs) if draws else func(*args, **kwargs)
-        self.see(func, (args, kwargs), out)
-        return out
-
-    def see(self, func: Callable, operands: Any, out: Any) -> None:
-        self.flows.append(Flow(func, list(tensors(operands)), list(tensors(out))))
-
-    def _drawn(self, func: Callable, args: tuple, kwargs: dict) -> Any:
-        operand = next(tensors(args, kwargs), None)
-        device = torch.device(kwargs.get("device") or "cpu") if operand is None else operand.device
-        if device.type == "meta":
-            return func(*args, **{k: v for k, v in kwargs.items() if k != "generator"})
-        if kwargs.get("generator") is not None:
-            return func(*args, **kwargs)
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device)
-        own = {**kwargs, "generator": self._generators[device]}
-        for name in (func._overloadname, "generator", f"{func._overloadname}_generator"):
-            overload = getattr(func.overloadpacket, name, None)
-            if overload and any(a.name == "generator" for a in overload._schema.arguments):
-                return overload(*args, **own)
-        if func.overloadpacket is torch.ops.aten.native_dropout:
-            kept = torch.empty_like(args[0]).bernoulli_(1 - args[1], generator=own["generator"])
-            return args[0] * kept / max(1 - args[1], 1e-6), kept.bool()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            return func(*args, **kwargs)
 
 
 @functools.cache
@@ -341,12 +283,6 @@ _OTHER_NAMES = {
 }
 
 
-def _is_in_place(name: str) -> bool:
-    is_dunder = name.startswith("__")
-    name = name.partition(".")[0]
-    return (name.endswith("_") and not is_dunder) or name == "__setitem__" or name.startswith("__i")
-
-
 def _same(tensor: Tensor) -> Tensor:
     """What makes another tensor object with the same values."""
     return tensor
@@ -365,15 +301,3 @@ def _unwrapped(value: Any) -> Any:
         return tensor
 
     return mapped(unwrap, value)
-
-
-def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
-    r"""Nested arguments with something else for each tensor."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {k: mapped(function, v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [mapped(function, v) for v in value]
-        return tuple(items) if hasattr(type(value), "_fields") else type(value)(items)
-    return value

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
+from pyg_ghn.graph.nested import tensors
 from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments, flowing
-from pyg_ghn.graph.recorder import Call, tensors
+from pyg_ghn.graph.recorder import Call
 from pyg_ghn.graph.rules import RULES
 from pyg_ghn.graph.trace import Trace
 from pyg_ghn.graph.unsupported import MAX_DIM, reasons

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from pyg_ghn.graph.builder import NOTHING, GraphBuilder, Value
+from pyg_ghn.graph.nested import tensors
 from pyg_ghn.graph.operations import (
     CONCATENATIONS,
     CONVOLUTIONS,
@@ -21,7 +22,7 @@ from pyg_ghn.graph.operations import (
     SUMS_WITH_PRODUCT,
     arguments,
 )
-from pyg_ghn.graph.recorder import Call, tensors
+from pyg_ghn.graph.recorder import Call
 
 Rule = Callable[[GraphBuilder, Call], Value | None]
 

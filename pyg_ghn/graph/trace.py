@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,15 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from pyg_ghn.errors import GraphError
+from pyg_ghn.graph.dispatch import Below, Flow
 from pyg_ghn.graph.leaks import fill_leaks
-from pyg_ghn.graph.recorder import (
-    Below,
-    Call,
-    Flow,
-    Recorder,
-    UnrecordedError,
-    reachable_tensors,
-)
+from pyg_ghn.graph.nested import reachable_tensors
+from pyg_ghn.graph.recorder import Call, Recorder, UnrecordedError
 from pyg_ghn.graph.stand_ins import StandIns
 
 
@@ -55,6 +51,7 @@ class _Way(NamedTuple):
     device: torch.device
     thorough: bool = False
     grad: bool = False
+    elsewhere: tuple[Tensor, ...] = ()  # that no function has made
 
 
 def trace(
@@ -85,14 +82,19 @@ def trace(
     way = _Way(torch.device("meta"), thorough)
     while True:
         stand_ins, compiles = StandIns(way.device), "torch._dynamo" not in sys.modules
-        recorder = Recorder(stand_ins, Below() if way.thorough else None)
+        recorder = Recorder(stand_ins, Below() if way.thorough else None, way.elsewhere)
         try:
             recorded = _record(model, args, kwargs, way, recorder)
             if not (compiles and "torch._dynamo" in sys.modules):
                 return recorded
             failure, following, recorded = None, way, None  # again, uncompiled
         except UnrecordedError as error:
-            failure, following = None, way._replace(thorough=True)
+            failure, following = (
+                None,
+                way._replace(
+                    thorough=True, elsewhere=way.elsewhere + error.args if way.thorough else ()
+                ),
+            )
             _clear_frames(error)
         except GraphError as error:
             failure, following = error, None
@@ -158,16 +160,28 @@ def _record(model: nn.Module, args: tuple, kwargs: dict, way: _Way, recorder: Re
 
 @contextmanager
 def _preserved_rng() -> Iterator[None]:
-    """Leaves the process-wide generators as they were, should user code draw from them directly.
-    Where other threads run they are not reset, or those threads' numbers would repeat."""
+    """Leaves the process-wide generators as they were, should user code draw from them directly or
+    seed them, unless another thread may have drawn meanwhile, whose numbers would then repeat."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    before = _waiting_threads()
     try:
         yield
     finally:
-        if threading.active_count() == 1:
+        if before is not None and before == _waiting_threads():
             random.setstate(states[0])
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
+
+
+def _waiting_threads() -> dict[int, FrameType] | None:
+    """The frames in which all other threads wait, progress bars for their next update for example,
+    or :obj:`None` if one of them does something else. In the same frame later, they never left."""
+    frames = sys._current_frames()
+    frames.pop(threading.get_ident())
+    codes = [frame.f_code for frame in frames.values()]
+    waits = ("wait", "join", "_wait_for_tstate_lock")  # by the version of Python
+    waiting = all(c.co_filename == threading.__file__ and c.co_name in waits for c in codes)
+    return frames if waiting else None
 
 
 _eager = {"lock": threading.Lock(), "passes": 0, "stance": None}

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
+from pyg_ghn.graph.nested import tensors
 from pyg_ghn.graph.operations import CASTS, LAYERS, NO_FLOW, NORMS, PRODUCTS, SIGNATURES
-from pyg_ghn.graph.recorder import normalized, tensors
+from pyg_ghn.graph.recorder import normalized
 from pyg_ghn.graph.trace import Trace
 
 STOPPING = NO_FLOW | {"detach"}

@@ -150,7 +150,9 @@ class GHN(nn.Module, ABC):
         """
         data = from_module(model, input_size, example_inputs)
         (targets,) = collect_targets(data, self.num_classes)
-        return fit_to_model(self, model, data, targets, self.predict_graph(data))
+        decoded = self.predict_graph(data)
+        with torch.device("cpu"):
+            return fit_to_model(self, model, data, targets, decoded)
 
     @torch.no_grad()
     def predict_graph(self, data: Data) -> dict[str, Tensor]:
@@ -162,7 +164,8 @@ class GHN(nn.Module, ABC):
         Returns:
             The parameters by name, as those of :meth:`predict`.
         """
-        return self(self.transform(data))[0]
+        with torch.device("cpu"):  # whatever the default device is
+            return self(self.transform(data))[0]
 
     def __repr__(self) -> str:
         args = ", ".join(f"{name}={value}" for name, value in self.config.items())

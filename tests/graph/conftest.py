@@ -1,3 +1,4 @@
+import gc
 import runpy
 from pathlib import Path
 
@@ -9,6 +10,15 @@ from pyg_ghn.graph import PRIMITIVES, from_module
 from pyg_ghn.graph.convert import record
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def few_objects():
+    """For the tests of thousands of passes, some of which look for cycles of objects."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -2,10 +2,14 @@
 
 import copy
 import random
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
@@ -35,27 +39,78 @@ class Stateful(nn.Module):
         return self.norm(self.conv(x)) * self.mask * self.masks[0] + steps
 
 
+@pytest.fixture
+def alone(monkeypatch):
+    """Hides the threads that other tests have left."""
+    others = sys._current_frames().keys() - {threading.get_ident()}
+    frames = sys._current_frames
+    monkeypatch.setattr(
+        sys, "_current_frames", lambda: {i: f for i, f in frames().items() if i not in others}
+    )
+
+
+def generator_states():
+    python, numpy, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    return python, (*numpy[1], *numpy[2:]), tuple(torchs.tolist())
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("reads_values", [True, False])
-def test_nothing_changes(training, reads_values):
+def test_nothing_changes(training, reads_values, alone):
     model = Stateful(reads_values).train(training)
     before = copy.deepcopy(model.state_dict())
     parameters = list(model.parameters())
     attributes = model.__dict__.copy()
     x = torch.ones(2, 3, 8, 8)
-    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    states = generator_states()
 
     data = from_module(model, example_inputs=x)
 
     assert data.param_name == [None, "conv.weight", "conv.bias", "norm.weight"]
-    assert random.getstate() == states[0]
-    assert (np.random.get_state()[1] == states[1]).all()
-    assert torch.equal(torch.get_rng_state(), states[2])
+    assert generator_states() == states
     assert model.training is training and model.norm.training is training
     assert model.__dict__ == attributes and torch.equal(x, torch.ones(2, 3, 8, 8))
     assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_the_generators_are_left_as_they_were_beside_threads_that_wait(alone):
+    end = threading.Event()
+    waiting = threading.Thread(target=end.wait, args=(60,), daemon=True)
+    waiting.start()
+    while sys._current_frames()[waiting.ident].f_code is not threading.Condition.wait.__code__:
+        time.sleep(0.001)
+    model, states = Stateful(), generator_states()
+    from_module(model, (3, 8, 8))
+    end.set()
+    assert generator_states() == states
+
+
+@pytest.mark.parametrize("reads_values", [True, False])
+def test_numbers_that_another_thread_draws_do_not_repeat(reads_values):
+    """And what the model draws from torch does not advance its generator."""
+
+    class Draws(Stateful):
+        def forward(self, x):
+            kernel = nn.init.kaiming_uniform_(torch.empty(2, 2, device="cpu"))
+            F.alpha_dropout(kernel, training=True), torch.randn(2, device="cpu"), kernel.normal_()
+            F.scaled_dot_product_attention(x, x, x, dropout_p=0.1)
+            ask.set()
+            answer.wait(60)  # the other thread draws in the midst of the pass
+            return super().forward(x)
+
+    def other():
+        ask.wait(60)
+        drawn.append(random.random())
+        answer.set()
+
+    drawn, ask, answer = [], threading.Event(), threading.Event()
+    model, states = Draws(reads_values), generator_states()
+    threading.Thread(target=other, daemon=True).start()
+    from_module(model, (3, 8, 8))
+    assert not {random.random() for _ in range(9)} & {*drawn}
+    assert generator_states()[2] == states[2]
 
 
 def test_nothing_changes_when_the_model_fails():

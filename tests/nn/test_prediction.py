@@ -271,7 +271,9 @@ class TestParametrized:
     def test_on_the_meta_device(self, ghn):
         with torch.device("meta"):
             model = chain(parametrizations.weight_norm)
+            within = ghn.predict(model, SIZE)
         prediction = ghn.predict(model, SIZE)
+        assert all(torch.equal(within[name], value) for name, value in prediction.items())
         expected = plain_weights(ghn)["0.weight"].flatten(1).norm(dim=1)
         length = prediction["0.parametrizations.weight.original0"].flatten()
         assert torch.allclose(length, expected)

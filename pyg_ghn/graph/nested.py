@@ -1,0 +1,54 @@
+r"""Tensors in nested arguments, results and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def tensors(*values: Any) -> Iterator[Tensor]:
+    """Yields all tensors in nested lists, tuples, mappings and dataclass-like outputs."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple, set)):
+            yield from tensors(*value)
+        elif isinstance(value, Mapping):
+            yield from tensors(*value.values())
+        elif hasattr(value, "__dataclass_fields__"):
+            yield from tensors(*vars(value).values())
+
+
+def reachable_tensors(*values: Any) -> list[Tensor]:
+    r"""All tensors in containers and objects of any kind, modules excepted."""
+    found, seen, stack = [], set(), [*reversed(values)]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif id(value) not in seen and not isinstance(value, (nn.Module, type, FunctionType)):
+            seen.add(id(value))
+            if isinstance(value, (list, tuple, set)):
+                stack += reversed(list(value))
+            elif isinstance(value, dict):
+                stack += reversed(value.values())
+            names = getattr(type(value), "__slots__", ())
+            names = (names,) if isinstance(names, str) else names
+            stack += [getattr(value, name, None) for name in names if name != "__weakref__"]
+            stack += reversed(getattr(value, "__dict__", {}).values())
+    return found
+
+
+def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
+    r"""Nested arguments with something else for each tensor."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {k: mapped(function, v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [mapped(function, v) for v in value]
+        return tuple(items) if hasattr(type(value), "_fields") else type(value)(items)
+    return value
