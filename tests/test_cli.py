@@ -216,7 +216,7 @@ def test_configs_that_cannot_be_read(tmp_path, capsys, text, message):
 def test_help(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "Meta-train a GHN-3" in capsys.readouterr().out
+    assert "Meta-train a GHN" in capsys.readouterr().out
 
 
 def test_help_is_fast():
