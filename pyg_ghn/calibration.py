@@ -157,6 +157,7 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
     _run(model, tensors, images, {name: partial(fold, name) for name in affine})
     if broken := non_finite(prediction.items()):
         raise PredictionError(f"Calibrated on these images, {shortened(broken)} are not finite.")
+    prediction.folded = [*affine]
     note = (
         f"Nothing normalizes the outputs of {shortened([*affine])}: they are predicted with "
         "BatchNorm, which is folded into them with its statistics on the images."

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyg_ghn._version import versions
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.calibration import CALIBRATION_IMAGES, predict_folded
+from pyg_ghn.errors import ConfigError, PredictionError
 from pyg_ghn.evaluation.accuracy import accuracy
 from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
 from pyg_ghn.evaluation.splits import FAMILIES, EvaluationNetwork, evaluation_networks
@@ -40,7 +43,9 @@ def evaluate_ghn(
     r"""Predicts the parameters of every network and classifies images with them, without any
     training of the network, as in Table 11 of the `"Can We Scale Transformers to Predict Parameters
     of Diverse ImageNet Models?" <https://arxiv.org/abs/2303.04143>`_ paper. Beside it stands the
-    same network with its own random initialization (RandInit).
+    same network with its own random initialization (RandInit), and with predicted parameters that
+    unlabelled training images have calibrated (:func:`~pyg_ghn.calibration.predict_folded`), which
+    changes networks with parts that nothing normalizes.
 
     Args:
         ghn (GHN): The graph hypernetwork.
@@ -84,13 +89,15 @@ def evaluate_ghn(
     ]
     if not networks:
         raise ConfigError("There is nothing to evaluate: give at least one split.")
+    generator = torch.Generator().manual_seed(seed)
+    unlabelled, _ = images.train.sample(CALIBRATION_IMAGES, generator, device)
     found, was_training = [], ghn.training
     ghn.eval()
     try:
         with tqdm(networks, unit="net", disable=not progress) as bar:
             for network in bar:
                 bar.set_description(network.split)
-                found.append(_evaluate(ghn, network, images.input_size, part, seed, batch_size))
+                found.append(_evaluate(ghn, network, unlabelled, part, seed, batch_size))
     finally:
         ghn.train(was_training)
     return GeneralizationResult(
@@ -117,7 +124,7 @@ def evaluate_ghn(
 def _evaluate(
     ghn: GHN,
     network: EvaluationNetwork,
-    input_size: tuple[int, int, int],
+    unlabelled: Tensor,
     images: ImageSplit,
     seed: int,
     batch_size: int,
@@ -128,12 +135,17 @@ def _evaluate(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         model = network.build().eval()
-        data = from_module(model, input_size=input_size)
+        data = from_module(model, input_size=tuple(unlabelled.shape[1:]))
         params = ghn.predict_graph(data)
     device = images.images.device
     model.to(device)
     params = {name: param.to(device) for name, param in params.items()}
-    predicted = accuracy(model, params, images, batch_size)
+    predicted = calibrated = accuracy(model, params, images, batch_size)
+    with suppress(PredictionError):  # of values that are not finite, with which nothing is won
+        folded = predict_folded(ghn, model, unlabelled)
+        if folded.folded:
+            folded = {name: param.to(device) for name, param in folded.items()}
+            calibrated = accuracy(model, folded, images, batch_size)
     random = accuracy(model, None, images, batch_size)
     nodes = {PRIMITIVES[i] for i in data.x.flatten().tolist()}
     sizes = {name: param.numel() for name, param in model.named_parameters()}
@@ -145,6 +157,7 @@ def _evaluate(
         predicted_share=sum(sizes[name] for name in params) / sum(sizes.values()),
         accuracy=predicted["top1"],
         accuracy_top5=predicted["top5"],
+        calibrated=calibrated["top1"],
         random=random["top1"],
         random_top5=random["top5"],
         non_finite=predicted["non_finite"],

@@ -12,6 +12,7 @@ from typing import Any
 from pyg_ghn._files import atomic_path
 from pyg_ghn.evaluation.splits import FAMILIES
 
+ATTRIBUTES = {"ghn": "accuracy", "calibrated": "calibrated", "random": "random"}
 FIGURES = {"mean": fmean, "std": pstdev, "best": max}
 
 
@@ -30,13 +31,15 @@ class NetworkResult:
     accuracy: float
     r"""With predicted parameters. Images with logits that are not finite count as wrong."""
     accuracy_top5: float
+    calibrated: float
+    r"""With predicted parameters calibrated by unlabelled images."""
     random: float
     r"""With the network's own random initialization."""
     random_top5: float
     non_finite: float
     r"""Share of images whose logits were not finite under predicted parameters."""
     seconds: float
-    r"""Time to build, predict and evaluate twice."""
+    r"""Time to build, predict and evaluate."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class GeneralizationResult:
         for kind, group in (("splits", self.by_split()), ("families", self.by_family())):
             summary[kind] = {name: {"networks": len(nets)} for name, nets in group.items()}
             for name, nets in group.items():
-                for who, attribute in (("ghn", "accuracy"), ("random", "random")):
+                for who, attribute in ATTRIBUTES.items():
                     values = [getattr(net, attribute) for net in nets]
                     for what, figure in FIGURES.items():
                         summary[kind][name][f"{who}_{what}"] = figure(values)
@@ -124,11 +127,14 @@ class GeneralizationResult:
                 path.write_text(text, encoding="utf-8")
 
 
+TITLES = ("GHN mean ± std", "best", "calibrated", "best", "RandInit", "best")
+
+
 def _table(kind: str, groups: dict[str, dict[str, float]], chance: float) -> list[str]:
-    rows = [(kind, "networks", "GHN mean ± std", "best", "RandInit mean ± std", "best", "chance")]
+    rows = [(kind, "networks", *TITLES, "chance")]
     for name, found in groups.items():
         cells = [name, str(found["networks"])]
-        for who in ("ghn", "random"):
+        for who in ATTRIBUTES:
             mean, std, best = (100 * found[f"{who}_{figure}"] for figure in FIGURES)
             cells += [f"{mean:.1f} ± {std:4.1f}", f"{best:.1f}"]
         rows.append((*cells, f"{100 * chance:.1f}"))

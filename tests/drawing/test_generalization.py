@@ -8,7 +8,7 @@ from pyg_ghn.evaluation import GeneralizationResult, NetworkResult
 def result():
     found = [("val", 0.5, 0.1), ("val", 0.7, 0.14), ("torchvision", 0.0, 0.08)]
     networks = [
-        NetworkResult(split, str(i), (), 100, 0.9, top1, 1.0, random, 0.5, 0.0, 0.1)
+        NetworkResult(split, str(i), (), 100, 0.9, top1, 1.0, top1, random, 0.5, 0.0, 0.1)
         for i, (split, top1, random) in enumerate(found)
     ]
     return GeneralizationResult(networks, "GHN3", {}, "digits", "test", 359, 10, {}, {}, "today")

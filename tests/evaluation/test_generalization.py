@@ -1,10 +1,13 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import ArchitectureError, ConfigError
-from pyg_ghn.evaluation import evaluate_ghn, splits
+from pyg_ghn.evaluation import evaluate_ghn, generalization, splits
+from pyg_ghn.images import get_image_data
 
 SMALL = {"channels": 8, "fc_dim": 16, "progress": False}
 
@@ -15,6 +18,23 @@ def _two_torchvision_networks(monkeypatch):
     monkeypatch.setattr(splits, "TORCHVISION_NETWORKS", names)
 
 
+@pytest.fixture
+def _not_calibrated(monkeypatch):
+    """As the fake GHN predicts nothing of what is not there."""
+    nothing = SimpleNamespace(folded=[])
+    monkeypatch.setattr(generalization, "predict_folded", lambda *args: nothing)
+
+
+def test_calibration_helps_what_nothing_normalizes():
+    ghn, digits = from_pretrained("ghn3-digits"), get_image_data("digits")
+    options = {"channels": 16, "fc_dim": 16, "progress": False}
+    result = evaluate_ghn(ghn, digits, ["test", "bnfree"], num_networks=1, **options)
+    normalized, bare = result.networks
+    assert normalized.calibrated == normalized.accuracy > 0.5
+    assert bare.calibrated > bare.accuracy + 0.2
+
+
+@pytest.mark.usefixtures("_not_calibrated")
 def test_results_of_every_split(fake_ghn, images):
     ghn = fake_ghn(0.01).train()
     splits = ("val", "test", "wide", "deep", "dense", "bnfree", "torchvision")
@@ -33,12 +53,14 @@ def test_results_of_every_split(fake_ghn, images):
         assert net.non_finite == 0 and net.seconds > 0
 
 
+@pytest.mark.usefixtures("_not_calibrated")
 def test_equal_logits_hit_one_class_of_the_validation_images(fake_ghn, images):
     result = evaluate_ghn(fake_ghn(0.0), images, ["val"], 2, image_split="val", **SMALL)
     assert [net.accuracy for net in result.networks] == pytest.approx([1 / 3] * 2)
     assert result.num_images == 9 and result.image_split == "val"
 
 
+@pytest.mark.usefixtures("_not_calibrated")
 def test_without_predictions_both_accuracies_agree(fake_ghn, images):
     result = evaluate_ghn(fake_ghn(), images, ["val", "torchvision"], num_networks=2, **SMALL)
     assert len(result.networks) == 4
@@ -48,6 +70,7 @@ def test_without_predictions_both_accuracies_agree(fake_ghn, images):
     assert len({net.random for net in result.networks}) > 1
 
 
+@pytest.mark.usefixtures("_not_calibrated")
 def test_non_finite_networks_count_as_wrong_and_are_listed(fake_ghn, images):
     result = evaluate_ghn(fake_ghn(math.nan), images, ["torchvision"], num_networks=1, **SMALL)
     assert [(net.accuracy, net.non_finite) for net in result.networks] == [(0, 1)]
@@ -56,6 +79,7 @@ def test_non_finite_networks_count_as_wrong_and_are_listed(fake_ghn, images):
     assert "Not finite: torchvision/squeezenet1_1" in result.table()
 
 
+@pytest.mark.usefixtures("_not_calibrated")
 def test_each_network_has_a_seed_of_its_own(fake_ghn, images):
     def random(splits, **options):
         result = evaluate_ghn(fake_ghn(), images, splits, num_networks=2, **SMALL, **options)
@@ -71,6 +95,7 @@ def test_each_network_has_a_seed_of_its_own(fake_ghn, images):
     assert random(["val"], seed=1) != alone
 
 
+@pytest.mark.usefixtures("_not_calibrated")
 def test_families(fake_ghn, images):
     result = evaluate_ghn(fake_ghn(), images, ["torchvision"], **SMALL)
     squeezenet, mobilenet = result.networks

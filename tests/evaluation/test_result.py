@@ -7,7 +7,8 @@ from pyg_ghn.evaluation import GeneralizationResult, NetworkResult
 
 def network(split, name, accuracy, random, families=(), non_finite=0.0):
     rest = {"num_params": 100, "predicted_share": 0.9, "accuracy_top5": 1.0, "random_top5": 0.5}
-    found = {"accuracy": accuracy, "random": random, "non_finite": non_finite, "seconds": 0.1}
+    found = {"accuracy": accuracy, "calibrated": accuracy + 0.2, "random": random}
+    found |= {"non_finite": non_finite, "seconds": 0.1}
     return NetworkResult(split, name, families, **found, **rest)
 
 
@@ -34,14 +35,14 @@ def result():
 TABLE = """\
 GHN3 on digits: top-1 accuracy in % on 359 test images, networks not trained
 
-split        networks  GHN mean ± std  best  RandInit mean ± std  best  chance
-val                 2     60.0 ± 10.0  70.0          12.0 ±  2.0  14.0    10.0
-torchvision         1      0.0 ±  0.0   0.0           8.0 ±  0.0   8.0    10.0
+split        networks  GHN mean ± std  best   calibrated  best     RandInit  best  chance
+val                 2     60.0 ± 10.0  70.0  80.0 ± 10.0  90.0  12.0 ±  2.0  14.0    10.0
+torchvision         1      0.0 ±  0.0   0.0  20.0 ±  0.0  20.0   8.0 ±  0.0   8.0    10.0
 
-family      networks  GHN mean ± std  best  RandInit mean ± std  best  chance
-batch norm         2     60.0 ± 10.0  70.0          12.0 ±  2.0  14.0    10.0
-no norm            1      0.0 ±  0.0   0.0           8.0 ±  0.0   8.0    10.0
-attention          1     70.0 ±  0.0  70.0          14.0 ±  0.0  14.0    10.0
+family      networks  GHN mean ± std  best   calibrated  best     RandInit  best  chance
+batch norm         2     60.0 ± 10.0  70.0  80.0 ± 10.0  90.0  12.0 ±  2.0  14.0    10.0
+no norm            1      0.0 ±  0.0   0.0  20.0 ±  0.0  20.0   8.0 ±  0.0   8.0    10.0
+attention          1     70.0 ±  0.0  70.0  90.0 ±  0.0  90.0  14.0 ±  0.0  14.0    10.0
 
 Not finite: torchvision/resnet18
 """
@@ -53,6 +54,7 @@ def test_table(result):
 
 def test_summary(result):
     ghn = {"ghn_mean": 0.6, "ghn_std": 0.1, "ghn_best": 0.7}
+    ghn |= {"calibrated_mean": 0.8, "calibrated_std": 0.1, "calibrated_best": 0.9}
     random = {"random_mean": 0.12, "random_std": 0.02, "random_best": 0.14}
     found = result.summary()["splits"]["val"]
     assert found == pytest.approx({"networks": 2, **ghn, **random})
