@@ -17,6 +17,8 @@ from pyg_ghn.training.config import TrainConfig
 MODELS: dict[str, type[GHN]] = {"ghn3": GHN3, "ghn2": GHN2, "mlp": GHNMLP}
 r"""The names that :obj:`TrainConfig.model` may have."""
 
+_GHN3_OPTIONS = ("num_layers", "heads", "edge_bias", "centrality", "input_distance")
+
 
 def make_ghn(config: TrainConfig, num_classes: int, device: torch.device) -> GHN:
     r"""Makes a GHN with random parameters, or loads the one to begin with.
@@ -36,7 +38,7 @@ def make_ghn(config: TrainConfig, num_classes: int, device: torch.device) -> GHN
         "num_classes": num_classes,
     }
     if config.model == "ghn3":
-        options |= {"num_layers": config.num_layers, "heads": config.heads}
+        options |= {name: getattr(config, name) for name in _GHN3_OPTIONS}
     _check_memory(config.model, options, device)
     ghn = MODELS[config.model](**options)
     if config.init is None:

@@ -25,6 +25,7 @@ from pyg_ghn.checkpoint import save_pretrained
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
 from pyg_ghn.images import Augmentation, get_image_data
+from pyg_ghn.nn import GHN
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
@@ -42,7 +43,7 @@ from pyg_ghn.training.stream import NetworkStream, TrainingNetwork
 MAX_SKIPPED_STEPS = 20
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, ghn: GHN | None = None) -> Path:
     r"""Meta-trains a GHN, as in Section 5 of the
     `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
     <https://arxiv.org/abs/2303.04143>`_ paper.
@@ -55,6 +56,10 @@ def train(config: TrainConfig) -> Path:
 
     Args:
         config (TrainConfig): The configuration.
+        ghn (GHN, optional): The GHN to train, also of a class of one's own, instead of the one that
+            the configuration describes. Each process has to make its own. A class that
+            :func:`~pyg_ghn.checkpoint.from_pretrained` does not know is loaded by
+            :func:`safetensors.torch.load_model`. (default: :obj:`None`)
 
     Returns:
         The written GHN, ``<out>/model.safetensors``. Beside it lie ``training.json``, ``log.jsonl``
@@ -67,7 +72,7 @@ def train(config: TrainConfig) -> Path:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    trainer = MetaTrainer(config)
+    trainer = MetaTrainer(config, ghn)
     with trainer.stop.listening():
         trainer.resume()
         return trainer.fit()
@@ -78,9 +83,14 @@ class MetaTrainer:
 
     Args:
         config (TrainConfig): The configuration.
+        ghn (GHN, optional): See :func:`train`. (default: :obj:`None`)
+
+    Raises:
+        ConfigError: If the configuration's GHN can't be made, or the one given is for another
+            number of classes.
     """
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, ghn: GHN | None = None):
         self.config = config
         self.out = Path(config.out)
         self.accelerator = Accelerator(
@@ -89,7 +99,14 @@ class MetaTrainer:
         self.images = get_image_data(config.images, root=config.image_root)
         self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
-        ghn = make_ghn(config, self.images.num_classes, self.accelerator.device)
+        if ghn is None:
+            ghn = make_ghn(config, self.images.num_classes, self.accelerator.device)
+        elif config.init is not None or ghn.num_classes != self.images.num_classes:
+            raise ConfigError(
+                f"A GHN to train was given, for {ghn.num_classes} classes: leave out `init`, which "
+                f"is {config.init!r}, and use images of as many classes, not "
+                f"{self.images.num_classes}."
+            )
         optimizer = torch.optim.AdamW(
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
@@ -201,7 +218,13 @@ class MetaTrainer:
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         with self.accelerator.autocast():
             loss, accuracy = meta_loss(
-                network.model, leaves, images, labels, config.gamma, config.label_smoothing
+                network.model,
+                leaves,
+                images,
+                labels,
+                config.gamma,
+                config.label_smoothing,
+                config.penalty,
             )
         gradient = torch.autograd.grad(
             self._scaled(loss), list(leaves.values()), allow_unused=True, materialize_grads=True
