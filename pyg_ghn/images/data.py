@@ -164,6 +164,7 @@ def get_image_data(
     root: str | os.PathLike | None = None,
     val_fraction: float = 0.1,
     seed: int = 0,
+    image_size: int | None = None,
     **options: Any,
 ) -> ImageData:
     r"""Loads an image set into memory.
@@ -174,8 +175,8 @@ def get_image_data(
     ``digits``        3 x 8 x 8   scikit-learn, which brings its files along
     ``fashion_mnist`` 3 x 32 x 32 torchvision's files under ``root``, or the four ``.gz``
                                   archives (option ``archives``, or the Debian package)
-    ``image_folder``  3 x s x s   own images, ``root/train/CLASS/*.png`` and optionally
-                                  ``root/test/CLASS/*.png`` (option ``image_size``)
+    ``image_folder``  3 x 32 x 32 own images, ``root/train/CLASS/*.png`` and optionally
+                                  ``root/test/CLASS/*.png``
     ================  ==========  ========================================================
 
     Args:
@@ -186,16 +187,21 @@ def get_image_data(
             validation split. (default: :obj:`0.1`)
         seed (int, optional): Seed of the choice of validation images. The test images do not depend
             on it. (default: :obj:`0`)
+        image_size (int, optional): Height and width that images are scaled or padded to, by default
+            those of the table. (default: :obj:`None`)
         **options: Further arguments of the function in :obj:`IMAGE_SETS`.
 
     Raises:
-        ConfigError: If :obj:`val_fraction` does not lie between 0 and 1.
+        ConfigError: If :obj:`val_fraction` does not lie between 0 and 1, or :obj:`image_size` is
+            not a number from 1 to 4096.
         ImageDataError: If the name is unknown, or files are missing or damaged.
     """
     if name not in IMAGE_SETS:
         raise ImageDataError(f"Unknown image set {name!r}; known are {', '.join(IMAGE_SETS)}.")
     if not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
+    if image_size is not None:
+        options["image_size"] = image_size
     source = IMAGE_SETS[name](root=data_root() if root is None else Path(root), **options)
     train, val = stratified_holdout(source.train_labels, val_fraction, seed)
     if len(train) == 0 or len(val) == 0 or len(source.test_labels) == 0:

@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.images.source import ImageSource
+from pyg_ghn.errors import ImageDataError
+from pyg_ghn.images.source import ImageSource, check_size
 
-MAX_SIZE = 4096
 MAX_ASPECT = 100  # longer images would be scaled to something huge, of which little is kept
 
 
@@ -36,8 +35,7 @@ def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
         ImageDataError: If folders are missing or empty, an image cannot be read or is too large or
             too thin, or the classes of the two parts differ.
     """
-    if not isinstance(image_size, int) or not 1 <= image_size <= MAX_SIZE:
-        raise ConfigError(f"image_size must be a number from 1 to {MAX_SIZE}, got {image_size!r}.")
+    check_size(image_size)
     classes, *train = _read(root / "train", image_size)
     if not (root / "test").is_dir():
         return ImageSource.hold_out(*train, classes)

@@ -64,6 +64,8 @@ class TrainConfig:
         seed (int): Seed of the GHN, the architectures and the images.
         allow_changes (bool): Whether a run that goes on from its checkpoint may have another seed,
             lr, batch_size or meta_batch_size than before.
+        image_size (int, optional): Height and width that images are scaled or padded to, by default
+            those of the image data set, 32 for image_folder.
 
     Raises:
         ConfigError: If an option does not make sense, by itself or beside the others.
@@ -108,6 +110,7 @@ class TrainConfig:
     save_every: int = 100
     seed: int = 0
     allow_changes: bool = False
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         for option in fields(self):

@@ -86,7 +86,9 @@ class MetaTrainer:
         self.accelerator = Accelerator(
             mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available()
         )
-        self.images = get_image_data(config.images, root=config.image_root)
+        self.images = get_image_data(
+            config.images, root=config.image_root, image_size=config.image_size
+        )
         self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
         ghn = make_ghn(config, self.images.num_classes, self.accelerator.device)

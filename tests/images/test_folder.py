@@ -78,7 +78,7 @@ def test_folders_that_do_not_fit(tmp_path, parts, message):
         get_image_data("image_folder", tmp_path)
 
 
-@pytest.mark.parametrize("size", [0, -1, 1 << 40, 8.0, "8", None])
+@pytest.mark.parametrize("size", [0, -1, 1 << 40, 8.0, "8"])
 def test_image_size(tmp_path, size):
     with pytest.raises(ConfigError, match=f"image_size must be a number from 1 .*, got {size!r}"):
         get_image_data("image_folder", tmp_path, image_size=size)
