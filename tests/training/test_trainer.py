@@ -49,7 +49,7 @@ def test_training_moves_the_loss(small_config):
     # The same networks and images over and over: the loss must fall.
     config = small_config(steps=40, fresh=0, pool_size=1, log_every=10, lr=3e-3, gamma=0.0)
     trainer = MetaTrainer(config)
-    trainer._seed_step = lambda: torch.manual_seed(0)
+    trainer._seed = lambda *_: torch.manual_seed(0)
     trainer.fit()
     log = read_log(config)
     assert log[-1]["loss"] < log[0]["loss"] - 0.2
@@ -114,9 +114,20 @@ def test_diverged_run_stops_with_its_genotypes(small_config):
     assert trainer.steps_done == 19  # the twentieth raised
 
 
-def test_two_processes(small_config):
-    path = launch(small_config(processes=2, steps=2, threads=1))
-    assert from_pretrained(path).num_classes == 10
+def test_two_processes_have_the_losses_of_one(small_config, tmp_path):
+    options = {"meta_batch_size": 4, "steps": 3, "log_every": 1, "val_every": 2, "threads": 1}
+    options |= {"accumulate": 2, "rotation": 10, "ema": 0.9}
+    two = small_config(processes=2, out=str(tmp_path / "two"), **options)
+    path = launch(two)
+    one = small_config(out=str(tmp_path / "one"), **options)
+    other = from_pretrained(train(one)).state_dict()
+    for a, b in zip(read_log(one), read_log(two), strict=True):
+        assert a.keys() == b.keys()
+        for name in ("loss", "accuracy", "grad_norm", "lr"):
+            assert a[name] == pytest.approx(b[name], rel=1e-3), name
+        assert a.get("val_accuracy") == pytest.approx(b.get("val_accuracy"))
+    for name, param in from_pretrained(path).state_dict().items():
+        torch.testing.assert_close(param, other[name], rtol=0, atol=1e-4)
 
 
 def test_errors(small_config):
