@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.images.files import ImageFiles
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
@@ -18,19 +19,28 @@ MAX_SIZE = 4096
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    r"""Images as they were read: bytes of shape :math:`[N, C, H, W]`, one or three channels."""
+    r"""Images as they were read: bytes of shape :math:`[N, C, H, W]`, one or three channels, or the
+    files that hold them. Those in files need the mean and standard deviation of each channel."""
 
-    train_images: Tensor
+    train_images: Tensor | ImageFiles
     train_labels: Tensor
-    test_images: Tensor
+    test_images: Tensor | ImageFiles
     test_labels: Tensor
     classes: tuple[str, ...]
+    statistics: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def hold_out(cls, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> ImageSource:
+    def hold_out(
+        cls, images: Tensor | ImageFiles, labels: Tensor, classes: tuple[str, ...]
+    ) -> ImageSource:
         """One fifth of each class, always the same images, becomes the test split."""
         rest, test = stratified_holdout(labels, TEST_FRACTION, TEST_SEED)
-        return cls(images[rest], labels[rest], images[test], labels[test], classes)
+        return cls(take(images, rest), labels[rest], take(images, test), labels[test], classes)
+
+
+def take(images: Tensor | ImageFiles, index: Tensor) -> Tensor | ImageFiles:
+    """The images at :obj:`index`; those in files stay there."""
+    return images.take(index) if isinstance(images, ImageFiles) else images[index]
 
 
 def stratified_holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

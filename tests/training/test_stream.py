@@ -15,13 +15,20 @@ def make_stream(**options):
     )
 
 
-def test_stream_is_a_function_of_seed_rank_and_step():
+def test_stream_is_a_function_of_seed_and_number():
     first, second = make_stream(), make_stream()
     expected = [first.meta_batch(step) for step in range(3)][2]
     found = second.meta_batch(2)
     assert [n.net_args for n in expected] == [n.net_args for n in found]
-    other_rank = make_stream(rank=1).meta_batch(2)
-    assert [n.net_args for n in other_rank] != [n.net_args for n in found]
+    assert [n.net_args for n in make_stream(seed=1).meta_batch(2)] != [n.net_args for n in found]
+
+
+def test_processes_share_the_networks_of_one():
+    whole = [n.net_args for n in make_stream(meta_batch_size=4).meta_batch(3)]
+    for rank in range(2):
+        stream = make_stream(meta_batch_size=4, processes=2, rank=rank)
+        share = [n.net_args for n in stream.meta_batch(3)]
+        assert share == [whole[stream.place(i)] for i in range(2)] == whole[rank::2]
 
 
 def test_networks_are_reused_and_replaced():
