@@ -119,7 +119,7 @@ class TrainConfig:
     seed: int = 0
     allow_changes: bool = False
     image_size: int | None = None
-    val_every: int = 100
+    val_every: int = 50
     ema: float = 0.0
     accumulate: int = 1
     tracker: str | None = None

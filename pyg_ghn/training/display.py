@@ -11,7 +11,8 @@ from tqdm import tqdm
 from pyg_ghn.training.config import TrainConfig
 
 TELL_AFTER = 5.0
-r"""Seconds of training after which the first estimate is given."""
+r"""Seconds of training after which the first estimate is given, by two steps or more; by one alone
+after twice as many."""
 
 HOPELESS = 300
 r"""Steps below which a GHN learns next to nothing: the packaged one, trained with eight networks a
@@ -58,11 +59,13 @@ class Display:
         r"""Counts a step. After some seconds it says once what the run will reach, and warns if
         that is too little to learn anything."""
         # The first step is the slowest, as it builds all of its networks: it counts only alone.
+        elapsed = seconds - self._begin[1]
         since_steps, since_seconds = self._first or self._begin
         self.steps_per_second = (steps - since_steps) / max(seconds - since_seconds, 1e-9)
         self._now = steps, seconds
         self._first = self._first or self._now
-        if self.enabled and not self._told and seconds - self._begin[1] >= TELL_AFTER:
+        enough = TELL_AFTER if steps > self._first[0] else 2 * TELL_AFTER
+        if self.enabled and not self._told and elapsed >= enough:
             self._told = True
             self._tell()
         self.bar.update(100 * progress - self.bar.n)

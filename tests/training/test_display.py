@@ -37,6 +37,14 @@ def test_slow_first_step_and_earlier_sessions_do_not_count():
     assert alone.total_steps() == 6
 
 
+def test_a_slow_first_step_alone_is_no_estimate(capsys):
+    display = Display(TrainConfig(minutes=60), 0, 0.0, 0.0)
+    display.step(1, 9.0, 0.01)
+    assert "steps/s" not in capsys.readouterr().err
+    display.step(2, 9.5, 0.01)
+    assert "2 steps/s: this run will reach" in capsys.readouterr().err
+
+
 def test_hopeless_budget():
     with pytest.warns(UserWarning, match="About 120 steps fit in 1 min.*less than 300.*channels"):
         session(TrainConfig(minutes=1), 0.5)
@@ -51,5 +59,5 @@ def test_no_warning(options, enabled, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         display = Display(TrainConfig(**options), 0, 0.0, 0.0, enabled)
-        display.step(10, 5.0, 0.5)
+        display.step(10, 10.0, 0.5)
     assert ("this run will" in capsys.readouterr().err) == enabled
