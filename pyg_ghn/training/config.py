@@ -35,7 +35,7 @@ class TrainConfig:
         max_cells (int, optional): Only networks with at most this many cells.
         channels (list, optional): Initial widths C to draw from, multiples of 8; by default those
             of DeepNets-1M, which depend on the network.
-        pool_size (int): Networks that are kept for reuse.
+        pool_size (int): Networks that are kept for reuse, in whole meta-batches.
         fresh (int): Networks of the meta-batch that were never used before; the others are drawn
             from the pool.
         meta_batch_size (int): Networks per step, over all processes.

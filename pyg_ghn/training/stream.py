@@ -36,10 +36,11 @@ class NetworkStream:
     r"""Meta-batches of architectures, a function of the seed and their number alone: a resumed run
     sees the same networks, and however many processes there are, together they do.
 
-    Network :math:`i` is drawn with the seed :math:`(seed, i)`. A meta-batch holds :obj:`fresh`
-    networks that were never used before; the others come from the :obj:`pool_size` latest ones,
-    which stay built: building a network and its graph takes longer than a GHN's forward pass. Each
-    process builds those that it gets. Architectures of the evaluation splits are never among them.
+    Network :math:`i` is drawn with the seed :math:`(seed, i)`. A meta-batch of :math:`M` networks
+    holds :obj:`fresh` ones that were never used before; the others come from the :obj:`pool_size`
+    latest, which stay built: building a network and its graph takes longer than a GHN's forward
+    pass. Network :math:`i` always has the place :math:`i \bmod M`, so that it is built by one
+    process only. Architectures of the evaluation splits are never among them.
 
     Args:
         config (TrainConfig): Says which networks to draw and how many processes share them.
@@ -69,15 +70,17 @@ class NetworkStream:
         self._pool: dict[int, TrainingNetwork] = {}
 
     def meta_batch(self, number: int) -> list[TrainingNetwork]:
-        r"""This process's networks of a meta-batch: every so-manieth one, from its rank on."""
-        config, fresh, pool_size = self.config, self.config.fresh, self.config.pool_size
-        newest = pool_size + number * fresh  # networks seen before this meta-batch
-        rng = np.random.default_rng((config.seed, 1, number))
-        reused = rng.integers(newest - pool_size, newest, config.meta_batch_size - fresh)
-        indices = [*reused.tolist(), *range(newest, newest + fresh)]
-        batch = [self._network(index) for index in indices[self.rank :: config.processes]]
-        for index in [i for i in self._pool if i < newest + fresh - pool_size]:
-            del self._pool[index]
+        r"""This process's networks of a meta-batch, see :meth:`place`."""
+        size, fresh = self.config.meta_batch_size, self.config.fresh
+        generations = max(1, self.config.pool_size // size)
+        first = generations * size + number * fresh  # networks seen before this meta-batch
+        rng = np.random.default_rng((self.config.seed, 1, number))
+        age = rng.integers(1, generations + 1, size - fresh)
+        reused = np.arange(first + fresh, first + size) - size * age
+        indices = sorted([*range(first, first + fresh), *reused.tolist()], key=lambda i: i % size)
+        batch = [self._network(index) for index in indices[self.rank :: self.config.processes]]
+        for index in [i for i in self._pool if i < first + 2 * fresh - generations * size]:
+            del self._pool[index]  # no later meta-batch goes back so far
         return batch
 
     def place(self, i: int) -> int:

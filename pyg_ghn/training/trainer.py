@@ -7,7 +7,7 @@ import json
 import math
 import time
 import warnings
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGTERM
@@ -142,7 +142,10 @@ class MetaTrainer:
         self.log.write_config({**asdict(config), "versions": versions()})
         shown = self.accelerator.is_local_main_process
         display = Display(config, self.steps_done, self.seconds_done, self.progress, shown)
-        with display.bar:
+        with ExitStack() as stack:
+            stack.enter_context(display.bar)
+            for tracker in self.accelerator.trackers:
+                stack.callback(tracker.finish)
             while self.progress < 1:
                 start = time.perf_counter()
                 self.log.add(**self.step())
@@ -163,8 +166,6 @@ class MetaTrainer:
                     display.show(line)
                 if self.steps_done % config.save_every == 0 or self.progress >= 1:
                     self.save()
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
         return self.out / "model.safetensors"
 
     def validate(self) -> dict[str, Tensor]:
