@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, get_loader, set_loader
 
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.errors import ConfigError, GHNError
 
 _MAX_YAML = 10_000
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -20,6 +22,7 @@ _RANGES = {
     "channels": (1, 4096),
     "fc_dim": (1, 2**16),
     "input_size": (1, 2**16),
+    "image_size": (1, 4096),
     "threads": (1, 1024),
     "workers": (1, 1024),
     "world_size": (1, 2**31),
@@ -130,3 +133,18 @@ def check_options(options: Mapping[str, Any]) -> None:
         for number in value if isinstance(value, list) else [value]:
             if low is not None and number is not None and not low <= number <= high:
                 raise ConfigError(f"--{name} must be from {low} to {high}, got {number}.")
+
+
+@contextmanager
+def writing(path: str | Path, option: str = "--out") -> Iterator[None]:
+    """Names the option to change if the block can't write to :obj:`path`.
+
+    Raises:
+        GHNError: If it can't.
+    """
+    try:
+        yield
+    except GHNError:
+        raise
+    except OSError as error:
+        raise GHNError(f"Can't write to {path}: {error}; choose another {option}.") from error

@@ -6,13 +6,12 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mode as most_common
 from typing import Any, Literal
 
-from pyg_ghn._arguments import Parser, check_options, joined_lists
+from pyg_ghn._arguments import Parser, check_options, joined_lists, writing
 from pyg_ghn._draw import draw, draw_embeddings, draw_filters
 from pyg_ghn._version import __version__
 from pyg_ghn.errors import ConfigError, GHNError
@@ -82,6 +81,7 @@ def evaluate(
     checkpoint: str = "ghn3-digits",
     images: str | None = None,
     image_root: str | None = None,
+    image_size: int | None = None,
     splits: list[str] | None = None,
     num_networks: int | None = None,
     channels: int | None = None,
@@ -97,6 +97,7 @@ def evaluate(
         checkpoint: The GHN: a packaged name, a hub name or a path.
         images: Image set, by default the one that the GHN was trained on.
         image_root: Folder of the image set.
+        image_size: Height and width of the images, by default those that the GHN was trained with.
         splits: Of val, test, wide, deep, dense, bnfree and torchvision; all of them by default.
         num_networks: Networks of each split; all by default.
         channels: Width C of the first cells, by default the one the GHN was trained with.
@@ -121,7 +122,11 @@ def evaluate(
         channels = most_common(trained.get("channels") or [32])
     result = evaluate_ghn(
         ghn,
-        get_image_data(images or trained.get("images", "digits"), root=image_root),
+        get_image_data(
+            images or trained.get("images", "digits"),
+            root=image_root,
+            image_size=image_size or trained.get("image_size"),
+        ),
         DEFAULT_SPLITS if splits is None else splits,
         num_networks,
         seed=seed,
@@ -129,7 +134,7 @@ def evaluate(
         channels=channels,
         fc_dim=fc_dim,
     )
-    with _writing(out):
+    with writing(out):
         result.save(out)
         draw_generalization(result, Path(out) / "plot.png")
     print(f"\n{result.table()}\nresults.json, table.txt and plot.png are in {Path(out).resolve()}")
@@ -144,6 +149,7 @@ def predict(
     mode: Literal["train", "eval"] = "train",
     images: str | None = None,
     image_root: str | None = None,
+    image_size: int | None = None,
     report: str | None = None,
     seed: int = 0,
 ) -> None:
@@ -161,6 +167,7 @@ def predict(
         images: Image set of which unlabelled images set the running statistics of BatchNorm and the
             scales of networks without normalization.
         image_root: Folder of the image set.
+        image_size: Height and width of the images, by default those that the GHN was trained with.
         report: A JSON file to write what became of every parameter to.
         seed: Seed of everything that is not predicted.
     """
@@ -170,7 +177,7 @@ def predict(
     from pyg_ghn._files import atomic_path
     from pyg_ghn.architectures import build_model
     from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate, predict_folded
-    from pyg_ghn.checkpoint import from_pretrained
+    from pyg_ghn.checkpoint import from_pretrained, read_metadata
     from pyg_ghn.images import get_image_data
     from pyg_ghn.initialization import assign_parameters
 
@@ -183,16 +190,18 @@ def predict(
     elif input_size is not None:
         raise ConfigError("--images have a size of their own: leave out --input_size.")
     else:
-        batch, _ = get_image_data(images, root=image_root).train.sample(CALIBRATION_IMAGES)
+        size = image_size or read_metadata(checkpoint).get("training", {}).get("image_size")
+        data = get_image_data(images, root=image_root, image_size=size)
+        batch, _ = data.train.sample(CALIBRATION_IMAGES)
         prediction = predict_folded(ghn, network, batch)
         assign_parameters(network, {**prediction, **prediction.buffers})
         calibrate(network, batch)
     path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}.safetensors")
-    with _writing(path), atomic_path(path) as temporary:
+    with writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
     print(f"{prediction.report}\nThe state dict is in {path}.")
     if report:
-        with _writing(report, "--report"), atomic_path(report) as temporary:
+        with writing(report, "--report"), atomic_path(report) as temporary:
             temporary.write_text(json.dumps(prediction.report.to_dict(), indent=1))
 
 
@@ -202,6 +211,7 @@ def finetune(
     init: str = "ghn3-digits",
     images: str = "digits",
     image_root: str | None = None,
+    image_size: int | None = None,
     compare_with: list[str] | None = None,
     lrs: list[float] | None = None,
     seeds: list[int] | None = None,
@@ -220,6 +230,7 @@ def finetune(
         init: Its start: a GHN (a packaged name, a hub name or a path), random or orthogonal.
         images: The image set.
         image_root: Folder of the image set.
+        image_size: Height and width of the images, by default those of the set.
         compare_with: Other starts to train from on the same terms, random by default.
         lrs: Learning rates to choose from, by default 0.1, 0.02, 0.004 and 0.001.
         seeds: Seeds of the random initialization and of the order of images, 0 by default.
@@ -238,7 +249,7 @@ def finetune(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    data = get_image_data(images, root=image_root)
+    data = get_image_data(images, root=image_root, image_size=image_size)
     inits = list(dict.fromkeys([init, *(["random"] if compare_with is None else compare_with)]))
 
     def build() -> torch.nn.Module:
@@ -254,7 +265,7 @@ def finetune(
         found.append(comparison)
     best = max((c for c in found if c.init == init), key=lambda c: c.result.val)
     path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}-finetuned.safetensors")
-    with _writing(path):
+    with writing(path):
         with atomic_path(path) as temporary:
             save_model(best.model, str(temporary))
         with atomic_path(path.with_suffix(".json")) as temporary:
@@ -282,7 +293,7 @@ def convert(checkpoint: str, out: str | None = None) -> None:
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in read_metadata(checkpoint).items()
     }
-    with _writing(out):
+    with writing(out):
         path = save_pretrained(ghn, out, metadata)
     print(f"{type(ghn).__name__} of {sum(p.numel() for p in ghn.parameters()):,} parameters")
     for name, value in ghn.config.items():
@@ -323,7 +334,7 @@ def verify(
         print(check, flush=True)
         checks.append(check)
     if write:
-        with _writing(write, "--write"), atomic_path(write) as path:
+        with writing(write, "--write"), atomic_path(write) as path:
             path.write_text(json.dumps({check.name: check.norm for check in checks}, indent=1))
         print(f"The norms are in {write}.")
         return
@@ -355,7 +366,7 @@ def generate(
     """
     from pyg_ghn.datasets.generate import generate, generated_path
 
-    with _writing(out):
+    with writing(out):
         path = generated_path(out, split, num)
         store = generate(path, split, num, seed, workers, rank, world_size)
     if store is None:
@@ -363,16 +374,6 @@ def generate(
     else:
         size = path.stat().st_size
         print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
-
-
-@contextmanager
-def _writing(path: str | Path, option: str = "--out") -> Iterator[None]:
-    try:
-        yield
-    except GHNError:
-        raise
-    except OSError as error:
-        raise GHNError(f"Can't write to {path}: {error}; choose another {option}.") from error
 
 
 CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pyg_ghn import images
 from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
 from pyg_ghn.cli import main
 from pyg_ghn.nn import GHN2, GHN3
@@ -80,22 +81,30 @@ def test_predict_in_the_mode_that_the_model_needs(checkpoint, tmp_path, capsys, 
     assert "predicted: 2 of 2 parameters, 90 of 90 values" in capsys.readouterr().out
 
 
-def test_train_then_evaluate(tmp_path, capsys):
+def test_train_then_evaluate(tmp_path, capsys, monkeypatch):
     config = tmp_path / "config.yaml"
     config.write_text(
         f"out: {tmp_path / 'run'}\nhidden_channels: 16\nnum_layers: 1\nheads: 4\n"
         "max_shape: [16, 16, 7, 7]\nmax_cells: 4\nchannels: [8]\npool_size: 2\n"
-        "meta_batch_size: 1\nbatch_size: 8\nsteps: 2\n"
+        "meta_batch_size: 1\nbatch_size: 8\nsteps: 2\nimage_size: 16\n"
     )
     main(["train", f"--config={config}", "--lr=2e-3"])
     ghn = tmp_path / "run" / "model.safetensors"
     assert f"pyg-ghn evaluate --checkpoint {ghn}\n" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "training.json").read_text())["lr"] == 2e-3
     out = tmp_path / "results"
+    sizes, load = [], images.get_image_data
+
+    def spy(*args, **options):
+        data = load(*args, **options)
+        sizes.append(data.input_size)
+        return data
+
+    monkeypatch.setattr(images, "get_image_data", spy)
     main(
         ["evaluate", f"--checkpoint={ghn}", '--splits=["test"]', "--num_networks=2", f"--out={out}"]
     )
-    assert "RandInit" in capsys.readouterr().out
+    assert "RandInit" in capsys.readouterr().out and sizes == [(3, 16, 16)]
     results = json.loads((out / "results.json").read_text())
     assert results["settings"]["channels"] == 8 and results["images"] == "digits"
     assert (out / "plot.png").stat().st_size > 10_000 and (out / "table.txt").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ConfigError, ImageDataError
+from pyg_ghn.images.cifar import load_cifar
 from pyg_ghn.images.fashion_mnist import load_fashion_mnist
-from pyg_ghn.images.folder import load_image_folder
-from pyg_ghn.images.source import ImageSource, load_digits, stratified_holdout
+from pyg_ghn.images.files import ImageFiles
+from pyg_ghn.images.folder import load_image_folder, load_imagenet
+from pyg_ghn.images.source import ImageSource, load_digits, stratified_holdout, take
 
 IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {
     "digits": load_digits,
     "fashion_mnist": load_fashion_mnist,
+    "cifar10": load_cifar,
+    "cifar100": partial(load_cifar, name="CIFAR100"),
+    "imagenet": load_imagenet,
     "image_folder": load_image_folder,
 }
 r"""Name of an image set to the function that reads it."""
@@ -26,17 +32,18 @@ r"""Name of an image set to the function that reads it."""
 
 @dataclass(frozen=True, eq=False)
 class ImageSplit:
-    r"""Images of one split, kept as bytes and normalized batch by batch.
+    r"""Images of one split, kept as bytes or in files, and normalized batch by batch.
 
     Args:
-        images (Tensor): Bytes (:obj:`torch.uint8`) of shape :math:`[N, C, H, W]` with one or three
-            channels. Grey images are repeated to three channels when a batch is drawn.
+        images (Tensor or ImageFiles): Bytes (:obj:`torch.uint8`) of shape :math:`[N, C, H, W]` with
+            one or three channels, or the files that they are decoded from. Grey images are repeated
+            to three channels when a batch is drawn.
         labels (Tensor): Classes (:obj:`torch.long`) of shape :math:`[N]`.
         mean (Tensor): Mean of each stored channel for pixels in :math:`[0, 1]`, shape :math:`[C]`.
         std (Tensor): Standard deviation of each stored channel, shape :math:`[C]`.
     """
 
-    images: Tensor
+    images: Tensor | ImageFiles
     labels: Tensor
     mean: Tensor
     std: Tensor
@@ -119,7 +126,7 @@ class ImageSplit:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    r"""An image set in memory, cut into training, validation and test images.
+    r"""An image set, cut into training, validation and test images.
 
     Args:
         name (str): Its name in :obj:`IMAGE_SETS`.
@@ -164,19 +171,24 @@ def get_image_data(
     root: str | os.PathLike | None = None,
     val_fraction: float = 0.1,
     seed: int = 0,
+    image_size: int | None = None,
     **options: Any,
 ) -> ImageData:
-    r"""Loads an image set into memory.
+    r"""Loads an image set.
 
-    ================  ==========  ========================================================
-    name              input       where it comes from
-    ================  ==========  ========================================================
-    ``digits``        3 x 8 x 8   scikit-learn, which brings its files along
-    ``fashion_mnist`` 3 x 32 x 32 torchvision's files under ``root``, or the four ``.gz``
-                                  archives (option ``archives``, or the Debian package)
-    ``image_folder``  3 x s x s   own images, ``root/train/CLASS/*.png`` and optionally
-                                  ``root/test/CLASS/*.png`` (option ``image_size``)
-    ================  ==========  ========================================================
+    ================  =============  ========================================================
+    name              input          where it comes from
+    ================  =============  ========================================================
+    ``digits``        3 x 8 x 8      scikit-learn, which brings its files along
+    ``fashion_mnist`` 3 x 32 x 32    torchvision's files under ``root``, or the four ``.gz``
+                                     archives (option ``archives``, or the Debian package)
+    ``cifar10``       3 x 32 x 32    torchvision's files under ``root``
+    ``cifar100``      3 x 32 x 32    torchvision's files under ``root``
+    ``imagenet``      3 x 224 x 224  torchvision's folders ``root/train/CLASS`` and
+                                     ``root/val/CLASS``; not held in memory
+    ``image_folder``  3 x 32 x 32    own images, ``root/train/CLASS/*.png`` and optionally
+                                     ``root/test/CLASS/*.png``
+    ================  =============  ========================================================
 
     Args:
         name (str): One of :obj:`IMAGE_SETS`.
@@ -186,16 +198,21 @@ def get_image_data(
             validation split. (default: :obj:`0.1`)
         seed (int, optional): Seed of the choice of validation images. The test images do not depend
             on it. (default: :obj:`0`)
+        image_size (int, optional): Height and width that images are scaled or padded to, by default
+            those of the table. (default: :obj:`None`)
         **options: Further arguments of the function in :obj:`IMAGE_SETS`.
 
     Raises:
-        ConfigError: If :obj:`val_fraction` does not lie between 0 and 1.
+        ConfigError: If :obj:`val_fraction` does not lie between 0 and 1, or :obj:`image_size` is
+            not a number from 1 to 4096.
         ImageDataError: If the name is unknown, or files are missing or damaged.
     """
     if name not in IMAGE_SETS:
         raise ImageDataError(f"Unknown image set {name!r}; known are {', '.join(IMAGE_SETS)}.")
     if not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
+    if image_size is not None:
+        options["image_size"] = image_size
     source = IMAGE_SETS[name](root=data_root() if root is None else Path(root), **options)
     train, val = stratified_holdout(source.train_labels, val_fraction, seed)
     if len(train) == 0 or len(val) == 0 or len(source.test_labels) == 0:
@@ -203,11 +220,12 @@ def get_image_data(
             f"Image set {name!r} is too small to be split: {len(source.train_labels)} images to "
             f"train on, {len(source.test_labels)} to test; each class needs a few of both."
         )
-    stats = _channel_statistics(source.train_images[train])
+    images = take(source.train_images, train)
+    stats = source.statistics or _channel_statistics(images)
     return ImageData(
         name=name,
-        train=ImageSplit(source.train_images[train], source.train_labels[train], *stats),
-        val=ImageSplit(source.train_images[val], source.train_labels[val], *stats),
+        train=ImageSplit(images, source.train_labels[train], *stats),
+        val=ImageSplit(take(source.train_images, val), source.train_labels[val], *stats),
         test=ImageSplit(source.test_images, source.test_labels, *stats),
         classes=source.classes,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import ImageDataError
-from pyg_ghn.images.source import ImageSource
+from pyg_ghn.images.source import ImageSource, check_size, resized
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -23,12 +23,15 @@ FILES = (
 )
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-PADDING = 2  # 28 x 28 to 32 x 32 pixels
+SIZE = 28
 
 
-def load_fashion_mnist(root: Path, archives: str | os.PathLike | None = None) -> ImageSource:
+def load_fashion_mnist(
+    root: Path, archives: str | os.PathLike | None = None, image_size: int = 32
+) -> ImageSource:
     r"""The images of `"Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
-    Algorithms" <https://arxiv.org/abs/1708.07747>`_, padded with black to 32 x 32 pixels.
+    Algorithms" <https://arxiv.org/abs/1708.07747>`_, 28 x 28 pixels, padded with
+    black or scaled down to another size.
 
     Files are read from where torchvision keeps them, :obj:`root/FashionMNIST/raw`. Those that are
     not there are extracted from the first folder with the ``.gz`` archive: :obj:`archives`,
@@ -38,15 +41,18 @@ def load_fashion_mnist(root: Path, archives: str | os.PathLike | None = None) ->
         root (pathlib.Path): The root folder, as torchvision understands it.
         archives (str or os.PathLike, optional): A folder with the four ``.gz`` files.
             (default: :obj:`None`)
+        image_size (int, optional): Height and width. (default: :obj:`32`)
 
     Raises:
+        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
         ImageDataError: If files are neither there nor in an archive, or are damaged.
     """
     from torchvision.datasets import FashionMNIST
 
+    check_size(image_size)
     folders = [*([Path(archives)] if archives is not None else []), root, PACKAGE_FOLDER]
     _extract_missing(root / "FashionMNIST" / "raw", folders)
-    train, test = _read(root, train=True), _read(root, train=False)
+    train, test = _read(root, True, image_size), _read(root, False, image_size)
     return ImageSource(*train, *test, tuple(FashionMNIST.classes))
 
 
@@ -74,7 +80,7 @@ def _extract_missing(raw: Path, folders: list[Path]) -> None:
             raise ImageDataError(f"{archive} is damaged ({error}); fetch it again.") from error
 
 
-def _read(root: Path, train: bool) -> tuple[Tensor, Tensor]:
+def _read(root: Path, train: bool, image_size: int) -> tuple[Tensor, Tensor]:
     from torchvision.datasets import FashionMNIST
 
     images, labels = FILES[:2] if train else FILES[2:]
@@ -90,4 +96,6 @@ def _read(root: Path, train: bool) -> tuple[Tensor, Tensor]:
             f"{images} in {raw} has {len(part.data)} images but {labels} {len(part.targets)} "
             "labels; delete both."
         )
-    return F.pad(part.data, [PADDING] * 4).unsqueeze(1), part.targets
+    before, after = max(image_size - SIZE, 0) // 2, (max(image_size - SIZE, 0) + 1) // 2
+    images = F.pad(part.data, [before, after] * 2).unsqueeze(1)
+    return resized(images, image_size), part.targets

@@ -3,18 +3,17 @@ r"""Own images, one folder per class."""
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.images.source import ImageSource
+from pyg_ghn.errors import ImageDataError
+from pyg_ghn.images.files import ImageFiles
+from pyg_ghn.images.source import ImageSource, check_size
 
-MAX_SIZE = 4096
-MAX_ASPECT = 100  # longer images would be scaled to something huge, of which little is kept
+IMAGENET_STATISTICS = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
 
 def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
@@ -36,23 +35,59 @@ def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
         ImageDataError: If folders are missing or empty, an image cannot be read or is too large or
             too thin, or the classes of the two parts differ.
     """
-    if not isinstance(image_size, int) or not 1 <= image_size <= MAX_SIZE:
-        raise ConfigError(f"image_size must be a number from 1 to {MAX_SIZE}, got {image_size!r}.")
-    classes, *train = _read(root / "train", image_size)
-    if not (root / "test").is_dir():
-        return ImageSource.hold_out(*train, classes)
-    test_classes, *test = _read(root / "test", image_size)
+    source = _folders(root, "test", image_size)
+    parts = source.train_images, source.test_images
+    try:
+        train, test = (images[torch.arange(len(images))] for images in parts)
+    except RuntimeError as error:
+        raise ImageDataError(
+            f"The {len(source.train_labels) + len(source.test_labels):,} images of {root} do not "
+            f"fit in memory at {image_size} x {image_size} pixels: choose a smaller image_size."
+        ) from error
+    return replace(source, train_images=train, test_images=test)
+
+
+def load_imagenet(root: Path, image_size: int = 224) -> ImageSource:
+    r"""`"ImageNet: A large-scale hierarchical image database"
+    <https://doi.org/10.1109/CVPR.2009.5206848>`_ in the folders of torchvision,
+    :obj:`root/train/CLASS/` and :obj:`root/val/CLASS/`, whose images are the test split. Any other
+    image set too large for the memory may stand there. Images are decoded each time they are drawn,
+    by threads, and normalized with ImageNet's usual mean and standard deviation.
+
+    Args:
+        root (pathlib.Path): The folder that holds ``train`` and ``val``.
+        image_size (int, optional): As in :func:`load_image_folder`. (default: :obj:`224`)
+
+    Raises:
+        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
+        ImageDataError: If folders are missing or empty, or the classes of the two parts differ.
+    """
+    if not (root / "val").is_dir():
+        raise ImageDataError(
+            f"No folder {root / 'val'}. ImageNet is expected at {root / 'train' / 'CLASS'} and "
+            f"{root / 'val' / 'CLASS'}, as torchvision.datasets.ImageNet({str(root)!r}, 'val') and "
+            "'train' unpack its archives; pass their `root`."
+        )
+    return replace(_folders(root, "val", image_size), statistics=IMAGENET_STATISTICS)
+
+
+def _folders(root: Path, test: str, image_size: int) -> ImageSource:
+    check_size(image_size)
+    classes, paths, labels = _find(root / "train")
+    images = ImageFiles(paths, image_size)
+    if not (root / test).is_dir():
+        return ImageSource.hold_out(images, labels, classes)
+    test_classes, test_paths, test_labels = _find(root / test)
     if test_classes != classes:
         raise ImageDataError(
-            f"{root / 'train'} and {root / 'test'} must have the same class folders; only one of "
+            f"{root / 'train'} and {root / test} must have the same class folders; only one of "
             f"them has {', '.join(sorted({*test_classes} ^ {*classes}))}."
         )
-    return ImageSource(*train, *test, classes)
+    return ImageSource(images, labels, ImageFiles(test_paths, image_size), test_labels, classes)
 
 
-def _read(folder: Path, image_size: int) -> tuple[tuple[str, ...], Tensor, Tensor]:
+def _find(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
-    from torchvision.transforms import v2
 
     if not folder.is_dir():
         raise ImageDataError(
@@ -79,55 +114,4 @@ def _read(folder: Path, image_size: int) -> tuple[tuple[str, ...], Tensor, Tenso
             )
     if not paths:
         raise ImageDataError(f"No images by class in {folder}: it has no folders.")
-    transform = v2.Compose(
-        [v2.PILToTensor(), v2.Resize(image_size, antialias=True), v2.CenterCrop(image_size)]
-    )
-    try:
-        images = torch.empty((len(paths), 3, image_size, image_size), dtype=torch.uint8)
-    except RuntimeError as error:
-        raise ImageDataError(
-            f"The {len(paths):,} images of {folder} do not fit in memory at {image_size} x "
-            f"{image_size} pixels: choose a smaller image_size."
-        ) from error
-    for image, path in zip(images, paths, strict=True):
-        try:
-            image.copy_(transform(_open(path)))
-        except Exception as error:  # the errors of Pillow's decoders have no class in common
-            raise ImageDataError(f"{path} cannot be read as an image: {error}") from error
-    return tuple(classes), images, torch.tensor(list(paths.values()))
-
-
-def _open(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise ValueError("it is no regular file.")  # opening a pipe would wait forever
-    with Image.open(path, formats=_FORMATS) as image:
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise ValueError(f"{image.width} x {image.height} pixels are too thin.")
-        if image.mode in _LEVELS:
-            # Pillow reads PNG files of 16 bits in one of two modes, depending on its version.
-            mode = "I;16" if image.format == "PNG" else image.mode
-            return Image.fromarray(_as_bytes(np.asarray(image), _LEVELS[mode])).convert("RGB")
-        if image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")
-        return image.convert("RGB")
-
-
-# Pillow knows others, for some of which (PostScript) it starts programs.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-# Modes of Pillow and what white may be in them.
-_LEVELS = {
-    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), (65535,)),
-    "I": (255, 65535),
-    "F": (1, 255, 65535),
-}
-
-
-def _as_bytes(pixels: np.ndarray, whites: tuple[int, ...]) -> np.ndarray:
-    pixels = pixels.astype(np.float64)
-    if not np.isfinite(pixels).all():
-        raise ValueError("it has pixels that are not finite.")
-    low, high = pixels.min(), pixels.max()
-    white = next((white for white in whites if low >= 0 and high <= white), None)
-    if white is not None:
-        low, high = 0, white
-    return np.rint((pixels - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
+    return tuple(classes), list(paths), torch.tensor(list(paths.values()))

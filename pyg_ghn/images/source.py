@@ -9,25 +9,38 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.images.files import ImageFiles
+
 TEST_FRACTION = 0.2
 TEST_SEED = 0
+MAX_SIZE = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    r"""Images as they were read: bytes of shape :math:`[N, C, H, W]`, one or three channels."""
+    r"""Images as they were read: bytes of shape :math:`[N, C, H, W]`, one or three channels, or the
+    files that hold them. Those in files need the mean and standard deviation of each channel."""
 
-    train_images: Tensor
+    train_images: Tensor | ImageFiles
     train_labels: Tensor
-    test_images: Tensor
+    test_images: Tensor | ImageFiles
     test_labels: Tensor
     classes: tuple[str, ...]
+    statistics: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def hold_out(cls, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> ImageSource:
+    def hold_out(
+        cls, images: Tensor | ImageFiles, labels: Tensor, classes: tuple[str, ...]
+    ) -> ImageSource:
         """One fifth of each class, always the same images, becomes the test split."""
         rest, test = stratified_holdout(labels, TEST_FRACTION, TEST_SEED)
-        return cls(images[rest], labels[rest], images[test], labels[test], classes)
+        return cls(take(images, rest), labels[rest], take(images, test), labels[test], classes)
+
+
+def take(images: Tensor | ImageFiles, index: Tensor) -> Tensor | ImageFiles:
+    """The images at :obj:`index`; those in files stay there."""
+    return images.take(index) if isinstance(images, ImageFiles) else images[index]
 
 
 def stratified_holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -51,12 +64,37 @@ def stratified_holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tens
     return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
-def load_digits(root: Path | None = None) -> ImageSource:
+def check_size(image_size: int) -> None:
+    """Refuses what is no number of pixels.
+
+    Raises:
+        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
+    """
+    if not isinstance(image_size, int) or not 1 <= image_size <= MAX_SIZE:
+        raise ConfigError(f"image_size must be a number from 1 to {MAX_SIZE}, got {image_size!r}.")
+
+
+def resized(images: Tensor, image_size: int | None) -> Tensor:
+    """Square images as bytes, scaled to :obj:`image_size`; as they are if it is :obj:`None`."""
+    if image_size is None or images.shape[-1] == image_size:
+        return images
+    from torchvision.transforms.v2.functional import resize
+
+    check_size(image_size)
+    # Part by part: in between there are floats, which take four times the memory.
+    return torch.cat(
+        [resize(part, [image_size] * 2, antialias=True) for part in images.split(4096)]
+    )
+
+
+def load_digits(root: Path | None = None, image_size: int | None = None) -> ImageSource:
     r"""The 1797 images of 8 x 8 pixels of :func:`sklearn.datasets.load_digits`. One fifth of each
     class, always the same images, is the test split.
 
     Args:
         root (pathlib.Path, optional): Not read: the images come with scikit-learn.
+            (default: :obj:`None`)
+        image_size (int, optional): Size to scale the images to, by default their own.
             (default: :obj:`None`)
     """
     from sklearn import datasets
@@ -64,5 +102,6 @@ def load_digits(root: Path | None = None) -> ImageSource:
     digits = datasets.load_digits()
     # Pixels are 0 to 16; 15 is the largest factor that keeps them whole and within a byte.
     images = torch.from_numpy(digits.images).mul(15).to(torch.uint8).unsqueeze(1)
+    images = resized(images, image_size)
     labels = torch.from_numpy(digits.target).long()
     return ImageSource.hold_out(images, labels, tuple(str(name) for name in digits.target_names))

@@ -40,11 +40,11 @@ class TrainConfig:
         max_cells (int, optional): Only networks with at most this many cells.
         channels (list, optional): Initial widths C to draw from, multiples of 8; by default those
             of DeepNets-1M, which depend on the network.
-        pool_size (int): Networks that each process keeps for reuse.
-        fresh (int): Networks of a process's meta-batch that were never used before; the others are
-            drawn from the pool.
+        pool_size (int): Networks that are kept for reuse, in whole meta-batches.
+        fresh (int): Networks of the meta-batch that were never used before; the others are drawn
+            from the pool.
         meta_batch_size (int): Networks per step, over all processes.
-        batch_size (int): Images per step and process, at least two.
+        batch_size (int): Images per meta-batch, at least two; all of its networks see the same.
         steps (int, optional): Steps to train for.
         minutes (float, optional): Minutes to train for; the learning rate follows whichever of
             steps and minutes is further.
@@ -70,6 +70,16 @@ class TrainConfig:
         seed (int): Seed of the GHN, the architectures and the images.
         allow_changes (bool): Whether a run that goes on from its checkpoint may have another seed,
             lr, batch_size or meta_batch_size than before.
+        image_size (int, optional): Height and width that images are scaled or padded to, by default
+            those of the image data set, 32 for image_folder.
+        val_every (int): Steps between validations: the accuracy of predictions for a few networks
+            of the split val on validation images.
+        ema (float): Decay per step of an average of the GHN's parameters, 0.999 for example, which
+            is then what is written; 0 for none. Early in the run less of the past is kept.
+        accumulate (int): Meta-batches per step of the optimizer, each with networks and images of
+            its own.
+        tracker (str, optional): Where log lines go beside the file, "tensorboard" or "wandb", if
+            it is installed.
 
     Raises:
         ConfigError: If an option does not make sense, by itself or beside the others.
@@ -118,6 +128,11 @@ class TrainConfig:
     save_every: int = 100
     seed: int = 0
     allow_changes: bool = False
+    image_size: int | None = None
+    val_every: int = 50
+    ema: float = 0.0
+    accumulate: int = 1
+    tracker: str | None = None
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -129,18 +144,12 @@ class TrainConfig:
                 if value is not None and not valid(value):
                     raise ConfigError(f"{name} must be {condition}, got {value}.")
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
-                )
+            if (value := getattr(self, name)) not in choices:
+                known = ", ".join(filter(None, choices))
+                raise ConfigError(f"{name} must be one of {known}, got {value!r}.")
         for valid, message in self._conditions():
             if not valid:
                 raise ConfigError(message)
-
-    @property
-    def share(self) -> int:
-        r"""Networks of a process's meta-batch."""
-        return self.meta_batch_size // self.processes
 
     def _conditions(self) -> Iterator[tuple[bool, str]]:
         yield (
@@ -175,8 +184,8 @@ class TrainConfig:
             f"{self.processes} processes.",
         )
         yield (
-            0 <= self.fresh <= self.share,
-            f"fresh={self.fresh} must lie between 0 and the {self.share} networks of a process's "
+            0 <= self.fresh <= self.meta_batch_size,
+            f"fresh={self.fresh} must lie between 0 and the {self.meta_batch_size} networks of the "
             "meta-batch.",
         )
 
@@ -241,13 +250,14 @@ class FinetuneConfig:
 
 _RANGES = (
     (
-        "pool_size meta_batch_size steps log_every save_every",
+        "pool_size meta_batch_size steps log_every save_every val_every accumulate",
         lambda value: 1 <= value < 2**63,
         "1 or more",
     ),
     ("processes threads", lambda value: 1 <= value <= 1024, "from 1 to 1024"),
     ("num_layers", lambda value: 0 <= value <= 1024, "from 0 to 1024"),
     ("hidden_channels heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
+    ("image_size", lambda value: 1 <= value <= 4096, "from 1 to 4096"),
     ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2**32 - 1"),
     # BatchNorm makes its statistics of two images or more.
     ("batch_size", lambda value: 2 <= value <= 2**16, "from 2 to 65536"),
@@ -255,7 +265,7 @@ _RANGES = (
     ("minutes lr clip network_clip", lambda value: 0 < value < inf, "more than 0"),
     ("rotation", lambda value: 0 <= value <= 180, "from 0 to 180 degrees"),
     (
-        "warmup label_smoothing zoom shift",
+        "warmup label_smoothing zoom shift ema",
         lambda value: 0 <= value < 1,
         "0 or more and less than 1",
     ),
@@ -272,6 +282,7 @@ _CHOICES = {
     "split": tuple(SPLITS),
     "dataset_source": ("official", "generated"),
     "mixed_precision": ("no", "fp16", "bf16", "fp8"),
+    "tracker": (None, "tensorboard", "wandb"),
 }
 _OPTIMIZERS = ("sgd", "adamw")
 _SCHEDULES = ("cosine", "constant")

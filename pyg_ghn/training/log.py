@@ -23,11 +23,14 @@ class RunLog:
     Args:
         out (Path): Folder of the run.
         enabled (bool): Whether this process writes. (default: :obj:`True`)
+        track (callable, optional): Gets the numbers of each line and its step, for a tracker.
+            (default: :obj:`None`)
     """
 
-    def __init__(self, out: Path, enabled: bool = True):
+    def __init__(self, out: Path, enabled: bool = True, track: Callable[..., None] | None = None):
         self.out = out
         self.enabled = enabled
+        self.track = track
         self._values: dict[str, list[Any]] = defaultdict(list)
         self._start = time.perf_counter()
         if enabled:
@@ -81,12 +84,14 @@ class RunLog:
             name: float(reduce(torch.stack(v).sum().float())) for name, v in self._values.items()
         }
         networks, skipped = sums["networks"], sums["skipped_networks"]
+        validated = sums.get("val_networks", 0) > 0
         processes = float(reduce(torch.ones_like(self._values["loss"][0])))
         now = time.perf_counter()
         line = {
             **extra,
             "loss": sums["loss"] / max(networks, 1),
             "accuracy": sums["accuracy"] / (networks + skipped),
+            **({"val_accuracy": sums["val_accuracy"] / sums["val_networks"]} if validated else {}),
             "grad_norm": sums["grad_norm"] / (steps * processes),
             "skipped_networks": int(skipped),
             "steps_per_second": steps / (now - self._start),
@@ -94,17 +99,19 @@ class RunLog:
         self._start = now
         self._values.clear()
         if self.enabled:
-            path, text = (
-                self.out / "log.jsonl",
-                json.dumps({k: _rounded(v) for k, v in line.items()}),
-            )
+            path = self.out / "log.jsonl"
+            rounded = {k: _rounded(v) for k, v in line.items()}
             try:
                 with open(path, "a") as file:
-                    file.write(text + "\n")
+                    file.write(json.dumps(rounded) + "\n")
             except OSError as error:  # a full disk says no name by itself
                 raise GHNError(f"Can't write {path}: {error}.") from error
+            if self.track is not None:
+                step = rounded.pop("step")
+                self.track({k: v for k, v in rounded.items() if v is not None}, step=step)
+        val = f" (val {line['val_accuracy']:.3f})" if validated else ""
         return (
-            f"step {line['step']} loss {line['loss']:.3f} accuracy {line['accuracy']:.3f} "
+            f"loss {line['loss']:.3f} accuracy {line['accuracy']:.3f}{val} "
             f"{line['steps_per_second']:.2f} steps/s"
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import CheckpointError, ConfigError
@@ -18,9 +19,9 @@ CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
 
 _STATE = {"config": dict, "state_dict": dict, "optimizer": dict, "training": dict}
 _STATE |= {"steps_done": int, "seconds_done": (int, float)}
-_DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size")
+_DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size", "accumulate")
 _FREE_TO_CHANGE = {"out", "image_root", "dataset_root", "steps", "minutes", "threads"}
-_FREE_TO_CHANGE |= {"log_every", "save_every", "allow_changes"}
+_FREE_TO_CHANGE |= {"log_every", "save_every", "val_every", "tracker", "allow_changes"}
 
 
 def write_state(state: dict[str, Any], out: Path) -> None:
@@ -55,7 +56,7 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
                 raise TypeError(f"{name} is {state[name]!r}")
         if not (0 <= state["steps_done"] < 2**63 and 0 <= state["seconds_done"] < 2**63):
             raise ValueError("the number of steps or seconds is out of range")
-        for name, tensor in state["state_dict"].items():
+        for name, tensor in [*state["state_dict"].items(), *state.get("average", {}).items()]:
             if not (tensor.is_floating_point() and tensor.isfinite().all()):
                 raise ValueError(f"{name} has values that are no finite numbers")
         for moments in state["optimizer"]["state"].values():
@@ -67,6 +68,21 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
     except Exception as error:  # damaged files fail in any way
         raise damaged(path, error) from error
     return state
+
+
+def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    r"""Gives an optimizer the moments of another session; all else in its groups is this run's.
+
+    Raises:
+        ValueError: If they are those of other parameters.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    if [g["params"] for g in saved["param_groups"]] != [g["params"] for g in groups]:
+        raise ValueError("the optimizer of other parameters")
+    optimizer.load_state_dict({**saved, "param_groups": groups})
+    for param, moments in optimizer.state.items():
+        if any(m.dim() and m.shape != param.shape for m in moments.values()):
+            raise ValueError("moments of another shape")
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:

@@ -33,13 +33,14 @@ class TrainingNetwork(NamedTuple):
 
 
 class NetworkStream:
-    r"""Meta-batches of architectures, a function of the seed, the rank and the step alone.
+    r"""Meta-batches of architectures, a function of the seed and their number alone: a resumed run
+    sees the same networks, and however many processes there are, together they do.
 
-    Network :math:`i` of a stream is drawn with the seed :math:`(seed, rank, i)`. A meta-batch holds
-    :obj:`fresh` networks that were never used before; the others come from the :obj:`pool_size`
-    latest ones, which stay built: building a network and its graph takes longer than a GHN's
-    forward pass. A resumed run sees the same networks. Architectures of the evaluation splits are
-    never among them.
+    Network :math:`i` is drawn with the seed :math:`(seed, i)`. A meta-batch of :math:`M` networks
+    holds :obj:`fresh` ones that were never used before; the others come from the :obj:`pool_size`
+    latest, which stay built: building a network and its graph takes longer than a GHN's forward
+    pass. Network :math:`i` always has the place :math:`i \bmod M`, so that it is built by one
+    process only. Architectures of the evaluation splits are never among them.
 
     Args:
         config (TrainConfig): Says which networks to draw and how many processes share them.
@@ -48,7 +49,7 @@ class NetworkStream:
         input_size (tuple): Size of one image.
         dataset (DeepNets1M, optional): Draws architectures from this data set instead of new ones.
             (default: :obj:`None`)
-        rank (int): Rank of this process. (default: :obj:`0`)
+        rank (int): Rank of this process, of :obj:`config.processes`. (default: :obj:`0`)
     """
 
     def __init__(
@@ -65,25 +66,31 @@ class NetworkStream:
         self.num_classes = num_classes
         self.input_size = input_size
         self.dataset = dataset
-        self.seed = (config.seed, rank)
+        self.rank = rank
         self._pool: dict[int, TrainingNetwork] = {}
 
-    def meta_batch(self, step: int) -> list[TrainingNetwork]:
-        r"""The networks of a step."""
-        fresh, pool_size = self.config.fresh, self.config.pool_size
-        newest = pool_size + step * fresh  # networks seen before this step
-        rng = np.random.default_rng((*self.seed, 1, step))
-        reused = rng.integers(newest - pool_size, newest, self.config.share - fresh)
-        indices = [*reused.tolist(), *range(newest, newest + fresh)]
-        batch = [self._network(index) for index in indices]
-        for index in [i for i in self._pool if i < newest + fresh - pool_size]:
-            del self._pool[index]
+    def meta_batch(self, number: int) -> list[TrainingNetwork]:
+        r"""This process's networks of a meta-batch, see :meth:`place`."""
+        size, fresh = self.config.meta_batch_size, self.config.fresh
+        generations = max(1, self.config.pool_size // size)
+        first = generations * size + number * fresh  # networks seen before this meta-batch
+        rng = np.random.default_rng((self.config.seed, 1, number))
+        age = rng.integers(1, generations + 1, size - fresh)
+        reused = np.arange(first + fresh, first + size) - size * age
+        indices = sorted([*range(first, first + fresh), *reused.tolist()], key=lambda i: i % size)
+        batch = [self._network(index) for index in indices[self.rank :: self.config.processes]]
+        for index in [i for i in self._pool if i < first + 2 * fresh - generations * size]:
+            del self._pool[index]  # no later meta-batch goes back so far
         return batch
+
+    def place(self, i: int) -> int:
+        r"""The place in the whole meta-batch of this process's :obj:`i`-th network."""
+        return self.rank + i * self.config.processes
 
     def _network(self, index: int) -> TrainingNetwork:
         if index in self._pool:
             return self._pool[index]
-        rng = np.random.default_rng((*self.seed, 0, index))
+        rng = np.random.default_rng((self.config.seed, 0, index))
         net_args = self._draw(rng)
         width = draw_width(net_args, rng)
         if self.config.channels is not None:

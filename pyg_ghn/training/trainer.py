@@ -2,22 +2,22 @@ r"""Meta-training of a GHN."""
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
 import warnings
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGTERM
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch_geometric.data import Batch
-from tqdm import tqdm
 
 from pyg_ghn._files import sweep
 from pyg_ghn._version import versions
@@ -26,7 +26,9 @@ from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
 from pyg_ghn.images import Augmentation, get_image_data
 from pyg_ghn.nn import GHN
+from pyg_ghn.training.accelerator import make_accelerator
 from pyg_ghn.training.config import TrainConfig
+from pyg_ghn.training.display import Display
 from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
 from pyg_ghn.training.make import make_ghn
@@ -34,11 +36,13 @@ from pyg_ghn.training.resume import (
     CHECKPOINTS,
     check_changes,
     damaged,
+    load_optimizer,
     read_state,
     write_state,
 )
 from pyg_ghn.training.signals import StopRequest
 from pyg_ghn.training.stream import NetworkStream, TrainingNetwork
+from pyg_ghn.training.validation import Validation
 
 MAX_SKIPPED_STEPS = 20
 
@@ -51,8 +55,8 @@ def train(config: TrainConfig, ghn: GHN | None = None) -> Path:
     A run that was interrupted goes on from its last checkpoint when it is started again with the
     same :obj:`config.out`. SIGINT and SIGTERM let it finish its step and write a checkpoint; then
     it ends with a :class:`KeyboardInterrupt` or the exit status 143. Under :obj:`torchrun` or
-    :obj:`accelerate launch` every process takes its share of the meta-batch; see
-    :func:`~pyg_ghn.training.launch` to start processes from here.
+    :obj:`accelerate launch` every process takes its share of the meta-batch, and the losses are
+    those of a single process; see :func:`~pyg_ghn.training.launch` to start processes from here.
 
     Args:
         config (TrainConfig): The configuration.
@@ -69,6 +73,8 @@ def train(config: TrainConfig, ghn: GHN | None = None) -> Path:
         DivergedError: If the loss was not finite for 20 steps in a row.
         CheckpointError: If the folder's checkpoints are damaged or those of another run, or can't
             be written.
+        ConfigError: If options don't fit, the tracker is not installed, or a launcher started one
+            process for several.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -93,10 +99,10 @@ class MetaTrainer:
     def __init__(self, config: TrainConfig, ghn: GHN | None = None):
         self.config = config
         self.out = Path(config.out)
-        self.accelerator = Accelerator(
-            mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available()
+        self.accelerator = make_accelerator(config)
+        self.images = get_image_data(
+            config.images, root=config.image_root, image_size=config.image_size
         )
-        self.images = get_image_data(config.images, root=config.image_root)
         self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
         if ghn is None:
@@ -110,6 +116,7 @@ class MetaTrainer:
         optimizer = torch.optim.AdamW(
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
+        self.average = copy.deepcopy(ghn).requires_grad_(False) if config.ema else None
         self.ghn, self.optimizer = self.accelerator.prepare(ghn, optimizer)
         config = replace(config, processes=self.accelerator.num_processes)  # as torchrun says
         self.stream = NetworkStream(
@@ -120,7 +127,8 @@ class MetaTrainer:
             self._dataset(),
             self.accelerator.process_index,
         )
-        self.log = RunLog(self.out, enabled=self.accelerator.is_main_process)
+        self._validation: Validation | None = None  # until it is needed
+        self.log = RunLog(self.out, self.accelerator.is_main_process, self.accelerator.log)
         self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
         self.stop = StopRequest()
 
@@ -148,23 +156,22 @@ class MetaTrainer:
         """Trains to the end and returns the written GHN."""
         config = self.config
         self.log.write_config({**asdict(config), "versions": versions()})
-        bar = tqdm(
-            total=100,
-            initial=round(100 * self.progress),
-            unit="%",
-            desc="meta-training",
-            disable=not self.accelerator.is_local_main_process,
-            mininterval=1,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}",
-        )
-        with bar:
+        shown = self.accelerator.is_local_main_process
+        display = Display(config, self.steps_done, self.seconds_done, self.progress, shown)
+        with ExitStack() as stack:
+            stack.enter_context(display.bar)
+            for tracker in self.accelerator.trackers:
+                stack.callback(tracker.finish)
             while self.progress < 1:
                 start = time.perf_counter()
                 self.log.add(**self.step())
+                if (self.steps_done + 1) % config.val_every == 0:
+                    self.log.add(**self.validate())
                 self._advance(time.perf_counter() - start)
                 if self.stop.number:
                     self.save()
                     self.stop.end(self.stop.number)
+                display.step(self.steps_done, self.seconds_done, self.progress)
                 if self.steps_done % config.log_every == 0 or self.progress >= 1:
                     line = self.log.flush(
                         self.accelerator.reduce,
@@ -172,34 +179,30 @@ class MetaTrainer:
                         lr=self._lr(),
                         seconds=self.seconds_done,
                     )
-                    bar.set_postfix_str(line, refresh=False)
+                    display.show(line)
                 if self.steps_done % config.save_every == 0 or self.progress >= 1:
                     self.save()
-                bar.update(100 * self.progress - bar.n)
         return self.out / "model.safetensors"
 
+    def validate(self) -> dict[str, Tensor]:
+        """The sums that the log gets of the accuracy for validation networks and images."""
+        if self._validation is None:
+            self._validation = Validation(self.stream, self.images, self.accelerator.device)
+        with self.accelerator.autocast():
+            return self._validation(self._written())
+
     def step(self) -> dict[str, Tensor]:
-        """One optimizer step over a meta-batch; returns the sums that the log gets."""
+        """One optimizer step over its meta-batches; returns the sums that the log gets."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
-        device = self.accelerator.device
-        networks = self.stream.meta_batch(self.steps_done)
-        self._seed_step()
-        images, labels = self.images.train.sample(self.config.batch_size, device=device)
-        images = self.augment(images)
-        if self.config.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with self.accelerator.autocast():
-            predictions = self.ghn(Batch.from_data_list([n.data for n in networks]))
-        losses, accuracies, gradients = [], [], []
-        for network, params in zip(networks, predictions, strict=True):
-            loss, accuracy, gradient = self._loss_and_gradient(network, params, images, labels)
-            losses.append(loss)
-            accuracies.append(accuracy)
-            gradients.append(gradient)
+        count, networks, losses, accuracies = self.config.accumulate, [], [], []
+        for number in range(self.steps_done * count, (self.steps_done + 1) * count):
+            last = (number + 1) % count == 0
+            # Processes add up their gradients once per step.
+            with nullcontext() if last else self.accelerator.no_sync(self.ghn):
+                self._meta_batch(number, networks, losses, accuracies)
         losses, accuracies = torch.stack(losses), torch.stack(accuracies)
         finite = losses.isfinite()
-        self._backward(predictions, gradients, finite)
         norm = self._update(finite, networks)
         return {
             "loss": torch.where(finite, losses, 0).sum(),
@@ -208,6 +211,44 @@ class MetaTrainer:
             "networks": finite.sum(),
             "skipped_networks": (~finite).sum(),
         }
+
+    def _meta_batch(
+        self,
+        number: int,
+        networks: list[TrainingNetwork],
+        losses: list[Tensor],
+        accuracies: list[Tensor],
+    ) -> None:
+        """Adds the gradients of one meta-batch to the GHN's, and to the lists what it was."""
+        drawn = self.stream.meta_batch(number)
+        self._seed(number, 0)
+        images, labels = self.images.train.sample(
+            self.config.batch_size, device=self.accelerator.device
+        )
+        images = self.augment(images)
+        if self.config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with self.accelerator.autocast():
+            predictions = self.ghn(Batch.from_data_list([n.data for n in drawn]))
+        gradients = []
+        for i, (network, params) in enumerate(zip(drawn, predictions, strict=True)):
+            self._seed(number, 1 + self.stream.place(i))
+            loss, accuracy, gradient = self._loss_and_gradient(network, params, images, labels)
+            networks.append(network)
+            losses.append(loss)
+            accuracies.append(accuracy)
+            gradients.append(gradient)
+        # From the predicted parameters on into the GHN. A skipped network counts as zero: all
+        # processes must come here, or their gradient sums wait for each other for ever.
+        finite = torch.stack(losses[-len(drawn) :]).isfinite()
+        torch.autograd.backward(
+            [p for params in predictions for p in params.values()],
+            [
+                torch.where(ok, g, 0) / (len(drawn) * self.config.accumulate)
+                for ok, per_network in zip(finite, gradients, strict=True)
+                for g in per_network
+            ],
+        )
 
     def _loss_and_gradient(
         self, network: TrainingNetwork, params: dict[str, Tensor], images: Tensor, labels: Tensor
@@ -241,22 +282,6 @@ class MetaTrainer:
         scaler = self.accelerator.scaler
         return loss if scaler is None else scaler.scale(loss)
 
-    def _backward(
-        self, predictions: list[dict[str, Tensor]], gradients: list[list[Tensor]], finite: Tensor
-    ) -> None:
-        """From the predicted parameters on into the GHN; a skipped network counts as zero.
-
-        All processes must come here, whatever their losses were, or their gradient sums wait for
-        each other for ever.
-        """
-        outputs = [p for params in predictions for p in params.values()]
-        incoming = [
-            torch.where(ok, g, 0) / len(predictions)
-            for ok, per_network in zip(finite, gradients, strict=True)
-            for g in per_network
-        ]
-        torch.autograd.backward(outputs, incoming)
-
     def _update(self, finite: Tensor, networks: list[TrainingNetwork]) -> Tensor:
         norm = self.accelerator.clip_grad_norm_(self.ghn.parameters(), self.config.clip)
         any_finite = self.accelerator.reduce(finite.any().float(), reduction="sum") > 0
@@ -268,6 +293,14 @@ class MetaTrainer:
             self.accelerator.scaler.update()
         self.skipped_in_a_row = 0 if has_step else self.skipped_in_a_row + 1
         self.optimizer.zero_grad()
+        if self.average is not None and has_step:
+            # The past counts less while the run is young: its first parameters are random.
+            decay = min(self.config.ema, (1 + self.steps_done) / (10 + self.steps_done))
+            torch._foreach_lerp_(
+                list(self.average.parameters()),
+                [p.detach() for p in self.accelerator.unwrap_model(self.ghn).parameters()],
+                1 - decay,
+            )
         if self.skipped_in_a_row >= MAX_SKIPPED_STEPS:
             genotypes = "\n".join(json.dumps(n.net_args) for n in networks)
             raise DivergedError(
@@ -297,10 +330,15 @@ class MetaTrainer:
         cosine = math.cos(math.pi * (progress - warmup) / (1 - warmup))
         return self.config.lr * 0.5 * (1 + cosine)
 
-    def _seed_step(self) -> None:
-        """Images and dropout are functions of seed, rank and step: a resumed run sees the same."""
-        key = (self.config.seed, self.accelerator.process_index, 2, self.steps_done)
+    def _seed(self, number: int, place: int) -> None:
+        """Images and dropout are functions of the seed, the meta-batch and the network's place in
+        it: a resumed run sees the same, and so do any number of processes together."""
+        key = (self.config.seed, 2, number, place)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def _written(self) -> GHN:
+        """The GHN that others get: the average, if there is one."""
+        return self.accelerator.unwrap_model(self.ghn) if self.average is None else self.average
 
     def save(self) -> None:
         """Writes the GHN and all that a later run needs to go on."""
@@ -319,9 +357,10 @@ class MetaTrainer:
             "steps_done": self.steps_done,
             "seconds_done": self.seconds_done,
             "log": self.log.pending(),
+            "average": {} if self.average is None else self.average.state_dict(),
         }
         # The GHN first: after a kill in between, the run repeats what led to it.
-        save_pretrained(ghn, self.out / "model.safetensors", metadata=metadata)
+        save_pretrained(self._written(), self.out / "model.safetensors", metadata=metadata)
         write_state(state, self.out)
 
     def resume(self) -> None:
@@ -365,17 +404,9 @@ class MetaTrainer:
         check_changes(state["training"], self.config)
         try:
             ghn.load_state_dict(state["state_dict"])
-            # Moments alone are read: all else in the groups is this run's.
-            groups, saved = (
-                optimizer["param_groups"]
-                for optimizer in (self.optimizer.state_dict(), state["optimizer"])
-            )
-            if [group["params"] for group in saved] != [group["params"] for group in groups]:
-                raise ValueError("the optimizer of other parameters")
-            self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
-            for param, moments in self.optimizer.state.items():
-                if any(m.dim() and m.shape != param.shape for m in moments.values()):
-                    raise ValueError("moments of another shape")
+            if self.average is not None:  # of a run that began without, it begins here
+                self.average.load_state_dict(state.get("average") or state["state_dict"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if scaler is not None and state.get("scaler"):
                 scaler.load_state_dict(state["scaler"])
             self.log.restore(state.get("log", {}))

@@ -41,6 +41,15 @@ def test_digits():
     assert "train=1295" in repr(data)
 
 
+def test_digits_of_another_size():
+    small, large = get_image_data("digits"), get_image_data("digits", image_size=16)
+    assert large.input_size == (3, 16, 16) and torch.equal(large.test.labels, small.test.labels)
+    scaled = torch.nn.functional.interpolate(small.test.images.float(), 16, mode="bilinear")
+    assert (scaled - large.test.images).abs().max() <= 1
+    with pytest.raises(ConfigError, match="image_size must be a number from 1 to 4096, got 0"):
+        get_image_data("digits", image_size=0)
+
+
 def test_statistics_are_those_of_the_train_part(tiny):
     data = get_image_data("tiny")
     train = data.train.images.double() / 255
@@ -95,7 +104,7 @@ def test_too_few_images(monkeypatch):
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ImageDataError, match=r"'digit'.*digits, fashion_mnist, image_folder"):
+    with pytest.raises(ImageDataError, match=r"'digit'.*digits, fashion_mnist, .*image_folder"):
         get_image_data("digit")
 
 

@@ -58,6 +58,21 @@ def test_archives_are_extracted_to_where_torchvision_looks(tmp_path, archives, c
     check(get_image_data("fashion_mnist", root), contents)  # archives are no longer needed
 
 
+@pytest.mark.parametrize(
+    "size, inside", [(28, slice(28)), (29, slice(28)), (40, slice(6, -6)), (14, None)]
+)
+def test_other_sizes(tmp_path, archives, contents, size, inside):
+    test = get_image_data("fashion_mnist", tmp_path, archives=archives, image_size=size).test
+    assert test.images.shape == (20, 1, size, size)
+    original = contents["t10k-images-idx3-ubyte"]
+    if inside is None:
+        original = torch.nn.functional.avg_pool2d(original.float(), 2)
+        assert (test.images[:, 0] - original).abs().mean() < 20
+    else:
+        assert torch.equal(test.images[:, 0, inside, inside], original)
+        assert test.images.sum() == original.sum()
+
+
 @pytest.mark.parametrize("where", ["root", "package"])
 def test_where_archives_may_lie(tmp_path, archives, contents, monkeypatch, where):
     if where == "package":

@@ -7,6 +7,7 @@ from PIL import Image
 
 from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.images import get_image_data
+from pyg_ghn.images.files import ImageFiles
 from pyg_ghn.images.folder import load_image_folder
 
 CLASSES = ("cat", "dog")
@@ -58,6 +59,41 @@ def test_the_middle_square_is_kept(tmp_path):
     assert (data.train.images == 200).all()
 
 
+def test_imagenet_stays_in_its_files(tmp_path):
+    fill(tmp_path / "train", (6, 6))
+    fill(tmp_path / "val", (2, 3))
+    data = get_image_data("imagenet", tmp_path, image_size=8)
+    assert data.input_size == (3, 8, 8) and data.test.labels.tolist() == [0, 0, 1, 1, 1]
+    assert (len(data.train), len(data.val)) == (10, 2)
+    in_memory = get_image_data("image_folder", tmp_path, image_size=8)
+    for split in (data.train, data.val, data.test):
+        assert isinstance(split.images, ImageFiles)
+        assert torch.equal(split.mean, torch.tensor([0.485, 0.456, 0.406]))
+        every = torch.arange(len(split))
+        assert (split.images[every][every, split.labels] == 255).all()
+        images, labels = next(split.batches(3, torch.Generator().manual_seed(0)))
+        assert images.shape[1:] == (3, 8, 8) and len(images) == len(labels)
+        assert (images[range(len(labels)), labels].amin((1, 2)) > 1.9).all()
+    assert len(in_memory.test) == 2  # an image_folder keeps its test images elsewhere
+    (tmp_path / "val" / "dog" / "1.png").write_bytes(b"")
+    with pytest.raises(ImageDataError, match=r"dog/1.png cannot be read as an image"):
+        data.test.batch(torch.tensor([3]))
+
+
+def test_imagenet_on_another_device(tmp_path):
+    fill(tmp_path / "train", (6, 6))
+    fill(tmp_path / "val", (2, 3))
+    data = get_image_data("imagenet", tmp_path, image_size=8)
+    assert data.to("meta").test.images[torch.tensor([1])].device.type == "meta"
+    images, labels = data.test.sample(4, device="meta")
+    assert images.device.type == labels.device.type == "meta" and images.shape == (4, 3, 8, 8)
+
+
+def test_imagenet_is_not_there(tmp_path):
+    with pytest.raises(ImageDataError, match=r"No folder .*val. ImageNet is expected at"):
+        get_image_data("imagenet", tmp_path)
+
+
 @pytest.mark.parametrize(
     "parts, message",
     [
@@ -78,7 +114,7 @@ def test_folders_that_do_not_fit(tmp_path, parts, message):
         get_image_data("image_folder", tmp_path)
 
 
-@pytest.mark.parametrize("size", [0, -1, 1 << 40, 8.0, "8", None])
+@pytest.mark.parametrize("size", [0, -1, 1 << 40, 8.0, "8"])
 def test_image_size(tmp_path, size):
     with pytest.raises(ConfigError, match=f"image_size must be a number from 1 .*, got {size!r}"):
         get_image_data("image_folder", tmp_path, image_size=size)

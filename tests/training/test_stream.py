@@ -15,13 +15,34 @@ def make_stream(**options):
     )
 
 
-def test_stream_is_a_function_of_seed_rank_and_step():
+def test_stream_is_a_function_of_seed_and_number():
     first, second = make_stream(), make_stream()
     expected = [first.meta_batch(step) for step in range(3)][2]
     found = second.meta_batch(2)
     assert [n.net_args for n in expected] == [n.net_args for n in found]
-    other_rank = make_stream(rank=1).meta_batch(2)
-    assert [n.net_args for n in other_rank] != [n.net_args for n in found]
+    assert [n.net_args for n in make_stream(seed=1).meta_batch(2)] != [n.net_args for n in found]
+
+
+def test_processes_share_the_networks_of_one():
+    whole = [n.net_args for n in make_stream(meta_batch_size=4).meta_batch(3)]
+    for rank in range(2):
+        stream = make_stream(meta_batch_size=4, processes=2, rank=rank)
+        share = [n.net_args for n in stream.meta_batch(3)]
+        assert share == [whole[stream.place(i)] for i in range(2)] == whole[rank::2]
+
+
+def test_each_network_is_built_by_one_process_only():
+    streams = [make_stream(meta_batch_size=4, pool_size=8, processes=2, rank=r) for r in range(2)]
+    built, ages = [set(), set()], set()
+    for number in range(20):
+        for stream, seen in zip(streams, built, strict=True):
+            assert len(stream.meta_batch(number)) == 2
+            seen.update(stream._pool)
+            assert len(stream._pool) <= 4
+        ages |= {8 + number - index for stream in streams for index in stream._pool}
+    assert not built[0] & built[1]
+    assert built[0] | built[1] >= set(range(8, 28))  # each is fresh once
+    assert max(ages) > 4
 
 
 def test_networks_are_reused_and_replaced():
@@ -29,8 +50,10 @@ def test_networks_are_reused_and_replaced():
     seen = [id(n.model) for step in range(12) for n in stream.meta_batch(step)]
     assert len(set(seen)) < len(seen)
     assert len(stream._pool) <= 4
-    fresh = [stream.meta_batch(step)[-1].net_args for step in range(12, 18)]
-    assert len({str(net_args) for net_args in fresh}) == 6
+    for step in range(12, 18):
+        before = [id(n) for n in stream._pool.values()]
+        fresh = [n for n in stream.meta_batch(step) if id(n) not in before]
+        assert len(fresh) == 1
 
 
 def test_limits_hold_and_skeletons_take_no_memory():

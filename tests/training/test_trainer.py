@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_model
 
+from pyg_ghn.architectures import split_net_args
 from pyg_ghn.checkpoint import from_pretrained, read_metadata
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError, GHNError
@@ -51,7 +53,7 @@ def test_training_moves_the_loss(small_config):
     # The same networks and images over and over: the loss must fall.
     config = small_config(steps=40, fresh=0, pool_size=1, log_every=10, lr=3e-3, gamma=0.0)
     trainer = MetaTrainer(config)
-    trainer._seed_step = lambda: torch.manual_seed(0)
+    trainer._seed = lambda *_: torch.manual_seed(0)
     trainer.fit()
     log = read_log(config)
     assert log[-1]["loss"] < log[0]["loss"] - 0.2
@@ -70,10 +72,11 @@ def test_step_never_waits_for_the_device_before_its_end(small_config, monkeypatc
     assert all(p.grad.is_meta for p in trainer.ghn.decoder.parameters())
 
 
-def test_resumed_run_equals_an_uninterrupted_one(small_config, tmp_path):
-    whole = train(small_config(out=str(tmp_path / "whole")))
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "accumulate": 2, "val_every": 1}])
+def test_resumed_run_equals_an_uninterrupted_one(options, small_config, tmp_path):
+    whole = train(small_config(out=str(tmp_path / "whole"), **options))
 
-    config = small_config(out=str(tmp_path / "parts"))
+    config = small_config(out=str(tmp_path / "parts"), **options)
     first = MetaTrainer(config)
     for _ in range(2):
         first.step()
@@ -116,9 +119,120 @@ def test_diverged_run_stops_with_its_genotypes(small_config):
     assert trainer.steps_done == 19  # the twentieth raised
 
 
-def test_two_processes(small_config):
-    path = launch(small_config(processes=2, steps=2, threads=1))
-    assert from_pretrained(path).num_classes == 10
+def test_two_processes_have_the_losses_of_one(small_config, tmp_path):
+    options = {"meta_batch_size": 4, "steps": 3, "log_every": 1, "val_every": 2, "threads": 1}
+    options |= {"accumulate": 2, "rotation": 10, "ema": 0.9}
+    two = small_config(processes=2, out=str(tmp_path / "two"), **options)
+    path = launch(two)
+    one = small_config(out=str(tmp_path / "one"), **options)
+    other = from_pretrained(train(one)).state_dict()
+    for a, b in zip(read_log(one), read_log(two), strict=True):
+        assert a.keys() == b.keys()
+        for name in ("loss", "accuracy", "grad_norm", "lr"):
+            assert a[name] == pytest.approx(b[name], rel=1e-3), name
+        assert a.get("val_accuracy") == pytest.approx(b.get("val_accuracy"))
+    for name, param in from_pretrained(path).state_dict().items():
+        torch.testing.assert_close(param, other[name], rtol=0, atol=1e-4)
+
+
+def test_accumulated_meta_batches_are_one_large_step(small_config):
+    """Without a pool the networks are the same; their images are made so."""
+    gradients, options = [], {"pool_size": 1, "fresh": 0, "clip": 1e9}
+    for accumulate in (1, 2):
+        trainer = MetaTrainer(small_config(accumulate=accumulate, **options))
+        trainer._seed = lambda *_: torch.manual_seed(0)
+        trainer.optimizer.step = trainer.optimizer.zero_grad = lambda: None
+        sums = trainer.step()
+        assert sums["networks"] == 2 * accumulate
+        gradients.append([p.grad for p in trainer.ghn.parameters() if p.grad is not None])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_average_is_what_is_written(small_config):
+    config = small_config(ema=0.5, steps=3, save_every=1)
+    trainer = MetaTrainer(config)
+    name, param = next(iter(trainer.ghn.named_parameters()))
+    expected = param.detach().clone()
+    for step in range(3):
+        trainer.step()
+        expected += (param.detach() - expected) * (1 - min(0.5, (1 + step) / (10 + step)))
+        trainer._advance(0.0)
+    trainer.save()
+    written = from_pretrained(Path(config.out) / "model.safetensors").state_dict()[name]
+    torch.testing.assert_close(written, expected)
+    saved = torch.load(Path(config.out) / "checkpoint.pt")
+    assert torch.equal(saved["average"][name], written)
+    assert torch.equal(saved["state_dict"][name], param) and not torch.equal(param, written)
+
+
+def test_average_may_begin_later(small_config):
+    train(small_config(steps=1))
+    with pytest.warns(UserWarning, match="goes on with other options: ema 0.0 -> 0.9"):
+        train(small_config(steps=2, ema=0.9))
+
+
+def test_validation_changes_nothing_and_is_logged(small_config):
+    config = small_config(val_every=3)
+    with_val = from_pretrained(train(config)).state_dict()
+    log = read_log(config)
+    assert ["val_accuracy" in line for line in log] == [False, True]
+    assert 0 <= log[1]["val_accuracy"] <= 1
+    without = train(small_config(out=f"{config.out}-without"))
+    for name, param in from_pretrained(without).state_dict().items():
+        assert torch.equal(param, with_val[name])
+
+
+def test_validation_networks_are_those_of_the_split(small_config):
+    trainer = MetaTrainer(small_config(meta_batch_size=3))
+    sums = trainer.validate()
+    networks = trainer._validation.networks
+    assert sums["val_networks"] == len(networks) == 3 and len(trainer._validation.images) == 64
+    assert trainer.validate() == sums and trainer.ghn.training
+    known = [args["n_cells"] for args in split_net_args("val") if args["n_cells"] <= 5]
+    assert [len(model.cells) for model, _ in networks] == known[:3]
+
+
+def test_tracker_that_is_not_there(small_config, monkeypatch):
+    monkeypatch.setattr("pyg_ghn.training.accelerator.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="tracker wandb is not installed: pip install wandb"):
+        MetaTrainer(small_config(tracker="wandb"))
+
+
+class Recorder(GeneralTracker):
+    name, requires_logging_directory, tracker = "recorder", False, None
+
+    def __init__(self):
+        self.calls = []
+
+    def start(self):
+        self.calls.append("start")
+
+    def store_init_configuration(self, values):
+        assert values["lr"] == 1e-3 and isinstance(values["max_shape"], str)
+
+    def log(self, values, step, **kwargs):
+        self.calls.append((step, sorted(values)))
+
+    def finish(self):
+        self.calls.append("finish")
+
+
+def test_tracker_gets_every_line(small_config, monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr("pyg_ghn.training.accelerator.find_spec", lambda _: True)
+    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [recorder])
+    config = small_config(tracker="tensorboard")
+    train(config)
+    names = sorted(read_log(config)[0].keys() - {"step"})
+    assert recorder.calls == ["start", (2, names), (4, names), "finish"]
+
+
+def test_launcher_that_starts_one_process_for_several(small_config, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # what accelerate launch --cpu leaves
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(ConfigError, match=r"single process.*--processes 2"):
+        train(small_config())
 
 
 def test_errors(small_config):
@@ -154,6 +268,7 @@ DAMAGES = {
     "moments nan": lambda good: changed(good, "optimizer", moments(exp_avg=nan)),
     "moments below 0": lambda good: changed(good, "optimizer", moments(exp_avg_sq=-1)),
     "moments of no step": lambda good: changed(good, "optimizer", moments(step=nan)),
+    "average nan": lambda good: saved({**loaded(good), "average": {"x": torch.tensor([nan])}}),
     "a moment missing": lambda good: changed(
         good, "optimizer", lambda optimizer: optimizer["state"][0].pop("exp_avg")
     ),
@@ -273,7 +388,8 @@ def test_signal_ends_the_run_with_a_checkpoint(number, small_config, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"lr": 2e-3}, {"batch_size": 8}, {"meta_batch_size": 4}]
+    "change",
+    [{"seed": 1}, {"lr": 2e-3}, {"batch_size": 8}, {"meta_batch_size": 4}, {"accumulate": 2}],
 )
 def test_changes_that_decide_a_run_must_be_allowed(change, small_config):
     config = small_config(steps=1)

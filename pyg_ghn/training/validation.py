@@ -1,0 +1,72 @@
+r"""Accuracy of predictions for unseen networks on unseen images, during training."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from statistics import mode as most_common
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from pyg_ghn.architectures import network_from_args, network_graph, split_net_args
+from pyg_ghn.errors import ArchitectureError
+from pyg_ghn.evaluation.accuracy import accuracy
+from pyg_ghn.images import ImageData
+from pyg_ghn.nn import GHN
+from pyg_ghn.training.stream import NetworkStream
+
+NUM_NETWORKS = 4
+NUM_IMAGES = 256
+
+
+class Validation:
+    r"""A few networks of the split val of DeepNets-1M, and images of the validation split: always
+    the same ones. Forward passes of up to four networks with at most four times the images of a
+    training step take about as long as one step or two.
+
+    Args:
+        stream (NetworkStream): The networks that are trained on: those of the validation are as
+            wide and at most as deep, and processes share them, too.
+        images (ImageData): The images.
+        device (torch.device): Where to compute.
+    """
+
+    def __init__(self, stream: NetworkStream, images: ImageData, device: torch.device):
+        config = stream.config
+        self.batch_size = config.batch_size
+        size = images.num_classes, images.input_size
+        width = {"C": most_common(config.channels or [32]), "fc_dim": 64}
+        networks = []
+        for net_args in split_net_args("val"):
+            if len(networks) == min(NUM_NETWORKS, config.meta_batch_size):
+                break
+            if net_args["n_cells"] <= (config.max_cells or net_args["n_cells"]):
+                args = net_args | width
+                with suppress(ArchitectureError):  # of images too small or odd for this one
+                    model = network_from_args(args, *size, device="meta")
+                    networks.append((model, stream.transform(network_graph(args, *size))))
+        self.networks = networks[stream.rank :: config.processes]
+        count = min(NUM_IMAGES, 4 * config.batch_size)
+        order = torch.randperm(len(images.val), generator=torch.Generator().manual_seed(0))[:count]
+        order = order.to(images.val.images.device)
+        self.images = replace(
+            images.val, images=images.val.images[order], labels=images.val.labels[order]
+        ).to(device)
+
+    @torch.no_grad()
+    def __call__(self, ghn: GHN) -> dict[str, Tensor]:
+        r"""The sum of the accuracies of this process's networks, and their number."""
+        accuracies, was_training = [], ghn.training
+        if self.networks:
+            predictions = ghn.eval()(Batch.from_data_list([data for _, data in self.networks]))
+            ghn.train(was_training)
+            for (model, _), params in zip(self.networks, predictions, strict=True):
+                found = accuracy(
+                    model, params, self.images, self.batch_size, self.images.images.device
+                )
+                accuracies.append(found["top1"])
+        sums = {"val_accuracy": float(sum(accuracies)), "val_networks": float(len(accuracies))}
+        device = self.images.images.device
+        return {name: torch.tensor(value, device=device) for name, value in sums.items()}
