@@ -23,7 +23,6 @@ from scipy.stats import binomtest
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn._version import versions
-from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation.splits import evaluation_networks
 from pyg_ghn.images import get_image_data
@@ -79,22 +78,22 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.jsonl"
     rows = read(path, settings)
-    done = {(row["network"], row["seed"]) for row in rows if row["init"] != "random"}
-    ghn = from_pretrained(checkpoint)
+    done = {(row["network"], row["seed"]) for row in rows}
+    starts = ["random", checkpoint, f"{checkpoint}:norms"]
     found = evaluation_networks(split, data, first + num_networks, channels, fc_dim)[first:]
     for network in found:
         for seed in seeds:
             if (network.name, seed) in done:
                 continue
             new = []
-            for start in compare(network.build, ["random", ghn], data, config, lrs, [seed]):
-                init = "random" if start.init == "random" else checkpoint
-                new.append({"network": network.name, **start.to_dict(), "init": init})
-                print(network.name, str(start).replace(start.init, init), flush=True)
-            with path.open("a") as file:  # both starts or none
+            for start in compare(network.build, starts, data, config, lrs, [seed]):
+                new.append({"network": network.name, **start.to_dict()})
+                print(network.name, start, flush=True)
+            with path.open("a") as file:  # all starts or none
                 file.write("".join(json.dumps(row) + "\n" for row in new))
             rows += new
-    table = summary(rows, settings, checkpoint)
+    tables = [summary(rows, settings, start) for start in starts[1:]]
+    table = "\n".join(tables)
     with atomic_path(path.with_suffix(".md")) as temporary:
         temporary.write_text(table)
     print(table)
@@ -112,18 +111,18 @@ def read(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def summary(rows: list[dict[str, Any]], settings: dict[str, Any], checkpoint: str) -> str:
-    """Wins, gains and losses of the predicted start at each evaluation."""
+def summary(rows: list[dict[str, Any]], settings: dict[str, Any], start: str) -> str:
+    """Wins, gains and losses of a start at each evaluation."""
     steps = sorted({0, *settings["evaluate_at"], settings["steps"]})
     pairs: dict[tuple[str, int], dict[str, dict[int, float]]] = defaultdict(dict)
     for row in rows:
         curve = {step: 100 * row["curve"][-1]["test"] for step in steps}  # of a run that diverged
         curve |= {point["step"]: 100 * point["test"] for point in row["curve"]}
         pairs[row["network"], row["seed"]][row["init"]] = curve
-    both = [(pair[checkpoint], pair["random"]) for pair in pairs.values()]
+    both = [(pair[start], pair["random"]) for pair in pairs.values()]
     networks, seeds = (len(set(values)) for values in zip(*pairs, strict=True))
     lines = [
-        f"# {checkpoint} against random initialization: {settings['images']}, {settings['split']}",
+        f"# {start} against random initialization: {settings['images']}, {settings['split']}",
         "",
         f"{networks} networks, {seeds} seed(s), {settings['steps']} steps of SGD with a cosine, "
         f"learning rates {settings['lrs']}, clipped at {settings['clips'][0]} or not, chosen by "

@@ -227,7 +227,8 @@ def finetune(
     Args:
         model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
             package.module:factory.
-        init: Its start: a GHN (a packaged name, a hub name or a path), random or orthogonal.
+        init: Its start: a GHN (a packaged name, a hub name or a path; followed by :norms or
+            :kernels for this part of its prediction), random or orthogonal.
         images: The image set.
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those of the set.

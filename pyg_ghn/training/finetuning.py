@@ -139,7 +139,8 @@ def start_model(
     Args:
         model (torch.nn.Module): The model, with the random initialization of its own.
         init (str or Path or GHN): :obj:`"random"` for that one, :obj:`"orthogonal"` for its
-            orthogonal weights, else a GHN or what :func:`~pyg_ghn.from_pretrained` takes.
+            orthogonal weights, else a GHN or what :func:`~pyg_ghn.from_pretrained` takes; behind
+            a name, :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only.
         images (ImageData): Of its training images a batch calibrates predictions, which are
             rescaled, too.
         seed (int, optional): Seed of the choice of these images. (default: :obj:`0`)
@@ -152,6 +153,9 @@ def start_model(
     elif init != "random":
         generator = torch.Generator().manual_seed(seed)
         device = next(model.parameters()).device
+        name, _, what = str(init).rpartition(":")
+        if what in ("norms", "kernels"):
+            init, options = name, {"what": what, **options}
         batch, _ = images.train.sample(CALIBRATION_IMAGES, generator, device)
         initialize(model, init, images=batch, **{"rescale": True, **options})
     return model

@@ -19,6 +19,7 @@ from pyg_ghn.architectures import (
 )
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.images import ImageData
 from pyg_ghn.training.config import TrainConfig
 
 MAX_DRAWS = 1000
@@ -115,3 +116,16 @@ class NetworkStream:
             f"trained on: they have more than {self.config.max_cells} cells, or GHNs are evaluated "
             "on them."
         )
+
+
+def training_dataset(config: TrainConfig, images: ImageData) -> DeepNets1M | None:
+    r"""The data set that a run draws its architectures from, if any."""
+    if config.dataset_root is None:
+        return None
+    return DeepNets1M(
+        config.dataset_root,
+        config.split,
+        source=config.dataset_source,
+        num_classes=images.num_classes,
+        input_size=images.input_size,
+    )

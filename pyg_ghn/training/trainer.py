@@ -22,7 +22,6 @@ from torch_geometric.data import Batch
 from pyg_ghn._files import sweep
 from pyg_ghn._version import versions
 from pyg_ghn.checkpoint import save_pretrained
-from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
 from pyg_ghn.images import Augmentation, get_image_data
 from pyg_ghn.nn import GHN
@@ -41,7 +40,7 @@ from pyg_ghn.training.resume import (
     write_state,
 )
 from pyg_ghn.training.signals import StopRequest
-from pyg_ghn.training.stream import NetworkStream, TrainingNetwork
+from pyg_ghn.training.stream import NetworkStream, TrainingNetwork, training_dataset
 from pyg_ghn.training.validation import Validation
 
 MAX_SKIPPED_STEPS = 20
@@ -105,45 +104,27 @@ class MetaTrainer:
         )
         self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
-        if ghn is None:
-            ghn = make_ghn(config, self.images.num_classes, self.accelerator.device)
-        elif config.init is not None or ghn.num_classes != self.images.num_classes:
-            raise ConfigError(
-                f"A GHN to train was given, for {ghn.num_classes} classes: leave out `init`, which "
-                f"is {config.init!r}, and use images of as many classes, not "
-                f"{self.images.num_classes}."
-            )
+        ghn = make_ghn(config, self.images.num_classes, self.accelerator.device, ghn)
         optimizer = torch.optim.AdamW(
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
         self.average = copy.deepcopy(ghn).requires_grad_(False) if config.ema else None
         self.ghn, self.optimizer = self.accelerator.prepare(ghn, optimizer)
+        with self.accelerator.main_process_first():  # which converts or generates what is missing
+            dataset = training_dataset(config, self.images)
         config = replace(config, processes=self.accelerator.num_processes)  # as torchrun says
         self.stream = NetworkStream(
             config,
             ghn.transform,
             self.images.num_classes,
             self.images.input_size,
-            self._dataset(),
+            dataset,
             self.accelerator.process_index,
         )
         self._validation: Validation | None = None  # until it is needed
         self.log = RunLog(self.out, self.accelerator.is_main_process, self.accelerator.log)
         self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
         self.stop = StopRequest()
-
-    def _dataset(self) -> DeepNets1M | None:
-        config = self.config
-        if config.dataset_root is None:
-            return None
-        with self.accelerator.main_process_first():  # which converts or generates what is missing
-            return DeepNets1M(
-                config.dataset_root,
-                config.split,
-                source=config.dataset_source,
-                num_classes=self.images.num_classes,
-                input_size=self.images.input_size,
-            )
 
     @property
     def progress(self) -> float:
