@@ -166,6 +166,43 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
     return prediction
 
 
+def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[str]:
+    r"""Names of the layers whose outputs go through a normalization layer and nowhere else, just as
+    they are: the scale of their weight and bias makes no difference but for the normalization's
+    epsilon.
+
+    Args:
+        model (torch.nn.Module): The model, which is only read.
+        data (Data): Its graph.
+        size (tuple): Size of one input.
+    """
+    ops, following, _ = _neighbors(data)
+    candidates = {}
+    for node, weight in enumerate(data.param_name):
+        name = (weight or "").removesuffix(".weight")
+        if len(following[node]) == 1 and data.param_name[following[node][0]] == f"{name}.bias":
+            node = following[node][0]
+        if weight and len(following[node]) == 1 and ops[following[node][0]] in ("bn", "ln"):
+            candidates[name] = node
+    layers, runs, found = {}, Counter(), []
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and name in candidates:
+            layers[name] = None
+        elif isinstance(module, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)):
+            layers[name] = module
+    outputs: dict[int, tuple[str, Tensor, int]] = {}
+
+    def see(name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
+        runs[name] += 1
+        if layers[name] is None:
+            outputs[id(out)] = name, out, out._version
+        elif id(x) in outputs and outputs[id(x)][2] == x._version:  # not changed in place
+            found.append(outputs[id(x)][0])
+
+    _run(model, {}, torch.empty(2, *size, device="meta"), {n: partial(see, n) for n in layers})
+    return [name for name in found if runs[name] == 1]
+
+
 def skeleton(model: nn.Module) -> nn.Module:
     r"""A copy of a model whose parameters and buffers are on the meta device, to be run by
     :func:`torch.func.functional_call`. No value of theirs is copied."""
@@ -221,12 +258,7 @@ def _missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[
     Convolutions whose outputs another one takes as they are need none: the norm behind both is
     enough. Nor do the last layer, those in front of position embeddings and gates, the maps of
     which have a single pixel. Convolutions that are concatenated, and nothing else, share one."""
-    ops = [PRIMITIVES[i] for i in data.x.view(-1).tolist()]
-    following: list[list[int]] = [[] for _ in ops]
-    preceding: list[list[int]] = [[] for _ in ops]
-    for source, target in data.edge_index.t().tolist():
-        following[source].append(target)
-        preceding[target].append(source)
+    ops, following, preceding = _neighbors(data)
     is_layer = [op.endswith("conv") or op == "msa" for op in ops]
     # What is met first behind a node, along all ways; a gate leads to a product only.
     met: list[set[str]] = [set() for _ in ops]
@@ -273,6 +305,17 @@ def _missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[
         norm = found.get(node, _MissingNorm(node, f"{name}.{VIRTUAL}", [], 0))
         found[node] = norm._replace(convs=[*norm.convs, name], channels=norm.channels + channels)
     return [found[node] for node in sorted(found)]
+
+
+def _neighbors(data: Data) -> tuple[list[str], list[list[int]], list[list[int]]]:
+    """The operation of each node, the nodes behind it and those before it."""
+    ops = [PRIMITIVES[i] for i in data.x.view(-1).tolist()]
+    following: list[list[int]] = [[] for _ in ops]
+    preceding: list[list[int]] = [[] for _ in ops]
+    for source, target in data.edge_index.t().tolist():
+        following[source].append(target)
+        preceding[target].append(source)
+    return ops, following, preceding
 
 
 def _with_norms(data: Data, norms: Sequence[_MissingNorm]) -> Data:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_ghn.calibration import calibrate, predict_folded
+from pyg_ghn.calibration import calibrate, normalized_kernels, predict_folded
 from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import ConfigError, GHNError, PredictionError, UnpredictedWarning
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
@@ -29,6 +29,7 @@ def initialize(
     example_inputs: Tensor | Data | tuple | dict[str, Any] | None = None,
     images: Tensor | None = None,
     what: str = "all",
+    rescale: bool = False,
     noise: float = 0.0,
     orthogonal: bool = False,
     new_classifier: bool = False,
@@ -58,6 +59,10 @@ def initialize(
         what (str, optional): Which predictions to take: :obj:`"all"`, :obj:`"norms"` for those of
             normalization layers, or :obj:`"kernels"` for weights of two or more dimensions. Others
             keep their initialization. (default: :obj:`"all"`)
+        rescale (bool, optional): If set to :obj:`True`, weights whose outputs are normalized get
+            the scale of He initialization; this needs images. The model computes what it computed,
+            but is easier to train: predicted kernels are small, which makes their gradients large.
+            (default: :obj:`False`)
         noise (float, optional): Size :math:`\beta` of noise on predicted weights but the last
             layer's, see :func:`~pyg_ghn.initializers.noisy`. (default: :obj:`0.0`)
         orthogonal (bool, optional): If set to :obj:`True`, predicted weights but the last layer's
@@ -70,8 +75,8 @@ def initialize(
         The model.
 
     Raises:
-        ConfigError: If there are images and also an input size or example inputs, or :obj:`what` is
-            unknown.
+        ConfigError: If there are images and also an input size or example inputs, :obj:`what` is
+            unknown, or there are no images to rescale with.
         GHNError: If the model is on the meta device, a predicted parameter does not fit it, or its
             forward pass fails on the images.
         CheckpointError: If there is no such GHN.
@@ -93,6 +98,10 @@ def initialize(
     else:
         prediction = predict_folded(ghn, model, images)
     last, kept = last_layer(prediction.graph), _KINDS[what](prediction)
+    if rescale and images is None:
+        raise ConfigError("To rescale, pass images: they show which outputs are normalized.")
+    if rescale:
+        _rescale(prediction, model, tuple(images.shape[1:]))
     taken = {}
     for name, value in prediction.items():
         if name not in kept or (new_classifier and name in last):
@@ -114,6 +123,17 @@ def initialize(
     if messages:
         warnings.warn(UnpredictedWarning(" ".join(messages), report), stacklevel=2)
     return model
+
+
+def _rescale(prediction: Prediction, model: nn.Module, size: tuple[int, ...]) -> None:
+    for name in normalized_kernels(model, prediction.graph, size):
+        weight, bias = (prediction.get(f"{name}.{which}") for which in ("weight", "bias"))
+        if weight is None:
+            continue
+        factor = (2 / weight[0].numel()) ** 0.5 / weight.std().clamp(min=1e-8)
+        prediction[f"{name}.weight"] = weight * factor
+        if bias is not None:
+            prediction[f"{name}.bias"] = bias * factor
 
 
 def last_layer(graph: Data) -> set[str]:

@@ -16,6 +16,7 @@ CLASSES: dict[str, type[GHN]] = {cls.__name__: cls for cls in (GHN2, GHN3, GHNML
 _PARTS = {
     "centrality_encoding": GHN3,
     "convs": GHN3,
+    "node_mlp": GHN3,
     "path_bias": GHN3,
     "conv": GHN2,
     "mlp": GHNMLP,
@@ -52,8 +53,9 @@ _RELATIVES = (
         "read; GHN-1, GHN-2 and GHN-3 have the other one (decoder='conv').",
     ),
 )
+_CENTRALITY = "centrality_encoding"
 _MAX_LAYERS = 1000  # building more takes very long, even without memory
-_KINDS = {bool: "true or false", int: "a number", tuple: "a shape"}
+_KINDS = {bool: "true or false", int: "a number", tuple: "a shape", str: "a name"}
 _HYPERNETS = {GHN2: "gatedgnn", GHNMLP: "mlp"}
 
 
@@ -140,7 +142,22 @@ def complete(
         layers = {name.split(".")[1] for name in shapes if name.startswith("convs.")}
         if len(layers) > _MAX_LAYERS:
             raise UnreadableError(f"has {len(layers)} layers, of which a GHN has a few dozen.")
-        sizes |= {"num_layers": len(layers), "heads": matrix("path_bias.phi.2.weight")[0]}
+        parts = {name.rpartition(".")[0] for name in shapes}
+        sizes |= {
+            "num_layers": len(layers),
+            "edge_bias": "none",
+            "centrality": bool({f"{_CENTRALITY}.in_degree", f"{_CENTRALITY}.out_degree"} & parts),
+            "input_distance": f"{_CENTRALITY}.input_distance" in parts,
+        }
+        if any(part.startswith("path_bias") for part in parts):
+            both = matrix("path_bias.phi.0.weight")[1] != channels
+            sizes["edge_bias"] = "both" if both else "forward"
+            sizes["heads"] = matrix("path_bias.phi.2.weight")[0]
+        elif layers and "heads" not in arguments:
+            raise UnreadableError(
+                "has no edge bias, whose tensors tell the number of heads, and no config with "
+                "`heads`."
+            )
     if cls is GHN2:
         sizes["virtual_edges"] = any(name.startswith("conv.mlps.1.") for name in shapes)
 

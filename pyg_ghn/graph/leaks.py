@@ -17,6 +17,7 @@ from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.dispatch import OwnRandom
 from pyg_ghn.graph.nested import mapped, tensors
 from pyg_ghn.graph.recorder import Call, Recorder
+from pyg_ghn.graph.stand_ins import StandIns
 
 
 class _Reference(NamedTuple):
@@ -40,7 +41,7 @@ def fill_leaks(recorder: Recorder, device: torch.device) -> None:
     calls, stand_ins = recorder.calls, recorder.stand_ins
     if recorder.below is not None:
         recorder.below.flows.clear()
-    if not recorder.on_meta or not (recorder.below or _may_leak(calls)):
+    if not recorder.on_meta or not (recorder.below or _may_leak(calls, stand_ins)):
         return
     originals = {id(twin): t for t, twin in stand_ins.tensors}
     tape = [Call(c.name, *map(_referred, (c.args, c.kwargs, c.out)), c.func) for c in calls]
@@ -63,7 +64,7 @@ def fill_leaks(recorder: Recorder, device: torch.device) -> None:
         ) from error
 
 
-def _may_leak(calls: list[Call]) -> bool:
+def _may_leak(calls: list[Call], stand_ins: StandIns) -> bool:
     """Whether something beside the recorded calls refers to a tensor that they made."""
     arguments = list(chain.from_iterable(call.args for call in calls))
     arguments += chain.from_iterable(call.kwargs.values() for call in calls if call.kwargs)
@@ -73,10 +74,13 @@ def _may_leak(calls: list[Call]) -> bool:
     holders = Counter(map(id, chain(arguments, outs, inner)))
     views = {id(t._base) for t in (*outs, *inner) if isinstance(t, Tensor) and t._is_view()}
     made = list({id(t): t for t in (*outs, *inner) if isinstance(t, Tensor)}.values())
+    for key in [id(twin) for _, twin in stand_ins.tensors]:
+        holders[key] += 3  # a module, this list and the table of copies
     del arguments, outs, inner
+    counts = [*map(sys.getrefcount, made)]  # before anything else takes one of them
     return any(
         count > holders[id(t)] + _OWN + (_OF_VIEW if id(t) in views else 0)
-        for t, count in zip(made, map(sys.getrefcount, made), strict=True)
+        for t, count in zip(made, counts, strict=True)
     )
 
 

@@ -15,6 +15,7 @@ from torch_geometric.transforms import BaseTransform, Compose
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
+from pyg_ghn.nn.attention_bias import AttentionBias
 from pyg_ghn.nn.batching import require, send
 from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
@@ -71,12 +72,12 @@ class GHN(nn.Module, ABC):
 
     @property
     def config(self) -> dict[str, Any]:
-        r"""The arguments that make the same GHN; can be written as JSON."""
+        r"""The arguments that make the same GHN; can be written as JSON. A class that takes others
+        adds its own."""
         return {
             "hidden_channels": self.hidden_channels,
             "max_shape": list(self.decoder.max_shape),
             "num_classes": self.num_classes,
-            "layer_norm": isinstance(self.norm, nn.LayerNorm),
             "weight_norm": self.decoder.weight_norm,
         }
 
@@ -177,10 +178,12 @@ class GHN3(GHN):
     `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
     <https://arxiv.org/abs/2303.04143>`_ paper: node embeddings of operation, parameter shape and
     centrality (Eq. 7), graph transformer layers with a shortest-path bias (Eq. 9), and a decoder.
+    Its parts can be left out as in the ablations of Tables 5 and 11.
 
     Args:
         hidden_channels (int, optional): Size of the node embeddings. (default: :obj:`64`)
-        num_layers (int, optional): Number of graph transformer layers. (default: :obj:`3`)
+        num_layers (int, optional): Number of graph transformer layers. Instead of 0 layers there is
+            an MLP, so that a parameter depends on its own node only. (default: :obj:`3`)
         heads (int, optional): Number of attention heads. (default: :obj:`8`)
         max_shape (tuple, optional): Size :math:`(c_{out}, c_{in}, s, s)` of the largest kernel
             decoded without repetition. (default: :obj:`(64, 64, 16, 16)`)
@@ -192,6 +195,17 @@ class GHN3(GHN):
             some checkpoints. (default: :obj:`True`)
         cutoff (int, optional): Longest path that the bias and the distance from the input tell
             apart from none. (default: :obj:`50`)
+        edge_bias (str, optional): The bias of attention from node :math:`i` to node :math:`j` is
+            that of paths there and back (:obj:`"both"`), of paths from :math:`i` to :math:`j`
+            (:obj:`"forward"`), or there is none (:obj:`"none"`), as it must be without layers.
+            (default: :obj:`"both"`)
+        centrality (bool, optional): If set to :obj:`False`, degrees are not encoded.
+            (default: :obj:`True`)
+        input_distance (bool, optional): If set to :obj:`False`, distances from the input are not
+            encoded. (default: :obj:`True`)
+
+    Raises:
+        ConfigError: If an argument makes no sense, by itself or beside the others.
     """
 
     CONFIGS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -219,38 +233,82 @@ class GHN3(GHN):
         layer_norm: bool = True,
         weight_norm: bool = True,
         cutoff: int = 50,
+        edge_bias: str = "both",
+        centrality: bool = True,
+        input_distance: bool = True,
     ) -> None:
+        if edge_bias not in ("both", "forward", "none"):
+            raise ConfigError(f"`edge_bias` must be both, forward or none, got {edge_bias!r}.")
+        if num_layers == 0 and edge_bias != "none":
+            raise ConfigError(
+                "Without layers there is no attention and no bias of it: with `num_layers=0`, set "
+                f"`edge_bias` to none, not {edge_bias}."
+            )
         super().__init__(hidden_channels, max_shape, num_classes, weight_norm=weight_norm)
-        self.centrality_encoding = CentralityEncoding(hidden_channels)
-        self.path_bias = ShortestPathBias(heads, hidden_channels, cutoff)
+        self.heads = heads
+        self.cutoff = cutoff
+        self.edge_bias = edge_bias
+        self.centrality = centrality
+        self.input_distance = input_distance
+        if centrality or input_distance:
+            self.centrality_encoding = CentralityEncoding(
+                hidden_channels, 100 if centrality else None, 1000 if input_distance else None
+            )
+        if edge_bias != "none":
+            self.path_bias = ShortestPathBias(
+                heads, hidden_channels, cutoff, backward=edge_bias == "both"
+            )
         self.convs = nn.ModuleList(GHN3Conv(hidden_channels, heads) for _ in range(num_layers))
+        if not num_layers:
+            self.node_mlp = make_node_mlp(hidden_channels)
         self.norm = nn.LayerNorm(hidden_channels) if layer_norm else nn.Identity()
 
     @property
     def config(self) -> dict[str, Any]:
         return {
             **super().config,
+            "layer_norm": isinstance(self.norm, nn.LayerNorm),
             "num_layers": len(self.convs),
-            "heads": self.path_bias.heads,
-            "cutoff": self.path_bias.cutoff,
+            "heads": self.heads,
+            "cutoff": self.cutoff,
+            "edge_bias": self.edge_bias,
+            "centrality": self.centrality,
+            "input_distance": self.input_distance,
         }
 
     @property
     def transform(self) -> BaseTransform:
-        cutoff = self.path_bias.cutoff
-        encodings = AddDegreeEncoding(cutoff), AddShortestPathEncoding(cutoff)
-        return Compose([RequireAcyclic(), *encodings])
+        transforms: list[BaseTransform] = [RequireAcyclic()]
+        if self.centrality or self.input_distance:
+            transforms.append(AddDegreeEncoding(self.cutoff))
+        if self.edge_bias != "none":
+            transforms.append(AddShortestPathEncoding(self.cutoff))
+        return Compose(transforms)
 
     def encode(self, x: Tensor, data: Data) -> Tensor:
         r"""Node embeddings of a graph or batch, from those of single nodes."""
-        require(data, "in_degree", "out_degree", "input_distance", "spd")
-        centralities = (data.in_degree, data.out_degree, data.input_distance)
-        x = x + self.centrality_encoding(*(send(values, x.device) for values in centralities))
+        if self.centrality or self.input_distance:
+            require(data, "in_degree", "out_degree", "input_distance")
+            centralities = (data.in_degree, data.out_degree, data.input_distance)
+            x = x + self.centrality_encoding(*(send(values, x.device) for values in centralities))
+        if not self.convs:
+            return self.norm(self.node_mlp(x))
         batch = data.batch if isinstance(data, Batch) else None
-        attn_bias = self.path_bias(send(data.spd, x.device), batch)
+        if self.edge_bias == "none":
+            sizes = [len(x)] if batch is None else data.ptr.diff().tolist()
+            attn_bias = AttentionBias.zero(sizes, self.heads, x)
+        else:
+            require(data, "spd")
+            attn_bias = self.path_bias(send(data.spd, x.device), batch)
         for conv in self.convs:
             x = conv(x, batch, attn_bias)
         return self.norm(x)
+
+
+def make_node_mlp(channels: int) -> nn.Sequential:
+    r"""What takes the place of layers in the ablations in which nodes do not see each other."""
+    linears = nn.Linear(channels, channels), nn.Linear(channels, channels)
+    return nn.Sequential(linears[0], nn.ReLU(), linears[1], nn.ReLU())
 
 
 class _OpEmbedding(nn.Embedding):

@@ -10,7 +10,7 @@ from torch_geometric.transforms import BaseTransform, Compose
 
 from pyg_ghn.nn.batching import require
 from pyg_ghn.nn.gated_dag_conv import GatedDAGConv
-from pyg_ghn.nn.ghn import GHN
+from pyg_ghn.nn.ghn import GHN, make_node_mlp
 from pyg_ghn.transforms import AddShortestPathEncoding, AddTopologicalLevel, RequireAcyclic
 
 
@@ -55,7 +55,11 @@ class GHN2(GHN):
 
     @property
     def config(self) -> dict[str, Any]:
-        return {**super().config, "virtual_edges": self.conv.virtual_edges}
+        return {
+            **super().config,
+            "layer_norm": isinstance(self.norm, nn.LayerNorm),
+            "virtual_edges": self.conv.virtual_edges,
+        }
 
     @property
     def transform(self) -> BaseTransform:
@@ -95,13 +99,12 @@ class GHNMLP(GHN):
         super().__init__(
             hidden_channels, max_shape, num_classes, window="corner", weight_norm=weight_norm
         )
-        self.mlp = nn.Sequential(
-            nn.Linear(hidden_channels, hidden_channels),
-            nn.ReLU(),
-            nn.Linear(hidden_channels, hidden_channels),
-            nn.ReLU(),
-        )
+        self.mlp = make_node_mlp(hidden_channels)
         self.norm = nn.LayerNorm(hidden_channels) if layer_norm else nn.Identity()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {**super().config, "layer_norm": isinstance(self.norm, nn.LayerNorm)}
 
     @property
     def transform(self) -> BaseTransform:

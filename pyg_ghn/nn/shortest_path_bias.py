@@ -39,6 +39,8 @@ class ShortestPathBias(nn.Module):
             (default: :obj:`50`)
         attr_name (str, optional): Name of the attribute of a graph that holds the lengths.
             (default: :obj:`"spd"`)
+        backward (bool, optional): If set to :obj:`False`, :math:`\mathbf{e}(S_{ji})` is left out.
+            (default: :obj:`True`)
 
     Shapes:
         - **input:** a :class:`~torch_geometric.data.Data` or batch, or the flat lengths
@@ -57,7 +59,14 @@ class ShortestPathBias(nn.Module):
             of its edges.
     """
 
-    def __init__(self, heads: int, channels: int, cutoff: int = 50, attr_name: str = "spd") -> None:
+    def __init__(
+        self,
+        heads: int,
+        channels: int,
+        cutoff: int = 50,
+        attr_name: str = "spd",
+        backward: bool = True,
+    ) -> None:
         super().__init__()
         if not 0 < cutoff < _ROWS - _OFFSET:
             raise ConfigError(
@@ -68,9 +77,10 @@ class ShortestPathBias(nn.Module):
         self.channels = channels
         self.cutoff = cutoff
         self.attr_name = attr_name
+        self.backward = backward
         self.distance = nn.Embedding(_ROWS, channels)
         self.phi = nn.Sequential(
-            nn.Linear(2 * channels, channels), nn.ReLU(), nn.Linear(channels, heads)
+            nn.Linear((1 + backward) * channels, channels), nn.ReLU(), nn.Linear(channels, heads)
         )
         self.reset_parameters()
 
@@ -87,7 +97,7 @@ class ShortestPathBias(nn.Module):
         if isinstance(spd, Tensor) and spd.dim() == 3:
             pairs = self._pairs(spd)
             if batch is not None:
-                pairs = pairs.masked_fill(~batch[:, None], (self.cutoff + 2) ** 2)
+                pairs = pairs.masked_fill(~batch[:, None], self._padding)
             return F.embedding(pairs, self._table().t()).permute(0, 3, 1, 2)
         return self._by_blocks(spd, batch)
 
@@ -102,7 +112,7 @@ class ShortestPathBias(nn.Module):
         for block in layout.blocks:
             pairs = self._pairs(layout.pairs(block, spd))
             if (padding := layout.padding(block)) is not None:
-                pairs.masked_fill_(padding[:, None], (self.cutoff + 2) ** 2)
+                pairs.masked_fill_(padding[:, None], self._padding)
             bias = table.gather(1, pairs.view(1, -1).expand(self.heads, -1))
             biases.append(bias.view(self.heads, *pairs.shape))
         return AttentionBias(layout, biases)
@@ -121,23 +131,33 @@ class ShortestPathBias(nn.Module):
                 "`AddShortestPathEncoding` again, behind all transforms that change them."
             )
 
+    @property
+    def _padding(self) -> int:
+        """The place in the table of padding, behind those of pairs."""
+        return (self.cutoff + 2) ** (1 + self.backward)
+
     def _pairs(self, lengths: Tensor) -> Tensor:
         """The place in the table of each pair of nodes, given lengths (..., N, N)."""
         rows = self.cutoff + 2
         dtype = torch.int16 if rows * rows < 1 << 15 else torch.int32
         # A length beyond the cutoff would silently be that of another pair.
         lengths = lengths.clamp(max=self.cutoff + 1).to(dtype)
+        if not self.backward:
+            return lengths.long()
         return torch.add(lengths.mT.contiguous(), lengths, alpha=rows).long()
 
     def _table(self) -> Tensor:
-        """The bias of all pairs of lengths (heads, (cutoff + 2)^2), and one of padding. The length
-        cutoff + 1 stands for all longer ones and is the same as no path."""
+        """The bias of all pairs of lengths (heads, (cutoff + 2)^2), or (heads, cutoff + 2) without
+        the way back, and one of padding. The length cutoff + 1 stands for all longer ones and is
+        the same as no path."""
         lengths = self.distance.weight[_OFFSET : _OFFSET + self.cutoff + 1]
         lengths = torch.cat([lengths, lengths[:1]])
-        ahead, back = self.phi[0].weight.split(self.channels, dim=1)
         # The first layer acts on a concatenation: two products of c + 2 rows, not one of its square
-        hidden = F.linear(lengths, ahead, self.phi[0].bias)[:, None] + F.linear(lengths, back)
-        return F.pad(self.phi[2](hidden.relu()).flatten(0, 1).t(), (0, 1), value=-torch.inf)
+        ahead, *back = self.phi[0].weight.split(self.channels, dim=1)
+        hidden = F.linear(lengths, ahead, self.phi[0].bias)
+        if self.backward:
+            hidden = hidden[:, None] + F.linear(lengths, *back)
+        return F.pad(self.phi[2](hidden.relu()).flatten(0, -2).t(), (0, 1), value=-torch.inf)
 
     def __repr__(self) -> str:
         return (

@@ -25,9 +25,14 @@ class TrainConfig:
         init (str, optional): GHN to begin with, a name or path, instead of a random one.
         model (str): Which GHN: "ghn3", "ghn2", or "mlp", GHN-2 without message passing.
         hidden_channels (int): Hidden size d of the GHN.
-        num_layers (int): Number of layers L of a GHN-3.
+        num_layers (int): Number of layers L of a GHN-3; an MLP takes the place of 0 layers.
         heads (int): Attention heads k of a GHN-3.
-        max_shape (tuple): Largest decoded tensor (out, in, size, size).
+        edge_bias (str): Attention bias of a GHN-3: "both" for paths there and back, "forward", or
+            "none", as it must be with 0 layers.
+        centrality (bool): Whether a GHN-3 encodes the degrees of nodes.
+        input_distance (bool): Whether a GHN-3 encodes the distances of nodes from the input.
+        max_shape (tuple): Largest decoded tensor (out, in, size, size); out and in are d in the
+            paper on GHN-3, and 2d or 4d in its ablations.
         split (str): Split of DeepNets-1M that architectures are drawn from.
         dataset_root (str, optional): Folder of a pyg_ghn.datasets.DeepNets1M to draw
             architectures from, instead of generating new ones all the time.
@@ -50,8 +55,9 @@ class TrainConfig:
         network_clip (float, optional): Largest norm of the gradient of one network's predicted
             parameters. A network without normalization can explode and would otherwise decide the
             step for all.
-        gamma (float): Weight of the penalty on the norms of predicted parameters, eq. 10 of the
-            paper on GHN-3.
+        gamma (float): Weight of the penalty on predicted parameters, eq. 10 of the paper on GHN-3.
+        penalty (str): "norm" for the sum of their norms, "squared" for that of the squares, or
+            "none".
         label_smoothing (float): Label smoothing of the cross-entropy.
         channels_last (bool): Whether the networks get their images with the channels last in
             memory, which changes nothing but the order of sums; on a CPU it takes a sixth off
@@ -91,6 +97,9 @@ class TrainConfig:
     hidden_channels: int = 64
     num_layers: int = 3
     heads: int = 8
+    edge_bias: str = "both"
+    centrality: bool = True
+    input_distance: bool = True
     max_shape: tuple[int, int, int, int] = (64, 64, 11, 11)
     split: str = "train"
     dataset_root: str | None = None
@@ -109,6 +118,7 @@ class TrainConfig:
     clip: float = 5.0
     network_clip: float | None = None
     gamma: float = 3e-5
+    penalty: str = "norm"
     label_smoothing: float = 0.0
     channels_last: bool = True
     mixed_precision: str = "no"
@@ -244,7 +254,8 @@ _RANGES = (
         lambda value: 1 <= value < 2**63,
         "1 or more",
     ),
-    ("processes threads num_layers", lambda value: 1 <= value <= 1024, "from 1 to 1024"),
+    ("processes threads", lambda value: 1 <= value <= 1024, "from 1 to 1024"),
+    ("num_layers", lambda value: 0 <= value <= 1024, "from 0 to 1024"),
     ("hidden_channels heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
     ("image_size", lambda value: 1 <= value <= 4096, "from 1 to 4096"),
     ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2**32 - 1"),
@@ -266,6 +277,8 @@ _RANGES = (
 )
 _CHOICES = {
     "model": ("ghn3", "ghn2", "mlp"),
+    "edge_bias": ("both", "forward", "none"),
+    "penalty": ("norm", "squared", "none"),
     "split": tuple(SPLITS),
     "dataset_source": ("official", "generated"),
     "mixed_precision": ("no", "fp16", "bf16", "fp8"),

@@ -140,7 +140,8 @@ def start_model(
         model (torch.nn.Module): The model, with the random initialization of its own.
         init (str or Path or GHN): :obj:`"random"` for that one, :obj:`"orthogonal"` for its
             orthogonal weights, else a GHN or what :func:`~pyg_ghn.from_pretrained` takes.
-        images (ImageData): Of its training images a batch calibrates predictions.
+        images (ImageData): Of its training images a batch calibrates predictions, which are
+            rescaled, too.
         seed (int, optional): Seed of the choice of these images. (default: :obj:`0`)
         **options (optional): Further arguments of :func:`~pyg_ghn.initialize`.
     """
@@ -152,7 +153,7 @@ def start_model(
         generator = torch.Generator().manual_seed(seed)
         device = next(model.parameters()).device
         batch, _ = images.train.sample(CALIBRATION_IMAGES, generator, device)
-        initialize(model, init, images=batch, **options)
+        initialize(model, init, images=batch, **{"rescale": True, **options})
     return model
 
 

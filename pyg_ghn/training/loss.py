@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 
-def parameter_norm(params: dict[str, Tensor]) -> Tensor:
-    r"""The penalty of eq. 10, :math:`\sum_i \| \mathbf{w}_{pred,i} \|_2` over predicted tensors."""
-    return torch.stack(torch._foreach_norm(list(params.values()))).sum()
+def parameter_norm(params: dict[str, Tensor], squared: bool = False) -> Tensor:
+    r"""The penalty of eq. 10, :math:`\sum_i \| \mathbf{w}_{pred,i} \|_2` over predicted tensors, or
+    the sum of the squares of these norms."""
+    norms = torch.stack(torch._foreach_norm(list(params.values())))
+    return (norms.float().square() if squared else norms).sum()
 
 
 def meta_loss(
@@ -20,6 +22,7 @@ def meta_loss(
     labels: Tensor,
     gamma: float = 3e-5,
     label_smoothing: float = 0.0,
+    penalty: str = "norm",
 ) -> tuple[Tensor, Tensor]:
     r"""Loss of one network with predicted parameters, eq. 10 of the
     `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
@@ -35,6 +38,9 @@ def meta_loss(
         labels (Tensor): Classes :math:`[B]`.
         gamma (float): Weight of the penalty. (default: :obj:`3e-5`)
         label_smoothing (float): Label smoothing of the cross-entropy. (default: :obj:`0.0`)
+        penalty (str): That of eq. 10, :obj:`"norm"`; :obj:`"squared"` for
+            :math:`\gamma \sum_i \| \mathbf{w}_{pred,i} \|_2^2` instead, an ablation of Table 5;
+            or :obj:`"none"`. (default: :obj:`"norm"`)
 
     Returns:
         The loss and the accuracy in [0, 1], both scalars.
@@ -42,4 +48,6 @@ def meta_loss(
     logits = functional_call(model, params, (images,))
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     accuracy = (logits.detach().argmax(-1) == labels).float().mean()
-    return loss + gamma * parameter_norm(params), accuracy
+    if penalty != "none":
+        loss = loss + gamma * parameter_norm(params, squared=penalty == "squared")
+    return loss, accuracy

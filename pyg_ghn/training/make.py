@@ -17,26 +17,39 @@ from pyg_ghn.training.config import TrainConfig
 MODELS: dict[str, type[GHN]] = {"ghn3": GHN3, "ghn2": GHN2, "mlp": GHNMLP}
 r"""The names that :obj:`TrainConfig.model` may have."""
 
+_GHN3_OPTIONS = ("num_layers", "heads", "edge_bias", "centrality", "input_distance")
 
-def make_ghn(config: TrainConfig, num_classes: int, device: torch.device) -> GHN:
-    r"""Makes a GHN with random parameters, or loads the one to begin with.
+
+def make_ghn(
+    config: TrainConfig, num_classes: int, device: torch.device, given: GHN | None = None
+) -> GHN:
+    r"""Makes a GHN with random parameters, loads the one to begin with, or takes the one given.
 
     Args:
         config (TrainConfig): Says which.
         num_classes (int): Classes of the images.
         device (torch.device): Where it is to be trained, which must have memory enough.
+        given (GHN, optional): One that is there already. (default: :obj:`None`)
 
     Raises:
         CheckpointError: If the GHN to begin with can't be loaded.
-        ConfigError: If it is another one than the options describe, or takes too much memory.
+        ConfigError: If it is another one than the options describe, or takes too much memory, or
+            the one given is for another number of classes.
     """
+    if given is not None:
+        if config.init is not None or given.num_classes != num_classes:
+            raise ConfigError(
+                f"A GHN to train was given, for {given.num_classes} classes: leave out `init`, "
+                f"which is {config.init!r}, and use images of as many classes, not {num_classes}."
+            )
+        return given
     options: dict[str, Any] = {
         "hidden_channels": config.hidden_channels,
         "max_shape": tuple(config.max_shape),
         "num_classes": num_classes,
     }
     if config.model == "ghn3":
-        options |= {"num_layers": config.num_layers, "heads": config.heads}
+        options |= {name: getattr(config, name) for name in _GHN3_OPTIONS}
     _check_memory(config.model, options, device)
     ghn = MODELS[config.model](**options)
     if config.init is None:

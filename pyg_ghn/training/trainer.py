@@ -6,7 +6,6 @@ import copy
 import json
 import math
 import time
-import warnings
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,9 +32,9 @@ from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
 from pyg_ghn.training.make import make_ghn
 from pyg_ghn.training.resume import (
-    CHECKPOINTS,
     check_changes,
     damaged,
+    load_last,
     load_optimizer,
     read_state,
     write_state,
@@ -47,7 +46,7 @@ from pyg_ghn.training.validation import Validation
 MAX_SKIPPED_STEPS = 20
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, ghn: GHN | None = None) -> Path:
     r"""Meta-trains a GHN, as in Section 5 of the
     `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
     <https://arxiv.org/abs/2303.04143>`_ paper.
@@ -60,6 +59,10 @@ def train(config: TrainConfig) -> Path:
 
     Args:
         config (TrainConfig): The configuration.
+        ghn (GHN, optional): The GHN to train, also of a class of one's own, instead of the one that
+            the configuration describes. Each process has to make its own. A class that
+            :func:`~pyg_ghn.checkpoint.from_pretrained` does not know is loaded by
+            :func:`safetensors.torch.load_model`. (default: :obj:`None`)
 
     Returns:
         The written GHN, ``<out>/model.safetensors``. Beside it lie ``training.json``, ``log.jsonl``
@@ -74,7 +77,7 @@ def train(config: TrainConfig) -> Path:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    trainer = MetaTrainer(config)
+    trainer = MetaTrainer(config, ghn)
     with trainer.stop.listening():
         trainer.resume()
         return trainer.fit()
@@ -85,9 +88,14 @@ class MetaTrainer:
 
     Args:
         config (TrainConfig): The configuration.
+        ghn (GHN, optional): See :func:`train`. (default: :obj:`None`)
+
+    Raises:
+        ConfigError: If the configuration's GHN can't be made, or the one given is for another
+            number of classes.
     """
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, ghn: GHN | None = None):
         self.config = config
         self.out = Path(config.out)
         self.accelerator = make_accelerator(config)
@@ -96,7 +104,7 @@ class MetaTrainer:
         )
         self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
-        ghn = make_ghn(config, self.images.num_classes, self.accelerator.device)
+        ghn = make_ghn(config, self.images.num_classes, self.accelerator.device, ghn)
         optimizer = torch.optim.AdamW(
             ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
@@ -243,7 +251,13 @@ class MetaTrainer:
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         with self.accelerator.autocast():
             loss, accuracy = meta_loss(
-                network.model, leaves, images, labels, config.gamma, config.label_smoothing
+                network.model,
+                leaves,
+                images,
+                labels,
+                config.gamma,
+                config.label_smoothing,
+                config.penalty,
             )
         gradient = torch.autograd.grad(
             self._scaled(loss), list(leaves.values()), allow_unused=True, materialize_grads=True
@@ -351,24 +365,16 @@ class MetaTrainer:
         """
         if self.accelerator.is_main_process:
             sweep(self.out)
-        found = [path for name in CHECKPOINTS if (path := self.out / name).exists()]
-        for i, path in enumerate(found):
-            try:
-                self._load(path)
-                break
-            except CheckpointError as error:
-                if i + 1 == len(found):
-                    raise
-                warnings.warn(f"{error} Going on from {found[i + 1]}.", stacklevel=2)
+        passed_over = load_last(self.out, self._load)
         steps = torch.tensor([self.steps_done], device=self.accelerator.device)
         if len(set(self.accelerator.gather(steps).tolist())) > 1:
             raise CheckpointError(
                 f"Not all processes found the same checkpoint in {self.out}: `out` must be a "
                 "folder that all machines share."
             )
-        if found and path != found[0] and self.accelerator.is_main_process:
+        if passed_over is not None and self.accelerator.is_main_process:
             # Out of the way, or the next save would keep it instead of the good one.
-            found[0].replace(self.out / "checkpoint.damaged.pt")
+            passed_over.replace(self.out / "checkpoint.damaged.pt")
         self.log.trim(self.steps_done)
 
     def _load(self, path: Path) -> None:

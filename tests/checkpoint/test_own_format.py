@@ -17,10 +17,19 @@ from pyg_ghn.nn import GHN2, GHN3, GHNMLP
 GHNS = {
     "ghn3": lambda: GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10),
     "ghn3 without norms": lambda: GHN3(16, 2, 4, (8, 4, 7, 7), 10, False, False, cutoff=1),
+    "ghn3 forward": lambda: GHN3(16, 1, 2, (8, 8, 7, 7), 10, edge_bias="forward"),
+    "ghn3 without edges": lambda: GHN3(16, 1, 2, (8, 8, 7, 7), 10, edge_bias="none"),
+    "ghn3 without centrality": lambda: GHN3(16, 1, 2, (8, 8, 7, 7), 10, centrality=False),
+    "ghn3 of single nodes": lambda: GHN3(
+        16, 0, 2, (8, 8, 7, 7), 10, edge_bias="none", centrality=False, input_distance=False
+    ),
     "ghn2": lambda: GHN2(16, (8, 8, 7, 7), num_classes=10),
     "ghn2 without virtual edges": lambda: GHN2(16, (4, 8, 7, 7), 10, False, virtual_edges=False),
     "mlp": lambda: GHNMLP(16, (8, 8, 7, 7), num_classes=10),
 }
+
+
+ABLATIONS = ("edge_bias", "centrality", "input_distance")
 
 
 class HubGHN3(GHN3, PyTorchModelHubMixin):
@@ -169,6 +178,9 @@ def test_tensors_that_do_not_fit(ghn, saved, change, message):
         ('{"heads": [[[]]]}', "`heads` is not a number"),
         ('{"cutoff": true}', "`cutoff` is not a number"),
         ('{"cutoff": [50]}', "`cutoff` is not a number"),
+        ('{"edge_bias": 2}', "`edge_bias` is not a name"),
+        ('{"edge_bias": "none"}', "edge_bias = none, its tensors have both"),
+        ('{"centrality": false}', "centrality = False, its tensors have True"),
         ('{"weight_norm": 2}', "`weight_norm` is not true or false"),
         ('{"weight_norm": "no"}', "`weight_norm` is not true or false"),
         ('{"max_shape": 8}', "`max_shape` is not a shape"),
@@ -210,6 +222,20 @@ def test_bad_config_beside_the_weights(saved, config, message):
 def test_without_config(ghn, saved, equal):
     save_file(load_file(saved), saved)
     assert equal(from_pretrained(saved), ghn)
+
+
+@pytest.mark.parametrize("name", [name for name in GHNS if name.startswith("ghn3 ")])
+def test_config_of_before_the_ablations(name, saved, equal):
+    ghn = GHNS[name]()
+    old = {key: value for key, value in ghn.config.items() if key not in ABLATIONS}
+    save_file(ghn.state_dict(), saved, {"config": json.dumps(old)})
+    assert equal(from_pretrained(saved), ghn)
+
+
+def test_heads_that_no_tensor_tells(saved):
+    save_file(GHNS["ghn3 without edges"]().state_dict(), saved)
+    with pytest.raises(CheckpointError, match=r"no edge bias, .* and no config with `heads`"):
+        from_pretrained(saved)
 
 
 def test_more_classes_than_a_shape_has_channels(saved):

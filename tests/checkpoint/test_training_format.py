@@ -9,12 +9,14 @@ from pyg_ghn.nn import GHN2, GHN3, GHNMLP
 
 TABLES = ("centrality_embed_in", "centrality_embed_out", "input_dist_embed")
 DECODER_CONVS = ("decoder.conv.0", "decoder.conv.2", "decoder.class_layer_predictor.1")
+GHN3_OPTIONS = {"num_layers": 2, "heads": 8, "cutoff": 50}
+GHN3_OPTIONS |= {"edge_bias": "both", "centrality": True, "input_distance": True}
 
 
 @pytest.mark.parametrize(
     "name, cls, count, size, more",
     [
-        ("ghn3_tiny", GHN3, 354_184, 16, {"num_layers": 2, "heads": 8, "cutoff": 50}),
+        ("ghn3_tiny", GHN3, 354_184, 16, GHN3_OPTIONS),
         ("ghn2_tiny", GHN2, 179_000, 11, {"virtual_edges": True}),
     ],
 )
@@ -90,6 +92,16 @@ def test_ghn3_without_virtual_edges(content, write, ve):
     training = content()
     training["config"]["ve"] = ve
     assert from_pretrained(write(training)).config["cutoff"] == 1
+
+
+def test_ghn3_without_parts(content, write):
+    training = content()
+    state = training["state_dict"]
+    left_out = (*TABLES[:2], "edge_embed", "proj_e")
+    kept = {k: v for k, v in state.items() if not any(part in k for part in left_out)}
+    config = from_pretrained(write(training | {"state_dict": kept})).config
+    assert config["edge_bias"] == "none" and config["heads"] == 8
+    assert config["centrality"] is False and config["input_distance"] is True
 
 
 def test_max_shape_as_the_shape_of_a_tensor(content, write, equal, tiny):

@@ -79,3 +79,42 @@ def test_noise_and_orthogonal_weights_leave_the_last_layer(model):
     expected = orthogonal(plain[0].weight.detach())
     distance = (other[0].weight - expected).abs().max()
     assert 0 < distance < 1
+
+
+@torch.no_grad()
+def test_rescaled_weights_compute_the_same():
+    """He's scale where only a normalization sees the outputs: not of the last layer, nor where a
+    sigmoid or a second way lies between."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.plain, self.sigmoid, self.twice = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+            self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(3))
+            self.fc = nn.Linear(3, 10)
+
+        def forward(self, x):
+            x = self.norms[0](self.plain(x))
+            x = self.norms[1](torch.nn.functional.silu(self.sigmoid(x), inplace=True))
+            y = self.twice(x)
+            return self.fc((self.norms[2](y) + y).mean((2, 3)))
+
+    torch.manual_seed(0)
+    ghn, plain = GHN3(16, 1, 4, (16, 16, 5, 5), num_classes=10), Model().eval()
+    for param in ghn.decoder.kernel[2].parameters():
+        param.mul_(100)  # or epsilon is what normalizes
+    rescaled, images = copy.deepcopy(plain), torch.randn(16, 3, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pyg_ghn.initialize(plain, ghn, images=images)
+        pyg_ghn.initialize(rescaled, ghn, images=images, rescale=True)
+        with pytest.raises(ConfigError, match="pass images"):
+            pyg_ghn.initialize(plain, ghn, (3, 8, 8), rescale=True)
+    changed = [
+        name
+        for name, value in rescaled.named_parameters()
+        if not torch.equal(value, plain.get_parameter(name))
+    ]
+    assert changed == ["plain.weight", "plain.bias"]
+    assert rescaled.plain.weight.std() == pytest.approx((2 / 27) ** 0.5, rel=1e-4)
+    torch.testing.assert_close(rescaled(images), plain(images), rtol=1e-3, atol=1e-4)

@@ -20,6 +20,18 @@ def test_large_values_are_clipped():
     )
 
 
+@pytest.mark.parametrize(
+    "options, name", [({"max_degree": None}, "input_distance"), ({"max_distance": None}, "degree")]
+)
+def test_only_one_kind(options, name):
+    encoding = CentralityEncoding(8, **options)
+    tables = dict(encoding.named_children())
+    assert all(table.endswith(name) for table in tables)
+    values = {"in_degree": 1, "out_degree": 2, "input_distance": 3}
+    out = encoding(*(torch.tensor([value]) for value in values.values()))
+    assert torch.allclose(out[0], sum(table.weight[values[n]] for n, table in tables.items()))
+
+
 def test_reset_and_repr():
     encoding = CentralityEncoding(64)
     assert [t.num_embeddings for t in encoding.children()] == [101, 101, 1001]

@@ -1,6 +1,7 @@
 import json
 import warnings
 from copy import deepcopy
+from functools import partial
 from itertools import product
 
 import pytest
@@ -27,8 +28,19 @@ GOLDEN = [
 ]
 BEYOND_THE_CUTOFF = ["mobilenet_v2", "efficientnet_b0", "swin_b", "convnext_base"]
 TINY = ["ghn3_tiny", "ghn2_tiny"]
+NO_ENCODINGS = {"centrality": False, "input_distance": False}
+ABLATIONS = {
+    "ghn3": {"num_layers": 2},
+    "ghn3 forward": {"num_layers": 2, "edge_bias": "forward", "centrality": False},
+    "ghn3 without edges": {"num_layers": 2, "edge_bias": "none", "input_distance": False},
+    "ghn3 of sets": {"num_layers": 1, "edge_bias": "none", **NO_ENCODINGS},
+    "ghn3 of single nodes": {"edge_bias": "none", "num_layers": 0},
+}
 SMALL_GHNS = {
-    "ghn3": lambda **kwargs: GHN3(16, 2, 4, (8, 8, 7, 7), num_classes=10, **kwargs),
+    **{
+        name: partial(GHN3, 16, heads=4, max_shape=(8, 8, 7, 7), num_classes=10, **options)
+        for name, options in ABLATIONS.items()
+    },
     "ghn2": lambda **kwargs: GHN2(16, (8, 8, 7, 7), num_classes=10, **kwargs),
     "ghn2 without virtual edges": lambda **kwargs: GHN2(
         16, (8, 8, 7, 7), num_classes=10, virtual_edges=False, **kwargs
@@ -185,6 +197,50 @@ def test_mlp_sees_single_nodes_only(make_graph):
     assert torch.allclose(ghn.embed(data, data.param_shape)[1], h[0], atol=1e-6)
 
 
+def test_what_an_ablation_reads(make_graph):
+    """Each GHN-3 needs the encodings that it was not made without, and these only."""
+    graph = make_graph(*SMALL, *HEAD)
+    for name in ABLATIONS:
+        ghn, data = SMALL_GHNS[name](), graph.clone()
+        for key in ("in_degree", "out_degree", "input_distance", "spd"):
+            del data[key]
+        equal(ghn(ghn.transform(data))[0], ghn(graph)[0])
+        other = graph.clone()
+        other.in_degree, other.out_degree = graph.in_degree + 1, graph.out_degree + 2
+        assert changes(ghn, other, graph) == ghn.centrality
+        other = graph.clone()
+        other.input_distance = graph.input_distance + 1
+        assert changes(ghn, other, graph) == ghn.input_distance
+        other = graph.clone()
+        other.spd = graph.spd.view(graph.num_nodes, -1).t().flatten()
+        assert changes(ghn, other, graph) == (ghn.edge_bias != "none")
+
+
+def changes(ghn, data, other):
+    with torch.no_grad():
+        return not torch.allclose(ghn(data)[0]["h.weight"], ghn(other)[0]["h.weight"], atol=1e-7)
+
+
+def test_layers_that_are_left_out(make_graph):
+    ghn, data = SMALL_GHNS["ghn3 of single nodes"](), make_graph(*SMALL, *HEAD)
+    h = ghn.op_embedding(data.x.view(-1)) + ghn.shape_encoding(data.param_shape)
+    h = h + ghn.centrality_encoding(data.in_degree, data.out_degree, data.input_distance)
+    h = ghn.norm(ghn.node_mlp[2](ghn.node_mlp[0](h).relu()).relu())
+    assert torch.allclose(ghn.embed(data, data.param_shape), h, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"edge_bias": "backward"}, "`edge_bias` must be both, forward or none, got 'backward'"),
+        ({"num_layers": 0}, "with `num_layers=0`, set `edge_bias` to none, not both"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(ConfigError, match=message):
+        GHN3(**options)
+
+
 def test_names_of_biases_are_optional(ghn, make_graph):
     data = make_graph(*SMALL, *HEAD)
     del data.bias_name
@@ -233,6 +289,25 @@ def test_sizes_of_the_papers(name, num_parameters):
     assert sum(p.numel() for p in ghn.parameters()) == num_parameters
     if name in GHN3.CONFIGS:
         assert ghn.path_bias.heads == (8 if name == "ghn3-t" else 16)
+
+
+@pytest.mark.parametrize(
+    "options, millions",
+    [
+        ({"edge_bias": "forward"}, 6.90),  # Table 5
+        ({"edge_bias": "none"}, 6.88),
+        ({"edge_bias": "none", "num_layers": 0}, 6.74),
+        ({"centrality": False}, 6.89),  # Table 11
+        ({"input_distance": False}, 6.84),
+        ({"edge_bias": "none", **NO_ENCODINGS}, 6.80),
+        ({"max_shape": (256, 256, 16, 16)}, 38.86),
+    ],
+)
+def test_sizes_of_the_ablations(options, millions):
+    """What is left out leaves no parameters behind."""
+    with torch.device("meta"):
+        ghn = GHN3(**GHN3.CONFIGS["ghn3-t"] | options)
+    assert round(sum(p.numel() for p in ghn.parameters()) / 1e6, 2) == millions
 
 
 def test_unknown_size():

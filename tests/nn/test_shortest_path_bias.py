@@ -3,7 +3,7 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from pyg_ghn.errors import ConfigError, GraphError
-from pyg_ghn.nn import ShortestPathBias
+from pyg_ghn.nn import ShortestPathBias, to_dense_pairs
 from pyg_ghn.transforms import AddShortestPathEncoding
 
 
@@ -17,13 +17,13 @@ def random_graph(num_nodes, acyclic):
 def direct(bias, spd, num_nodes):
     """phi of every pair of nodes, as in the paper."""
     lengths = spd.view(num_nodes, num_nodes).long()
-    pairs = [bias.distance(lengths + 2), bias.distance(lengths.t() + 2)]
+    pairs = [bias.distance(lengths + 2), bias.distance(lengths.t() + 2)][: 1 + bias.backward]
     return bias.phi(torch.cat(pairs, dim=-1)).permute(2, 0, 1)[None]
 
 
-@pytest.mark.parametrize("acyclic", [True, False])
-def test_table_equals_phi_of_each_pair(acyclic):
-    bias = ShortestPathBias(heads=4, channels=8)
+@pytest.mark.parametrize("acyclic, backward", [(True, True), (False, True), (True, False)])
+def test_table_equals_phi_of_each_pair(acyclic, backward):
+    bias = ShortestPathBias(heads=4, channels=8, backward=backward)
     data = random_graph(30, acyclic)
     (out,) = bias(data.spd)
     expected = direct(bias, data.spd, 30)
@@ -47,12 +47,18 @@ def test_graphs_without_nodes():
     assert len(bias(torch.empty(0, dtype=torch.int16), torch.empty(0, dtype=torch.long))) == 0
 
 
-def test_values_and_gradients_do_not_depend_on_the_batch():
-    bias = ShortestPathBias(heads=2, channels=8).double()
+@pytest.mark.parametrize("backward", [True, False])
+def test_values_and_gradients_do_not_depend_on_the_batch(backward):
+    bias = ShortestPathBias(heads=2, channels=8, backward=backward).double()
     graphs = [random_graph(n, False) for n in (6, 1, 19)]
     batch = Batch.from_data_list(graphs)
     for out, graph in zip(bias(batch.spd, batch.batch), graphs, strict=True):
         assert torch.allclose(out, bias(graph.spd)[0], atol=1e-12)
+    padded = bias(*to_dense_pairs(batch.spd, batch.batch))
+    for out, graph in zip(padded, graphs, strict=True):
+        n = graph.num_nodes
+        assert torch.allclose(out[:, :n, :n], bias(graph.spd)[0], atol=1e-12)
+        assert (out[:, :n, n:] == -torch.inf).all()
     weights = [torch.randn(1, 2, n, n, dtype=torch.double) for n in (6, 1, 19)]
     together, apart = (
         torch.autograd.grad(

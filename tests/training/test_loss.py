@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -8,17 +9,20 @@ from pyg_ghn.training import meta_loss, parameter_norm
 def test_penalty_is_a_sum_of_norms_not_of_squares():
     params = {"a": torch.tensor([3.0, 4.0]), "b": torch.full((2, 2), 1.0)}
     assert parameter_norm(params).item() == 7.0
+    assert parameter_norm(params, squared=True).item() == 29.0
 
 
-def test_loss_of_equation_10():
+@pytest.mark.parametrize("penalty, power", [("norm", 1), ("squared", 2), ("none", None)])
+def test_loss_of_equation_10(penalty, power):
     with torch.device("meta"):
         model = nn.Linear(4, 3)
     params = {"weight": torch.randn(3, 4, requires_grad=True), "bias": torch.randn(3)}
     images, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
-    loss, accuracy = meta_loss(model, params, images, labels, gamma=0.1, label_smoothing=0.2)
+    loss, accuracy = meta_loss(model, params, images, labels, 0.1, 0.2, penalty)
     logits = images @ params["weight"].t() + params["bias"]
-    norms = params["weight"].norm() + params["bias"].norm()
-    expected = F.cross_entropy(logits, labels, label_smoothing=0.2) + 0.1 * norms
+    expected = F.cross_entropy(logits, labels, label_smoothing=0.2)
+    if power:
+        expected += 0.1 * sum(param.norm() ** power for param in params.values())
     torch.testing.assert_close(loss, expected)
     assert accuracy == (logits.argmax(1) == labels).float().mean()
     loss.backward()

@@ -10,13 +10,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.tracking import GeneralTracker
+from safetensors.torch import load_model
 
 from pyg_ghn.architectures import split_net_args
-from pyg_ghn.checkpoint import from_pretrained
-from pyg_ghn.cli import main
+from pyg_ghn.checkpoint import from_pretrained, read_metadata
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError, GHNError
+from pyg_ghn.nn import GHN
 from pyg_ghn.training import MetaTrainer, TrainConfig, launch, train
+from pyg_ghn.transforms import RequireAcyclic
 
 
 def read_log(config):
@@ -417,12 +419,39 @@ def test_folder_that_cannot_be_made(small_config, tmp_path):
         train(small_config(out=str(tmp_path / "file" / "run")))
 
 
-def test_every_configuration_of_the_repository_is_valid(monkeypatch):
-    started = []
-    monkeypatch.setattr("pyg_ghn.training.launcher.train", started.append)
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    configs = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-    for config in configs:
-        main(["train", f"--config={config}"])
-    assert len(started) == len(configs) >= 2
-    assert all(isinstance(config, TrainConfig) for config in started)
+class OwnGHN(GHN):
+    """A GHN as a user may write one, of the base class alone."""
+
+    def __init__(self, hidden_channels, max_shape, num_classes, weight_norm=True):
+        super().__init__(hidden_channels, max_shape, num_classes, weight_norm=weight_norm)
+        self.scale = torch.nn.Parameter(torch.ones(hidden_channels))
+
+    @property
+    def transform(self):
+        return RequireAcyclic()
+
+    def encode(self, x, data):
+        return self.scale * x
+
+
+def test_ghn_of_an_own_class(small_config):
+    path = train(small_config(steps=2), OwnGHN(16, (16, 16, 7, 7), 10))
+    ghn = OwnGHN(16, (16, 16, 7, 7), 10)
+    assert read_metadata(path)["config"] == {"class": "OwnGHN", **ghn.config}
+    load_model(ghn, path)
+    trained = ghn.scale.detach().clone()
+    trainer = MetaTrainer(small_config(), ghn)
+    trainer.resume()
+    assert trainer.steps_done == 2 and torch.equal(ghn.scale, trained)
+    trainer.fit()
+    assert [line["step"] for line in read_log(trainer.config)] == [2, 4]
+    assert not torch.equal(ghn.scale, trained)
+
+
+@pytest.mark.parametrize(
+    "options, num_classes, message",
+    [({}, 7, "for 7 classes: .* not 10"), ({"init": "ghn3-digits"}, 10, "leave out `init`")],
+)
+def test_own_ghn_that_does_not_fit(options, num_classes, message, small_config):
+    with pytest.raises(ConfigError, match=message):
+        train(small_config(**options), OwnGHN(16, (16, 16, 7, 7), num_classes))
