@@ -23,17 +23,18 @@ _GHN3_OPTIONS = ("num_layers", "heads", "edge_bias", "centrality", "input_distan
 def make_ghn(
     config: TrainConfig, num_classes: int, device: torch.device, given: GHN | None = None
 ) -> GHN:
-    r"""Makes a GHN with random parameters, or loads the one to begin with.
+    r"""Makes a GHN with random parameters, loads the one to begin with, or takes the one given.
 
     Args:
         config (TrainConfig): Says which.
         num_classes (int): Classes of the images.
         device (torch.device): Where it is to be trained, which must have memory enough.
-        given (GHN, optional): One that the caller has made instead. (default: :obj:`None`)
+        given (GHN, optional): One that is there already. (default: :obj:`None`)
 
     Raises:
         CheckpointError: If the GHN to begin with can't be loaded.
-        ConfigError: If it is another one than the options describe, or takes too much memory.
+        ConfigError: If it is another one than the options describe, or takes too much memory, or
+            the one given is for another number of classes.
     """
     if given is not None:
         if config.init is not None or given.num_classes != num_classes:

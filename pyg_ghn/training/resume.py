@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,25 @@ def write_state(state: dict[str, Any], out: Path) -> None:
                 last.replace(previous)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise CheckpointError(f"Can't write {last}: {error}") from error
+
+
+def load_last(out: Path, load: Callable[[Path], None]) -> Path | None:
+    r"""Loads the last checkpoint of a run, or with a warning the one before it where that is
+    damaged. Returns the damaged one then.
+
+    Raises:
+        CheckpointError: If there are checkpoints, but none that can be used.
+    """
+    found = [path for name in CHECKPOINTS if (path := out / name).exists()]
+    for i, path in enumerate(found):
+        try:
+            load(path)
+            return found[0] if i else None
+        except CheckpointError as error:
+            if i + 1 == len(found):
+                raise
+            warnings.warn(f"{error} Going on from {found[i + 1]}.", stacklevel=3)
+    return None
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import copy
 import json
 import math
 import time
-import warnings
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,9 +31,9 @@ from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
 from pyg_ghn.training.make import make_ghn
 from pyg_ghn.training.resume import (
-    CHECKPOINTS,
     check_changes,
     damaged,
+    load_last,
     load_optimizer,
     read_state,
     write_state,
@@ -354,24 +353,16 @@ class MetaTrainer:
         """
         if self.accelerator.is_main_process:
             sweep(self.out)
-        found = [path for name in CHECKPOINTS if (path := self.out / name).exists()]
-        for i, path in enumerate(found):
-            try:
-                self._load(path)
-                break
-            except CheckpointError as error:
-                if i + 1 == len(found):
-                    raise
-                warnings.warn(f"{error} Going on from {found[i + 1]}.", stacklevel=2)
+        passed_over = load_last(self.out, self._load)
         steps = torch.tensor([self.steps_done], device=self.accelerator.device)
         if len(set(self.accelerator.gather(steps).tolist())) > 1:
             raise CheckpointError(
                 f"Not all processes found the same checkpoint in {self.out}: `out` must be a "
                 "folder that all machines share."
             )
-        if found and path != found[0] and self.accelerator.is_main_process:
+        if passed_over is not None and self.accelerator.is_main_process:
             # Out of the way, or the next save would keep it instead of the good one.
-            found[0].replace(self.out / "checkpoint.damaged.pt")
+            passed_over.replace(self.out / "checkpoint.damaged.pt")
         self.log.trim(self.steps_done)
 
     def _load(self, path: Path) -> None:
