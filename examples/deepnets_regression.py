@@ -146,8 +146,8 @@ def rank_correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--networks", type=int, default=400, help="a third of them for the test")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--networks", type=int, default=300, help="a third of them for the test")
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=Path("deepnets_accuracies.json"))
     args = parser.parse_args(argv)
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
     y = torch.cat([graph.y for graph in test])
     print(f"{len(train)} networks to train on, {len(test)} to test, {args.epochs} epochs;")
     print(f"mean absolute error / rank correlation, mean of {args.seeds} seeds (least to largest)")
-    print(f"\n{'model':<10}{'parameters':>12}" + "".join(f"{target:>42}" for target in TARGETS))
+    print(f"\n{'model':<10}{'parameters':>12}" + "".join(f"{target:>46}" for target in TARGETS))
     constant = torch.cat([graph.y for graph in train]).median(dim=0).values.expand_as(y)
     results = {"median": [constant]}
     for name, make in MODELS.items():
@@ -172,7 +172,8 @@ def main(argv: list[str] | None = None) -> None:
         for i in range(len(TARGETS)):
             errors = [(answer[:, i] - y[:, i]).abs().mean().item() for answer in answers]
             ranks = [rank_correlation(answer[:, i], y[:, i]) for answer in answers]
-            line += f"   {shown(errors)} / {shown(ranks) if name in MODELS else '-'}"
+            cell = f"{shown(errors)} / {shown(ranks) if name in MODELS else '-'}"
+            line += f"{cell:>46}"
         print(line)
 
 
