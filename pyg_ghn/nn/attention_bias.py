@@ -17,9 +17,9 @@ from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.nn.batching import pairs_of, send
 
 # Measured on a CPU: the padding, in pairs of nodes, that takes as long as one more block; the pairs
-# of a block beyond which it only takes more memory; and the number of keys below which a softmax is
-# many times slower.
-_BLOCK_COST, _LARGEST_BLOCK, _FEW_KEYS = 1 << 12, 1 << 17, 16
+# of a block beyond which it only takes more memory; and the sizes that are slower than what follows
+# them, as a softmax over so few keys takes up to ten times as long.
+_BLOCK_COST, _LARGEST_BLOCK, _SLOW_SIZES = 1 << 12, 1 << 17, range(12, 16)
 
 
 class Block(NamedTuple):
@@ -51,7 +51,8 @@ class Layout:
         for graph in sorted(range(len(self.sizes)), key=self.sizes.__getitem__, reverse=True):
             if not self.sizes[graph]:
                 break
-            size = max(self.sizes[graph], _FEW_KEYS)
+            size = self.sizes[graph]
+            size = _SLOW_SIZES.stop if size in _SLOW_SIZES else size
             if not room or (largest**2 - size**2) * counts[self.sizes[graph]] > _BLOCK_COST:
                 room = max(1, _LARGEST_BLOCK // size**2) if device.type == "cpu" else len(sizes)
                 largest = size

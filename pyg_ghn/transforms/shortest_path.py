@@ -32,11 +32,14 @@ class AddShortestPathEncoding(BaseTransform):
     :obj:`int16` of :math:`N^2` entries with :math:`S_{ij}` at :math:`iN + j`, so that graphs of
     different size are collated by concatenation.
 
+    As :obj:`pre_transform` of a data set it runs once, for :math:`2N^2` bytes a graph on disk.
+
     .. note::
-        The lengths are those of the edges that the graph has now. Whatever changes nodes or edges
-        later, such as :meth:`~torch_geometric.data.Data.subgraph`, keeps them as they are:
-        put this transform behind it. :class:`~pyg_ghn.nn.ShortestPathBias` refuses lengths that
-        are not those of a graph.
+        The lengths are those of the edges that the graph has now. Batches and data sets keep them
+        with their graph. Whatever changes nodes or edges later, such as
+        :meth:`~torch_geometric.data.Data.subgraph`, leaves them as they are: put this transform
+        behind it. :class:`~pyg_ghn.nn.ShortestPathBias` refuses a graph with lengths that are not
+        its own.
 
     Args:
         cutoff (int, optional): The longest path that counts. (default: :obj:`50`)
