@@ -151,9 +151,14 @@ class StandIns:
             twin = kind()
         self.add(value, twin)
         made = {}
-        for name, item in attributes.items():
-            empty = type(item) is OrderedDict and not item
-            made[name] = OrderedDict() if empty else self.copy(item)
+        for name, item in attributes.items():  # most of them need no copy
+            kind_of_item = type(item)
+            if kind_of_item in ATOMS:
+                made[name] = item
+            elif kind_of_item is OrderedDict and not item:
+                made[name] = OrderedDict()
+            else:
+                made[name] = self.copy(item)
         for name in shared:
             if name not in made:
                 made[name] = self.copy(getattr(kind, name))

@@ -1,9 +1,5 @@
-import io
 import json
-import math
-import signal
 from dataclasses import replace
-from math import nan
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +11,9 @@ from safetensors.torch import load_model
 from pyg_ghn.architectures import split_net_args
 from pyg_ghn.checkpoint import from_pretrained, read_metadata
 from pyg_ghn.datasets import DeepNets1M
-from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError, GHNError
+from pyg_ghn.errors import ConfigError, DivergedError, GHNError
 from pyg_ghn.nn import GHN
-from pyg_ghn.training import MetaTrainer, TrainConfig, launch, train
+from pyg_ghn.training import MetaTrainer, launch, train
 from pyg_ghn.transforms import RequireAcyclic
 
 
@@ -245,178 +241,6 @@ def test_errors(small_config):
     with pytest.raises(GHNError, match="another size"):
         train(small_config())
         train(replace(small_config(), hidden_channels=32, steps=8))
-
-
-DAMAGES = {
-    "text": lambda good: b"hello",
-    "cut": lambda good: good[:1000],
-    "list": lambda good: saved([1]),
-    "another program's": lambda good: saved({"epoch": 1, "model": {}}),
-    "no optimizer": lambda good: without(good, "optimizer"),
-    "no steps": lambda good: without(good, "steps_done"),
-    "steps a string": lambda good: saved({**loaded(good), "steps_done": "x"}),
-    "empty state_dict": lambda good: saved({**loaded(good), "state_dict": {}}),
-    "no groups": lambda good: saved(
-        {**loaded(good), "optimizer": {"state": {}, "param_groups": []}}
-    ),
-    "many steps": lambda good: saved({**loaded(good), "steps_done": 2**70}),
-    "many seconds": lambda good: saved({**loaded(good), "seconds_done": 10**400}),
-    "nan": lambda good: changed(good, "state_dict", lambda p: next(iter(p.values())).fill_(nan)),
-    "whole numbers": lambda good: changed(
-        good, "state_dict", lambda p: p.update({name: tensor.int() for name, tensor in p.items()})
-    ),
-    "moments nan": lambda good: changed(good, "optimizer", moments(exp_avg=nan)),
-    "moments below 0": lambda good: changed(good, "optimizer", moments(exp_avg_sq=-1)),
-    "moments of no step": lambda good: changed(good, "optimizer", moments(step=nan)),
-    "average nan": lambda good: saved({**loaded(good), "average": {"x": torch.tensor([nan])}}),
-    "a moment missing": lambda good: changed(
-        good, "optimizer", lambda optimizer: optimizer["state"][0].pop("exp_avg")
-    ),
-}
-
-
-def moments(**values):
-    def change(optimizer):
-        for name, value in values.items():
-            optimizer["state"][0][name].fill_(value)
-
-    return change
-
-
-def changed(data, part, change):
-    state = loaded(data)
-    change(state[part])
-    return saved(state)
-
-
-def saved(value):
-    torch.save(value, buffer := io.BytesIO())
-    return buffer.getvalue()
-
-
-def loaded(data):
-    return torch.load(io.BytesIO(data))
-
-
-def without(data, name):
-    return saved({key: value for key, value in loaded(data).items() if key != name})
-
-
-@pytest.fixture(scope="module")
-def last_checkpoint(tmp_path_factory):
-    out = tmp_path_factory.mktemp("run")
-    small = {"hidden_channels": 16, "num_layers": 1, "heads": 4, "max_shape": (16, 16, 7, 7)}
-    networks = {"max_cells": 5, "channels": [8], "pool_size": 4, "meta_batch_size": 2}
-    train(TrainConfig(out=str(out), **small, **networks, batch_size=16, steps=1, lr=1e-3))
-    return (out / "checkpoint.pt").read_bytes()
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_or_foreign_checkpoint(damage, small_config, last_checkpoint):
-    config = small_config()
-    checkpoint = Path(config.out) / "checkpoint.pt"
-    checkpoint.parent.mkdir()
-    checkpoint.write_bytes(DAMAGES[damage](last_checkpoint))
-    with pytest.raises(CheckpointError, match=r"checkpoint.pt is damaged.*anew"):
-        train(config)
-    assert checkpoint.read_bytes() == DAMAGES[damage](last_checkpoint)
-
-
-def test_options_of_the_optimizer_are_those_of_the_run(small_config, last_checkpoint):
-    config = small_config()
-    Path(config.out).mkdir()
-    options = {"lr": "x", "betas": (2, 3), "eps": nan, "weight_decay": math.inf}
-    damaged = changed(last_checkpoint, "optimizer", lambda o: o["param_groups"][0].update(options))
-    (Path(config.out) / "checkpoint.pt").write_bytes(damaged)
-    trainer = MetaTrainer(config)
-    trainer.resume()
-    (group,) = trainer.optimizer.param_groups
-    assert group["weight_decay"] == config.weight_decay and group["betas"] == (0.9, 0.999)
-
-
-def test_checkpoint_before_a_damaged_one_is_used(small_config):
-    config = small_config()
-    path = train(config)
-    whole = from_pretrained(path).state_dict()
-    (path.parent / "checkpoint.pt").write_bytes(b"hello")
-    with pytest.warns(UserWarning, match="damaged.*Going on from .*checkpoint.previous.pt"):
-        train(config)
-    again = from_pretrained(path).state_dict()
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
-    assert [line["step"] for line in read_log(config)] == [2, 4]
-
-
-def test_log_has_every_step_once_after_a_kill(small_config):
-    config = small_config(steps=3, log_every=1, save_every=3)
-    train(config)
-    folder = Path(config.out)
-    with open(folder / "log.jsonl", "a") as log:
-        log.write('{"step": 4, "loss": 2.3}\n{"step": 5, "lo')
-    (folder / ".checkpoint.0123456789abcdef0123456789abcdef.pt").write_bytes(b"left by a kill")
-    train(replace(config, steps=5))
-    assert [line["step"] for line in read_log(config)] == [1, 2, 3, 4, 5]
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_the_run_with_a_checkpoint(number, small_config, monkeypatch):
-    step = MetaTrainer.step
-
-    def interrupted(self):
-        if self.steps_done == 2:
-            signal.raise_signal(number)
-        return step(self)
-
-    config = small_config(save_every=100)
-    monkeypatch.setattr(MetaTrainer, "step", interrupted)
-    before = signal.getsignal(number)
-    with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
-        train(config)
-    assert caught.value.args == ((143,) if number == signal.SIGTERM else ())
-    assert signal.getsignal(number) == before
-    assert torch.load(Path(config.out) / "checkpoint.pt")["steps_done"] == 3
-    monkeypatch.setattr(MetaTrainer, "step", step)
-    path = train(config)
-    log = read_log(config)
-    whole = train(small_config(out=f"{config.out}-whole"))
-    a, b = from_pretrained(path).state_dict(), from_pretrained(whole).state_dict()
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    expected = read_log(small_config(out=f"{config.out}-whole"))
-    assert [(line["step"], line["loss"]) for line in log] == [
-        (line["step"], line["loss"]) for line in expected
-    ]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"seed": 1}, {"lr": 2e-3}, {"batch_size": 8}, {"meta_batch_size": 4}, {"accumulate": 2}],
-)
-def test_changes_that_decide_a_run_must_be_allowed(change, small_config):
-    config = small_config(steps=1)
-    train(config)
-    changed = replace(config, steps=2, **change)
-    with pytest.raises(ConfigError, match=rf"began with other options \({next(iter(change))} "):
-        train(changed)
-    with pytest.warns(UserWarning, match="goes on with other options"):
-        train(replace(changed, allow_changes=True))
-
-
-def test_disk_that_is_full(small_config, monkeypatch):
-    def full(state, path):
-        Path(path).write_bytes(b"half")
-        raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")
-
-    config = small_config()
-    monkeypatch.setattr("pyg_ghn.training.resume.torch.save", full)
-    with pytest.raises(CheckpointError, match=r"Can't write .*checkpoint.pt"):
-        train(config)
-    assert not list(Path(config.out).glob("*.pt")) + list(Path(config.out).glob(".*"))
-
-
-def test_folder_that_cannot_be_made(small_config, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(GHNError, match="choose another `out`"):
-        train(small_config(out=str(tmp_path / "file" / "run")))
 
 
 class OwnGHN(GHN):
