@@ -1,5 +1,5 @@
-r"""Unlabelled images set what a GHN does not predict: running statistics of BatchNorm, and the
-scales of networks without normalization."""
+r"""Unlabelled images set what a GHN does not predict: running statistics of BatchNorm, and, by
+virtual norms that are folded into convolutions, the scales of networks without normalization."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from statistics import mode as most_common
 from typing import Any, Literal
 
 from pyg_ghn._arguments import Parser, check_options, joined_lists, writing
-from pyg_ghn._draw import draw, draw_embeddings, draw_filters
+from pyg_ghn._draw_commands import draw, draw_embeddings, draw_filters
 from pyg_ghn._version import __version__
 from pyg_ghn.errors import ConfigError, GHNError
 from pyg_ghn.training import FinetuneConfig, TrainConfig
