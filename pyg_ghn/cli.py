@@ -165,7 +165,7 @@ def predict(
         mode: The mode of the model in the one forward pass that shows its graph: auxiliary heads
             run in train mode only, detection models in eval mode only.
         images: Image set of which unlabelled images set the running statistics of BatchNorm and the
-            scales of networks without normalization.
+            scales of networks without normalization. Models of torchvision are adapted to it.
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those that the GHN was trained with.
         report: A JSON file to write what became of every parameter to.
@@ -175,16 +175,17 @@ def predict(
     from safetensors.torch import save_model
 
     from pyg_ghn._files import atomic_path
-    from pyg_ghn.architectures import build_model
+    from pyg_ghn.architectures import build_for_images, build_model
     from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate, predict_folded
     from pyg_ghn.checkpoint import from_pretrained, read_metadata
     from pyg_ghn.images import get_image_data
     from pyg_ghn.initialization import assign_parameters
+    from pyg_ghn.nn.prediction import STALE_STATISTICS
 
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
-    network = build_model(model, model_args).train(mode == "train")
     if images is None:
+        network = build_model(model, model_args).train(mode == "train")
         prediction = ghn.predict(network, input_size=input_size and tuple(input_size))
         assign_parameters(network, {**prediction, **prediction.buffers})
     elif input_size is not None:
@@ -192,10 +193,13 @@ def predict(
     else:
         size = image_size or read_metadata(checkpoint).get("training", {}).get("image_size")
         data = get_image_data(images, root=image_root, image_size=size)
+        network = build_for_images(model, data.num_classes, data.input_size, model_args)
         batch, _ = data.train.sample(CALIBRATION_IMAGES)
-        prediction = predict_folded(ghn, network, batch)
+        prediction = predict_folded(ghn, network.train(mode == "train"), batch)
         assign_parameters(network, {**prediction, **prediction.buffers})
         calibrate(network, batch)
+        notes = [note for note in prediction.report.notes if note != STALE_STATISTICS]
+        prediction.report.notes = (*notes, ADAPTED)
     path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}.safetensors")
     with writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
@@ -246,20 +250,19 @@ def finetune(
     from pyg_ghn._files import atomic_path
     from pyg_ghn.architectures import build_for_images
     from pyg_ghn.images import get_image_data
-    from pyg_ghn.training.finetuning import compare
+    from pyg_ghn.training.finetuning import check_starts, compare
 
     if threads is not None:
         torch.set_num_threads(threads)
     data = get_image_data(images, root=image_root, image_size=image_size)
     inits = list(dict.fromkeys([init, *(["random"] if compare_with is None else compare_with)]))
+    check_starts(inits)
 
     def build() -> torch.nn.Module:
         return build_for_images(model, data.num_classes, data.input_size, model_args)
 
-    found = []
-    for comparison in compare(
-        build, inits, data, config, lrs or [0.1, 0.02, 0.004, 0.001], seeds or [0]
-    ):
+    found, lrs = [], lrs or [0.1, 0.02, 0.004, 0.001]
+    for comparison in compare(build, inits, data, config, lrs, seeds or [0]):
         if not found:
             print(comparison.header())
         print(comparison, flush=True)
@@ -272,8 +275,9 @@ def finetune(
         with atomic_path(path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps([c.to_dict() for c in found], indent=1))
     print(
-        f"Accuracies are of test images in %, by steps. The state dict of the best model from "
-        f"{init} is in {path}, all curves are in {path.with_suffix('.json')}."
+        f"Accuracies are of test images in %, by steps, with the settings that were best on "
+        f"validation images. The state dict of the best model from {init} is in {path}, all curves "
+        f"are in {path.with_suffix('.json')}. {ADAPTED}"
     )
 
 
@@ -377,6 +381,7 @@ def generate(
         print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
 
 
+ADAPTED = "It fits the model that pyg_ghn.architectures.build_for_images makes, adapted to images."
 CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig}
 r"""Subcommand to the class whose fields are options, too."""
 

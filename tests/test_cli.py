@@ -237,3 +237,34 @@ def test_help_is_fast():
         "finally:\n    assert not {'torch', 'numpy', 'torch_geometric'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_finetune_and_predict_for_images(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "tiny_models.py").write_text(
+        "from torch import nn\n"
+        "def make(classes=10):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), "
+        "nn.Flatten(), nn.Linear(288, classes))\n"
+    )
+    out = tmp_path / "tuned.safetensors"
+    arguments = ["finetune", "tiny_models:make", "--steps", "2", "--out", str(out)]
+    main([*arguments, "--lrs", "0.1", "0.02", "--compare_with", "random", "ghn3-digits:norms"])
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed[1:4]] == [
+        "ghn3-digits", "random", "ghn3-digits:norms",
+    ]  # fmt: skip
+    assert load_file(out)["1.running_mean"].abs().sum() > 0
+    assert len(json.loads(out.with_suffix(".json").read_text())) == 3
+    for options, message in (
+        (["--compare_with", "foo"], "'foo' is no .*random or orthogonal"),
+        (["--lrs", "-0.1"], "lr must be more than 0"),
+        (["--model_args", '{"classes": 3}'], r"outputs of shape \(3,\), but .* 10 classes"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main([*arguments, *options])
+    capsys.readouterr()
+    main(["predict", "resnet18", "--images", "digits", "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "do not fit" not in printed and "adapted to images" in printed
+    assert load_file(out)["fc.weight"].shape == (10, 512)

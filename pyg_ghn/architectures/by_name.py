@@ -104,14 +104,18 @@ def build_for_images(
     """
     from torchvision import models
 
+    from pyg_ghn.architectures.small_images import adapt_to_small_images
+
     source, arguments = name.rpartition(":")[0], dict(arguments or {})
-    if not arguments and name in models.list_models(module=models):
+    is_classifier = name in models.list_models(module=models)
+    if is_classifier and not arguments:
         return torchvision_model(name, num_classes, input_size)
     if source in _SOURCES:
         arguments = {"num_classes": num_classes, **arguments}
     if source == "deepnets":
         arguments = {"input_size": input_size, **arguments}
-    return build_model(name, arguments)
+    model = build_model(name, arguments)
+    return adapt_to_small_images(model, input_size) if is_classifier else model
 
 
 def _torchvision(name: str) -> Callable[..., Any]:

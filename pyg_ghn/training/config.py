@@ -3,7 +3,7 @@ r"""Everything that decides a meta-training run, in one place."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from math import inf
 
 from pyg_ghn.architectures.splits import SPLITS
@@ -209,7 +209,7 @@ class FinetuneConfig:
         zoom (float): Largest change of its width and height, as a share.
         shift (float): Largest shift, as a share of its side.
         flip (bool): Whether half of the images are mirrored left to right.
-        evaluate_at (list): Steps after which to evaluate, beside the first and last.
+        evaluate_at (list, optional): Steps after which to evaluate, beside the first and last.
         seed (int): Seed of the order of images and of dropout.
 
     Raises:
@@ -229,7 +229,7 @@ class FinetuneConfig:
     zoom: float = 0.0
     shift: float = 0.0
     flip: bool = False
-    evaluate_at: list[int] = field(default_factory=list)
+    evaluate_at: list[int] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

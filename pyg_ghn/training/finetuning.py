@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.checkpoint import from_pretrained
+from pyg_ghn.errors import CheckpointError, ConfigError
 from pyg_ghn.evaluation.accuracy import accuracy
 from pyg_ghn.images import Augmentation, ImageData
 from pyg_ghn.initialization import initialize
@@ -75,7 +76,7 @@ def finetune(
         What it reached. A run whose loss is not finite ends there, with the accuracies it has.
 
     Raises:
-        ConfigError: If the model has no parameters to train.
+        ConfigError: If the model has no parameters to train, or not an output for each class.
     """
     config = config or FinetuneConfig()
     start = time.perf_counter()
@@ -102,7 +103,7 @@ def finetune(
         losses.clear()
 
     evaluate(0)
-    stops = {config.steps, *config.evaluate_at}
+    stops = {config.steps, *(config.evaluate_at or ())}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)  # of dropout
         model.train()
@@ -112,6 +113,11 @@ def finetune(
                 optimizer.param_groups[0]["lr"] = config.lr * factor
             batch, labels = images.train.sample(config.batch_size, generator, device)
             logits = model(augment(batch, generator))
+            if logits.shape[1:] != (images.num_classes,):
+                raise ConfigError(
+                    f"The model has outputs of shape {tuple(logits.shape[1:])}, but the images "
+                    f"'{images.name}' have {images.num_classes} classes."
+                )
             loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
@@ -161,6 +167,23 @@ def start_model(
     return model
 
 
+def check_starts(inits: Sequence[str]) -> None:
+    r"""Makes sure before any training that there are all of some starts by name.
+
+    Raises:
+        CheckpointError: If there is no such GHN.
+    """
+    for init in inits:
+        if init not in ("random", "orthogonal"):
+            name, _, what = init.rpartition(":")
+            try:
+                from_pretrained(name if what in ("norms", "kernels") else init)
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"{error} A start may be random or orthogonal, too."
+                ) from error
+
+
 def search(
     model: nn.Module,
     images: ImageData,
@@ -182,9 +205,10 @@ def search(
         The best result, its model, and all results.
     """
     results, best = [], None
-    for lr, clip in product(lrs, clips):
+    configs = [replace(config, lr=lr, clip=clip) for lr, clip in product(lrs, clips)]
+    for config in configs:
         copied = copy.deepcopy(model)
-        result = finetune(copied, images, replace(config, lr=lr, clip=clip))
+        result = finetune(copied, images, config)
         results.append(result)
         if best is None or result.val > best[0].val:
             best = result, copied
