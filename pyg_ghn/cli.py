@@ -275,9 +275,9 @@ def finetune(
         with atomic_path(path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps([c.to_dict() for c in found], indent=1))
     print(
-        f"Accuracies are of test images in %, by steps, with the settings that were best on "
-        f"validation images. The state dict of the best model from {init} is in {path}, all curves "
-        f"are in {path.with_suffix('.json')}. {ADAPTED}"
+        f"Accuracies are of test images in %, by steps; settings were chosen on validation images. "
+        f"The state dict of the best model from {init} is in {path}. {ADAPTED} All curves are in "
+        f"{path.with_suffix('.json')}."
     )
 
 
