@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         check_options(options)
         if config := CONFIGS.get(chosen.subcommand):
-            own = options.keys() & config.__annotations__.keys()
-            options["config"] = config(**{name: options.pop(name) for name in own})
+            own = {name: options.pop(name) for name in config.__annotations__ if name in options}
+            options["config"] = config(**own)
         COMMANDS[chosen.subcommand](**options)
     except (GHNError, OSError) as error:
         sys.exit(f"{command}: {error}")
@@ -263,9 +263,7 @@ def finetune(
 
     found, lrs = [], lrs or [0.1, 0.02, 0.004, 0.001]
     for comparison in compare(build, inits, data, config, lrs, seeds or [0]):
-        if not found:
-            print(comparison.header())
-        print(comparison, flush=True)
+        print(*[comparison.header()] * (not found), comparison, sep="\n", flush=True)
         found.append(comparison)
     best = max((c for c in found if c.init == init), key=lambda c: c.result.val)
     path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}-finetuned.safetensors")
