@@ -125,7 +125,7 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
         PredictionError: If a value is not finite.
     """
     data = from_module(model, tuple(images.shape[1:]))
-    missing = _missing_norms(model, data, tuple(images.shape[1:]))
+    missing = missing_norms(model, data, tuple(images.shape[1:]))
     twin = _with_norms(data, missing)
     (targets,) = collect_targets(twin, ghn.num_classes)
     decoded = ghn.predict_graph(twin)
@@ -157,7 +157,6 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
     _run(model, tensors, images, {name: partial(fold, name) for name in affine})
     if broken := non_finite(prediction.items()):
         raise PredictionError(f"Calibrated on these images, {shortened(broken)} are not finite.")
-    prediction.folded = [*affine]
     note = (
         f"Nothing normalizes the outputs of {shortened([*affine])}: they are predicted with "
         "BatchNorm, which is folded into them with its statistics on the images."
@@ -243,8 +242,8 @@ def _run(
         ) from error
 
 
-class _MissingNorm(NamedTuple):
-    """A BatchNorm that a model lacks: behind a node, for the outputs of its convolutions."""
+class MissingNorm(NamedTuple):
+    r"""A BatchNorm that a model lacks: behind a node, for the outputs of its convolutions."""
 
     node: int
     name: str
@@ -252,8 +251,8 @@ class _MissingNorm(NamedTuple):
     channels: int
 
 
-def _missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[_MissingNorm]:
-    """The norms behind convolutions with a way to another layer that leads through none.
+def missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[MissingNorm]:
+    r"""The norms behind convolutions with a way to another layer that leads through none.
 
     Convolutions whose outputs another one takes as they are need none: the norm behind both is
     enough. Nor do the last layer, those in front of position embeddings and gates, the maps of
@@ -287,7 +286,7 @@ def _missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[
     taken = {id(x) for _, x, _ in runs}
     pixels = {name: out[0, 0].numel() for name, _, out in runs if id(out) not in taken}
     times = Counter(name for name, _, _ in runs)
-    found: dict[int, _MissingNorm] = {}
+    found: dict[int, MissingNorm] = {}
     for node, weight in enumerate(data.param_name):
         name = convs.get(weight)
         if times[name] != 1 or name not in pixels or (gate[node] and pixels[name] == 1):
@@ -302,7 +301,7 @@ def _missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[
             parts = preceding[behind[0]]
             if all(len(following[p]) == 1 and (is_layer[p] or ops[p] == "bias") for p in parts):
                 node = behind[0]
-        norm = found.get(node, _MissingNorm(node, f"{name}.{VIRTUAL}", [], 0))
+        norm = found.get(node, MissingNorm(node, f"{name}.{VIRTUAL}", [], 0))
         found[node] = norm._replace(convs=[*norm.convs, name], channels=norm.channels + channels)
     return [found[node] for node in sorted(found)]
 
@@ -318,7 +317,7 @@ def _neighbors(data: Data) -> tuple[list[str], list[list[int]], list[list[int]]]
     return ops, following, preceding
 
 
-def _with_norms(data: Data, norms: Sequence[_MissingNorm]) -> Data:
+def _with_norms(data: Data, norms: Sequence[MissingNorm]) -> Data:
     """The graph with further nodes for norms."""
     rows: dict[str, list[Any]] = {
         "x": data.x.view(-1).tolist(),

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyg_ghn._version import versions
-from pyg_ghn.calibration import CALIBRATION_IMAGES, predict_folded
+from pyg_ghn.calibration import CALIBRATION_IMAGES, missing_norms, predict_folded
 from pyg_ghn.errors import ConfigError, PredictionError
 from pyg_ghn.evaluation.accuracy import accuracy
 from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
@@ -141,9 +141,9 @@ def _evaluate(
     model.to(device)
     params = {name: param.to(device) for name, param in params.items()}
     predicted = calibrated = accuracy(model, params, images, batch_size)
-    with suppress(PredictionError):  # of values that are not finite, with which nothing is won
-        folded = predict_folded(ghn, model, unlabelled)
-        if folded.folded:
+    if missing_norms(model, data, tuple(unlabelled.shape[1:])):
+        with suppress(PredictionError):  # values that are not finite: nothing is won
+            folded = predict_folded(ghn, model, unlabelled)
             folded = {name: param.to(device) for name, param in folded.items()}
             calibrated = accuracy(model, folded, images, batch_size)
     random = accuracy(model, None, images, batch_size)

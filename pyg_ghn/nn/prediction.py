@@ -29,8 +29,6 @@ class Prediction(dict[str, Tensor]):
     Attributes:
         report (PredictionReport): What became of each parameter of the model.
         graph (Data): The model's computational graph.
-        folded (list): Convolutions into which a BatchNorm is folded, see
-            :func:`~pyg_ghn.calibration.predict_folded`.
         buffers (dict): Buffers by name that go with the parameters. Only parametrizations that
             keep a state, such as :func:`torch.nn.utils.parametrizations.spectral_norm`, have any.
     """
@@ -45,7 +43,6 @@ class Prediction(dict[str, Tensor]):
         super().__init__(params)
         self.report = report
         self.graph = graph
-        self.folded: list[str] = []
         self.buffers = dict(buffers or {})
 
     def __repr__(self) -> str:

@@ -1,5 +1,4 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,8 +20,7 @@ def _two_torchvision_networks(monkeypatch):
 @pytest.fixture
 def _not_calibrated(monkeypatch):
     """As the fake GHN predicts nothing of what is not there."""
-    nothing = SimpleNamespace(folded=[])
-    monkeypatch.setattr(generalization, "predict_folded", lambda *args: nothing)
+    monkeypatch.setattr(generalization, "missing_norms", lambda *args: [])
 
 
 def test_calibration_helps_what_nothing_normalizes():
