@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-demo: $(INSTALLED)  ## Predict the parameters of unseen networks and classify held-out digits
-	$(BIN)/pyg-ghn evaluate --checkpoint=ghn3-digits --num_networks=50 --out=results/demo
+demo: $(INSTALLED)  ## Classify held-out digits with predicted parameters, then train on from them
+	$(BIN)/pyg-ghn evaluate --checkpoint=ghn3-digits --num_networks=20 --out=results/demo
+	$(BIN)/pyg-ghn finetune deepnets:test/1 --model_args '{"C": 16, "fc_dim": 64}' --steps 50 \
+		--evaluate_at 5 10 20 35 --lrs 0.1 0.02 0.004 --out results/demo/duel.safetensors
 
 test: $(INSTALLED)  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -12,6 +12,7 @@ from statistics import mode as most_common
 from typing import Any, Literal
 
 from pyg_ghn._arguments import Parser, check_options, joined_lists, writing
+from pyg_ghn._checkpoint_commands import convert, verify
 from pyg_ghn._draw_commands import draw, draw_embeddings, draw_filters
 from pyg_ghn._version import __version__
 from pyg_ghn.errors import ConfigError, GHNError
@@ -225,23 +226,22 @@ def finetune(
 ) -> None:
     """Fine-tune a model from predicted parameters, beside other starts.
 
-    Each start is trained with each learning rate, with and without clipping, and judged by the
-    best on the validation images. The model is adapted to the images.
+    Each start has its best learning rate, with or without clipping, by validation accuracy.
 
     Args:
         model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
             package.module:factory.
-        init: Its start: a GHN (a packaged name, a hub name or a path; followed by :norms or
-            :kernels for this part of its prediction), random or orthogonal.
+        init: Its start: a GHN (a name or path; with :norms or :kernels behind it for this part of
+            its prediction), random or orthogonal.
         images: The image set.
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those of the set.
         compare_with: Other starts to train from on the same terms, random by default.
         lrs: Learning rates to choose from, by default 0.1, 0.02, 0.004 and 0.001.
-        seeds: Seeds of the random initialization and of the order of images, 0 by default.
+        seeds: Seeds of random initializations and of the order of images, 0 by default.
         model_args: Arguments of the model's constructor.
         out: The safetensors file for the state dict of the best model from --init, by default named
-            after the model. Curves of all starts go beside it, as .json.
+            after the model, with the curves of all starts beside it, as .json and .png.
         threads: Torch threads.
     """
     import torch
@@ -249,6 +249,7 @@ def finetune(
 
     from pyg_ghn._files import atomic_path
     from pyg_ghn.architectures import build_for_images
+    from pyg_ghn.drawing import draw_curves
     from pyg_ghn.images import get_image_data
     from pyg_ghn.training.finetuning import check_starts, compare
 
@@ -262,9 +263,12 @@ def finetune(
         return build_for_images(model, data.num_classes, data.input_size, model_args)
 
     found, lrs = [], lrs or [0.1, 0.02, 0.004, 0.001]
+    curves: dict[str, list[Any]] = {start: [] for start in inits}
     for comparison in compare(build, inits, data, config, lrs, seeds or [0]):
         print(*[comparison.header()] * (not found), comparison, sep="\n", flush=True)
         found.append(comparison)
+        points = [(point["step"], 100 * point["test"]) for point in comparison.result.curve]
+        curves[comparison.init].append(points)
     best = max((c for c in found if c.init == init), key=lambda c: c.result.val)
     path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}-finetuned.safetensors")
     with writing(path):
@@ -272,79 +276,12 @@ def finetune(
             save_model(best.model, str(temporary))
         with atomic_path(path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps([c.to_dict() for c in found], indent=1))
+        draw_curves(curves, path.with_suffix(".png"), f"accuracy on test images of {images}, %")
     print(
-        f"Accuracies are of test images in %, by steps; settings were chosen on validation images. "
+        "Accuracies are of test images in %, by steps; settings were chosen on validation images. "
         f"The state dict of the best model from {init} is in {path}. {ADAPTED} All curves are in "
-        f"{path.with_suffix('.json')}."
+        f"{path.with_suffix('.json')} and .png."
     )
-
-
-def convert(checkpoint: str, out: str | None = None) -> None:
-    """Write a checkpoint of any kind, released ones too, in the format of this package.
-
-    Args:
-        checkpoint: The GHN: a path, a hub name or the name of a released file (ghn3tm8.pt).
-        out: A .safetensors file, or a folder for model.safetensors and config.json.
-    """
-    if out is None:
-        raise ConfigError("say where to write the GHN: --out FILE.safetensors, or a folder.")
-
-    from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
-
-    ghn = from_pretrained(checkpoint)
-    metadata = {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in read_metadata(checkpoint).items()
-    }
-    with writing(out):
-        path = save_pretrained(ghn, out, metadata)
-    print(f"{type(ghn).__name__} of {sum(p.numel() for p in ghn.parameters()):,} parameters")
-    for name, value in ghn.config.items():
-        print(f"  {name}: {value}")
-    print(f"It is in {path}.")
-
-
-def verify(
-    checkpoint: str,
-    models: list[str] | None = None,
-    norms: str | None = None,
-    write: str | None = None,
-    seed: int = 0,
-) -> None:
-    """Check that a GHN predicts here what it predicted elsewhere, by norms of whole networks.
-
-    The exit status is 1 if a norm differs.
-
-    Args:
-        checkpoint: The GHN: a packaged name, a hub name or a path.
-        models: Names of torchvision's models; by default the 74 of the paper, or all of --norms.
-        norms: JSON file of norms to compare with; by default those that the authors published for
-            GHN-2, GHN-3-T and GHN-3-XL.
-        write: JSON file to write the norms to, instead of comparing them.
-        seed: Seed of what the GHN does not predict.
-    """
-    from pyg_ghn import evaluation
-    from pyg_ghn._files import atomic_path
-    from pyg_ghn.checkpoint import from_pretrained
-
-    if write and norms:
-        raise ConfigError("--write makes norms, --norms compares with some: give one of them.")
-    ghn = from_pretrained(checkpoint)
-    expected = {} if write else evaluation.read_norms(norms) if norms else None
-    checks = []
-    print(f"{'network':<24}{'norm':>12}" + f"{'expected':>12}{'off by':>10}" * (not write))
-    for check in evaluation.verify(ghn, models, expected, seed):
-        print(check, flush=True)
-        checks.append(check)
-    if write:
-        with writing(write, "--write"), atomic_path(write) as path:
-            path.write_text(json.dumps({check.name: check.norm for check in checks}, indent=1))
-        print(f"The norms are in {write}.")
-        return
-    agree = sum(check.agrees for check in checks)
-    print(f"{agree} of {len(checks)} norms agree.")
-    if agree < len(checks):
-        sys.exit(1)
 
 
 def generate(
@@ -373,10 +310,9 @@ def generate(
         path = generated_path(out, split, num)
         store = generate(path, split, num, seed, workers, rank, world_size)
     if store is None:
-        print(f"Rank {rank} is done; the last one to finish writes {path}.")
-    else:
-        size = path.stat().st_size
-        print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
+        return print(f"Rank {rank} is done; the last one to finish writes {path}.")
+    size = path.stat().st_size
+    print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
 
 
 ADAPTED = "It fits the model that pyg_ghn.architectures.build_for_images makes, adapted to images."

@@ -1,13 +1,16 @@
-r"""Pictures of graphs, of what a GHN makes of them, and of an evaluation, drawn by matplotlib."""
+r"""Pictures of graphs, of what a GHN makes of them, of an
+evaluation and of fine-tuning, drawn by matplotlib."""
 
 from pyg_ghn._lazy import lazy_getattr
 
 _MODULES = {
+    "draw_curves": "pyg_ghn.drawing.curves",
     "draw_embeddings": "pyg_ghn.drawing.ghn",
     "draw_filters": "pyg_ghn.drawing.ghn",
     "draw_generalization": "pyg_ghn.drawing.generalization",
     "draw_graph": "pyg_ghn.drawing.graph",
     "first_convolution": "pyg_ghn.drawing.ghn",
+    "plot_curves": "pyg_ghn.drawing.curves",
     "plot_generalization": "pyg_ghn.drawing.generalization",
 }
 

@@ -9,10 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pyg_ghn.drawing.style import FRAME, save_figure
+from pyg_ghn.drawing.style import FRAME, INK, save_figure
 from pyg_ghn.evaluation.result import GeneralizationResult
 
-INK = "#30343b"
 SERIES = {  # figure of a network to its colour, its label and its place beside the split
     "accuracy": ("#2463b0", "predicted by the GHN", -0.19),
     "random": ("#8b9099", "random initialization", 0.19),
