@@ -10,6 +10,7 @@ from typing import Any
 import huggingface_hub
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.checkpoint.find import CONFIG, WEIGHTS, find
@@ -18,7 +19,12 @@ from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN
 
 
-def save_pretrained(ghn: GHN, path: str | Path, metadata: dict[str, str] | None = None) -> Path:
+def save_pretrained(
+    ghn: GHN,
+    path: str | Path,
+    metadata: dict[str, str] | None = None,
+    state_dict: dict[str, Tensor] | None = None,
+) -> Path:
     r"""Writes a graph hypernetwork as a safetensors file that :func:`from_pretrained` reads, with
     a checksum in its metadata. A file appears under its name once it is complete, or not at all.
 
@@ -29,13 +35,16 @@ def save_pretrained(ghn: GHN, path: str | Path, metadata: dict[str, str] | None 
             :class:`huggingface_hub.PyTorchModelHubMixin` does. Directories are made as needed.
         metadata (dict, optional): More strings to keep in the file, see :func:`read_metadata`.
             (default: :obj:`None`)
+        state_dict (dict, optional): Parameters to write instead of the GHN's own, such as an
+            average, or what lay divided among processes. (default: :obj:`None`)
 
     Returns:
         The path of the safetensors file.
     """
     path = Path(path)
     config = json.dumps({"class": ghn.__class__.__name__, **ghn.config})
-    state = {name: value.detach().contiguous() for name, value in ghn.state_dict().items()}
+    state_dict = ghn.state_dict() if state_dict is None else state_dict
+    state = {name: value.detach().contiguous() for name, value in state_dict.items()}
     weights = path if path.suffix == ".safetensors" else path / WEIGHTS
     metadata = {"format": "pt", **(metadata or {}), "config": config}
     metadata[CHECKSUM] = checksum_of(state, metadata)

@@ -64,6 +64,8 @@ class TrainConfig:
             their time.
         mixed_precision (str): no, fp16, bf16 or fp8, as in accelerate.
         processes (int): Data-parallel processes to start on this machine.
+        shard (bool): Whether parameters of the GHN, gradients and moments of the optimizer are
+            divided among processes (FSDP), for GHNs that one device has no memory for.
         threads (int, optional): Torch threads per process.
         log_every (int): Steps between lines of the log.
         save_every (int): Steps between checkpoints.
@@ -123,6 +125,7 @@ class TrainConfig:
     channels_last: bool = True
     mixed_precision: str = "no"
     processes: int = 1
+    shard: bool = False
     threads: int | None = None
     log_every: int = 50
     save_every: int = 100

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import CheckpointError, ConfigError
 from pyg_ghn.training.config import TrainConfig
+from pyg_ghn.training.sharding import laid_out
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
 
 _STATE = {"config": dict, "state_dict": dict, "optimizer": dict, "training": dict}
 _STATE |= {"steps_done": int, "seconds_done": (int, float)}
 _DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size", "accumulate")
-_FREE_TO_CHANGE = {"out", "image_root", "dataset_root", "steps", "minutes", "threads"}
+_FREE_TO_CHANGE = {"out", "image_root", "dataset_root", "steps", "minutes", "threads", "shard"}
 _FREE_TO_CHANGE |= {"log_every", "save_every", "val_every", "tracker", "allow_changes"}
 
 
@@ -60,8 +62,8 @@ def load_last(out: Path, load: Callable[[Path], None]) -> Path | None:
     return None
 
 
-def read_state(path: Path, device: torch.device) -> dict[str, Any]:
-    r"""Reads what :func:`write_state` wrote. Code in the file is never run.
+def read_state(path: Path) -> dict[str, Any]:
+    r"""Reads what :func:`write_state` wrote, into the CPU's memory. Code in the file is never run.
 
     Raises:
         CheckpointError: If the file is damaged or was written by another program.
@@ -70,7 +72,7 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
         with zipfile.ZipFile(path) as file:
             if changed := file.testzip():  # torch does not look at the checksums
                 raise ValueError(f"{changed} has changed")
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         for name, kind in _STATE.items():
             if not isinstance(state[name], kind):
                 raise TypeError(f"{name} is {state[name]!r}")
@@ -90,6 +92,12 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
+def load_weights(module: nn.Module, saved: dict[str, Tensor]) -> None:
+    r"""Gives a module, whose parameters may be divided among processes, those of a checkpoint."""
+    own = module.state_dict()
+    module.load_state_dict({name: laid_out(t, own.get(name)) for name, t in saved.items()})
+
+
 def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     r"""Gives an optimizer the moments of another session; all else in its groups is this run's.
 
@@ -99,7 +107,12 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     groups = optimizer.state_dict()["param_groups"]
     if [g["params"] for g in saved["param_groups"]] != [g["params"] for g in groups]:
         raise ValueError("the optimizer of other parameters")
-    optimizer.load_state_dict({**saved, "param_groups": groups})
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    moments = {
+        i: {name: laid_out(moment, params[i]) for name, moment in state.items()}
+        for i, state in saved["state"].items()
+    }
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
     for param, moments in optimizer.state.items():
         if any(m.dim() and m.shape != param.shape for m in moments.values()):
             raise ValueError("moments of another shape")

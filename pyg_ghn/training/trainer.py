@@ -35,9 +35,11 @@ from pyg_ghn.training.resume import (
     damaged,
     load_last,
     load_optimizer,
+    load_weights,
     read_state,
     write_state,
 )
+from pyg_ghn.training.sharding import shard, whole
 from pyg_ghn.training.signals import StopRequest
 from pyg_ghn.training.stream import NetworkStream, TrainingNetwork, training_dataset
 from pyg_ghn.training.validation import Validation
@@ -104,11 +106,14 @@ class MetaTrainer:
         self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
         ghn = make_ghn(config, self.images.num_classes, self.accelerator.device, ghn)
-        optimizer = torch.optim.AdamW(
-            ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay
-        )
         self.average = copy.deepcopy(ghn).requires_grad_(False) if config.ema else None
-        self.ghn, self.optimizer = self.accelerator.prepare(ghn, optimizer)
+        if config.shard:
+            for part in filter(None, (ghn, self.average)):
+                shard(part, self.accelerator.device, self.accelerator.num_processes)
+        self.ghn = ghn if config.shard else self.accelerator.prepare(ghn)
+        self.optimizer = self.accelerator.prepare(
+            torch.optim.AdamW(ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        )
         with self.accelerator.main_process_first():  # which converts or generates what is missing
             dataset = training_dataset(config, self.images)
         config = replace(config, processes=self.accelerator.num_processes)  # as torchrun says
@@ -169,7 +174,10 @@ class MetaTrainer:
         if self._validation is None:
             self._validation = Validation(self.stream, self.images, self.accelerator.device)
         with self.accelerator.autocast():
-            return self._validation(self._written())
+            sums = self._validation(self._written())
+        if self.config.shard:  # else what no backward pass follows stays whole
+            self._written().reshard()
+        return sums
 
     def step(self) -> dict[str, Tensor]:
         """One optimizer step over its meta-batches; returns the sums that the log gets."""
@@ -263,7 +271,7 @@ class MetaTrainer:
         return loss if scaler is None else scaler.scale(loss)
 
     def _update(self, finite: Tensor, networks: list[TrainingNetwork]) -> Tensor:
-        norm = self.accelerator.clip_grad_norm_(self.ghn.parameters(), self.config.clip)
+        norm = whole(self.accelerator.clip_grad_norm_(self.ghn.parameters(), self.config.clip))
         any_finite = self.accelerator.reduce(finite.any().float(), reduction="sum") > 0
         has_step = bool(any_finite & (norm.isfinite() | (self.accelerator.scaler is not None)))
         if has_step:
@@ -323,24 +331,26 @@ class MetaTrainer:
     def save(self) -> None:
         """Writes the GHN and all that a later run needs to go on."""
         self.accelerator.wait_for_everyone()
+        ghn = self.accelerator.unwrap_model(self.ghn)
+        states = ghn.state_dict(), self.optimizer.state_dict(), self._written().state_dict()
+        state_dict, optimizer, written = whole(states)
         if not self.accelerator.is_main_process:
             return
-        ghn = self.accelerator.unwrap_model(self.ghn)
         training = json.dumps({**asdict(self.config), "steps_done": self.steps_done})
         metadata = {"training": training, **versions()}
         state = {
-            "state_dict": ghn.state_dict(),
+            "state_dict": state_dict,
             "config": ghn.config,
             "training": asdict(self.config),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
             "steps_done": self.steps_done,
             "seconds_done": self.seconds_done,
             "log": self.log.pending(),
-            "average": {} if self.average is None else self.average.state_dict(),
+            "average": {} if self.average is None else written,
         }
         # The GHN first: after a kill in between, the run repeats what led to it.
-        save_pretrained(self._written(), self.out / "model.safetensors", metadata=metadata)
+        save_pretrained(ghn, self.out / "model.safetensors", metadata, written)
         write_state(state, self.out)
 
     def resume(self) -> None:
@@ -366,7 +376,7 @@ class MetaTrainer:
         self.log.trim(self.steps_done)
 
     def _load(self, path: Path) -> None:
-        state = read_state(path, self.accelerator.device)
+        state = read_state(path)
         ghn, scaler = self.accelerator.unwrap_model(self.ghn), self.accelerator.scaler
         if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
             raise ConfigError(
@@ -375,9 +385,9 @@ class MetaTrainer:
             )
         check_changes(state["training"], self.config)
         try:
-            ghn.load_state_dict(state["state_dict"])
+            load_weights(ghn, state["state_dict"])
             if self.average is not None:  # of a run that began without, it begins here
-                self.average.load_state_dict(state.get("average") or state["state_dict"])
+                load_weights(self.average, state.get("average") or state["state_dict"])
             load_optimizer(self.optimizer, state["optimizer"])
             if scaler is not None and state.get("scaler"):
                 scaler.load_state_dict(state["scaler"])

@@ -115,12 +115,17 @@ def test_diverged_run_stops_with_its_genotypes(small_config):
     assert trainer.steps_done == 19  # the twentieth raised
 
 
-def test_two_processes_have_the_losses_of_one(small_config, tmp_path):
+@pytest.mark.parametrize("shard", [False, True], ids=["copies", "shards"])
+def test_two_processes_have_the_losses_of_one(shard, small_config, tmp_path):
     options = {"meta_batch_size": 4, "steps": 3, "log_every": 1, "val_every": 2, "threads": 1}
     options |= {"accumulate": 2, "rotation": 10, "ema": 0.9}
-    two = small_config(processes=2, out=str(tmp_path / "two"), **options)
+    two = small_config(processes=2, shard=shard, out=str(tmp_path / "two"), **options)
+    if shard:  # resumed once
+        launch(replace(two, steps=2, save_every=1))
     path = launch(two)
     one = small_config(out=str(tmp_path / "one"), **options)
+    if shard:
+        train(replace(one, steps=2, save_every=1))
     other = from_pretrained(train(one)).state_dict()
     for a, b in zip(read_log(one), read_log(two), strict=True):
         assert a.keys() == b.keys()
@@ -129,6 +134,11 @@ def test_two_processes_have_the_losses_of_one(small_config, tmp_path):
         assert a.get("val_accuracy") == pytest.approx(b.get("val_accuracy"))
     for name, param in from_pretrained(path).state_dict().items():
         torch.testing.assert_close(param, other[name], rtol=0, atol=1e-4)
+
+
+def test_one_process_has_nothing_to_share(small_config):
+    with pytest.raises(ConfigError, match="start several"):
+        MetaTrainer(small_config(shard=True))
 
 
 def test_accumulated_meta_batches_are_one_large_step(small_config):
