@@ -1,5 +1,5 @@
 from pyg_ghn.images.augment import Augmentation
-from pyg_ghn.images.data import IMAGE_SETS, ImageData, ImageSplit, data_root, get_image_data
+from pyg_ghn.images.by_name import IMAGE_SETS, ImageData, ImageSplit, data_root, get_image_data
 
 __all__ = [
     "IMAGE_SETS",
