@@ -22,7 +22,9 @@ class TrainConfig:
         zoom (float): Largest change of its width and height, as a share.
         shift (float): Largest shift, as a share of its side.
         flip (bool): Whether half of the images are mirrored left to right.
-        init (str, optional): GHN to begin with, a name or path, instead of a random one.
+        init (str, optional): GHN to begin with, a name or path, instead of a random one. It brings
+            its own model, hidden_channels, num_layers, heads, edge_bias, centrality,
+            input_distance and max_shape, and learns last layers anew for other numbers of classes.
         model (str): Which GHN: "ghn3", "ghn2", or "mlp", GHN-2 without message passing.
         hidden_channels (int): Hidden size d of the GHN.
         num_layers (int): Number of layers L of a GHN-3; an MLP takes the place of 0 layers.

@@ -18,6 +18,7 @@ MODELS: dict[str, type[GHN]] = {"ghn3": GHN3, "ghn2": GHN2, "mlp": GHNMLP}
 r"""The names that :obj:`TrainConfig.model` may have."""
 
 _GHN3_OPTIONS = ("num_layers", "heads", "edge_bias", "centrality", "input_distance")
+_STRUCTURE = ("hidden_channels", "max_shape", *_GHN3_OPTIONS)
 
 
 def make_ghn(
@@ -33,8 +34,8 @@ def make_ghn(
 
     Raises:
         CheckpointError: If the GHN to begin with can't be loaded.
-        ConfigError: If it is another one than the options describe, or takes too much memory, or
-            the one given is for another number of classes.
+        ConfigError: If it takes too much memory, or the one given is for another number of
+            classes.
     """
     if given is not None:
         if config.init is not None or given.num_classes != num_classes:
@@ -43,6 +44,8 @@ def make_ghn(
                 f"which is {config.init!r}, and use images of as many classes, not {num_classes}."
             )
         return given
+    if config.init is not None:
+        return _for_classes(from_pretrained(config.init), num_classes)
     options: dict[str, Any] = {
         "hidden_channels": config.hidden_channels,
         "max_shape": tuple(config.max_shape),
@@ -51,15 +54,30 @@ def make_ghn(
     if config.model == "ghn3":
         options |= {name: getattr(config, name) for name in _GHN3_OPTIONS}
     _check_memory(config.model, options, device)
-    ghn = MODELS[config.model](**options)
-    if config.init is None:
+    return MODELS[config.model](**options)
+
+
+def options_of(ghn: GHN) -> dict[str, Any]:
+    r"""The options of :class:`TrainConfig` that describe a GHN of this package, as it is; none for
+    one of another class."""
+    names = [name for name, cls in MODELS.items() if type(ghn) is cls]
+    return (
+        {"model": names[0]}
+        | {name: value for name, value in ghn.config.items() if name in _STRUCTURE}
+        if names
+        else {}
+    )
+
+
+def _for_classes(ghn: GHN, num_classes: int) -> GHN:
+    """The GHN with what predicts last layers made anew, if it is for another number of classes."""
+    if ghn.num_classes == num_classes:
         return ghn
-    begun = from_pretrained(config.init)
-    if type(begun) is not type(ghn) or begun.config != ghn.config:
-        raise ConfigError(
-            f"The GHN to begin with, {begun}, is another than the options say: {ghn}."
-        )
-    return begun
+    other = type(ghn)(**{**ghn.config, "num_classes": num_classes})
+    shapes = {name: param.shape for name, param in other.state_dict().items()}
+    kept = {n: param for n, param in ghn.state_dict().items() if param.shape == shapes[n]}
+    other.load_state_dict(kept, strict=False)
+    return other
 
 
 def _check_memory(model: str, options: dict[str, Any], device: torch.device) -> None:

@@ -29,7 +29,7 @@ from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.display import Display
 from pyg_ghn.training.log import RunLog
 from pyg_ghn.training.loss import meta_loss
-from pyg_ghn.training.make import make_ghn
+from pyg_ghn.training.make import make_ghn, options_of
 from pyg_ghn.training.resume import (
     check_changes,
     damaged,
@@ -106,6 +106,7 @@ class MetaTrainer:
         self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
         ghn = make_ghn(config, self.images.num_classes, self.accelerator.device, ghn)
+        self.config = config = replace(config, **options_of(ghn))
         self.average = copy.deepcopy(ghn).requires_grad_(False) if config.ema else None
         if config.shard:
             for part in filter(None, (ghn, self.average)):

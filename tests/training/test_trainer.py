@@ -9,10 +9,10 @@ from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_model
 
 from pyg_ghn.architectures import split_net_args
-from pyg_ghn.checkpoint import from_pretrained, read_metadata
+from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import ConfigError, DivergedError, GHNError
-from pyg_ghn.nn import GHN
+from pyg_ghn.nn import GHN, GHN3
 from pyg_ghn.training import MetaTrainer, launch, train
 from pyg_ghn.transforms import RequireAcyclic
 
@@ -134,6 +134,24 @@ def test_two_processes_have_the_losses_of_one(shard, small_config, tmp_path):
         assert a.get("val_accuracy") == pytest.approx(b.get("val_accuracy"))
     for name, param in from_pretrained(path).state_dict().items():
         torch.testing.assert_close(param, other[name], rtol=0, atol=1e-4)
+
+
+def test_a_ghn_to_begin_with_brings_its_options_and_learns_other_classes(small_config, tmp_path):
+    torch.manual_seed(1)
+    begun = GHN3(16, 2, 4, max_shape=(16, 16, 5, 5), num_classes=7, edge_bias="forward")
+    path = save_pretrained(begun, tmp_path / "begun.safetensors")
+    trainer = MetaTrainer(small_config(init=str(path), hidden_channels=64, num_layers=5, steps=1))
+    config, ghn = trainer.config, trainer.ghn
+    assert (config.hidden_channels, config.num_layers, config.heads) == (16, 2, 4)
+    assert (tuple(config.max_shape), config.edge_bias) == ((16, 16, 5, 5), "forward")
+    assert ghn.config == {**begun.config, "num_classes": 10}
+    before = begun.state_dict()
+    for name, param in ghn.state_dict().items():
+        assert (param.shape != before[name].shape) == ("decoder.class_" in name)
+        assert param.shape != before[name].shape or torch.equal(param, before[name])
+    trainer.fit()
+    written = from_pretrained(trainer.out / "model.safetensors")
+    assert written.config == ghn.config
 
 
 def test_one_process_has_nothing_to_share(small_config):
