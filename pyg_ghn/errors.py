@@ -44,7 +44,7 @@ class DatasetError(GHNError, ValueError):
 
 
 class DivergedError(GHNError, RuntimeError):
-    """Training met too many non-finite losses in a row."""
+    """Training met too many non-finite losses in a row, or an initialization one."""
 
 
 class UnpredictedWarning(UserWarning):

@@ -257,7 +257,7 @@ def test_finetune_and_predict_for_images(tmp_path, capsys, monkeypatch):
     assert load_file(out)["1.running_mean"].abs().sum() > 0
     assert len(json.loads(out.with_suffix(".json").read_text())) == 3
     for options, message in (
-        (["--compare_with", "foo"], "'foo' is no .*random or orthogonal"),
+        (["--compare_with", "foo"], "'foo' is no .*random, .*, mimetic, too"),
         (["--lrs", "-0.1"], "lr must be more than 0"),
         (["--model_args", '{"classes": 3}'], r"outputs of shape \(3,\), but .* 10 classes"),
     ):

@@ -1,4 +1,15 @@
+from pyg_ghn.initializers.gradinit import initialize_gradinit
+from pyg_ghn.initializers.mimetic import initialize_mimetic
+from pyg_ghn.initializers.nio import initialize_nio
 from pyg_ghn.initializers.noise import noisy
 from pyg_ghn.initializers.orthogonal import orthogonal
+from pyg_ghn.initializers.weight_selection import select_weights
 
-__all__ = ["noisy", "orthogonal"]
+__all__ = [
+    "initialize_gradinit",
+    "initialize_mimetic",
+    "initialize_nio",
+    "noisy",
+    "orthogonal",
+    "select_weights",
+]

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ from pyg_ghn.errors import CheckpointError, ConfigError
 from pyg_ghn.evaluation.accuracy import accuracy
 from pyg_ghn.images import Augmentation, ImageData
 from pyg_ghn.initialization import initialize
-from pyg_ghn.initializers import orthogonal
+from pyg_ghn.initializers import (
+    initialize_gradinit,
+    initialize_mimetic,
+    initialize_nio,
+    orthogonal,
+)
 from pyg_ghn.nn import GHN
 from pyg_ghn.training.config import FinetuneConfig
 
@@ -144,27 +149,46 @@ def start_model(
 
     Args:
         model (torch.nn.Module): The model, with the random initialization of its own.
-        init (str or Path or GHN): :obj:`"random"` for that one, :obj:`"orthogonal"` for its
-            orthogonal weights, else a GHN or what :func:`~pyg_ghn.from_pretrained` takes; behind
-            a name, :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only.
+        init (str or Path or GHN): A name in :obj:`STARTS`, such as :obj:`"random"` for that one,
+            else a GHN or what :func:`~pyg_ghn.from_pretrained` takes; behind a name,
+            :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only.
         images (ImageData): Of its training images a batch calibrates predictions, which are
-            rescaled, too.
-        seed (int, optional): Seed of the choice of these images. (default: :obj:`0`)
-        **options (optional): Further arguments of :func:`~pyg_ghn.initialize`.
+            rescaled, too; GradInit and NIO learn from batches of 64.
+        seed (int, optional): Seed of the choice of these images, and of the start's own random
+            numbers. (default: :obj:`0`)
+        **options (optional): Further arguments of the start's function, that is of
+            :func:`~pyg_ghn.initialize` for a GHN.
     """
-    if init == "orthogonal":
-        with torch.no_grad():
-            for param in model.parameters():
-                param.copy_(orthogonal(param))
-    elif init != "random":
-        generator = torch.Generator().manual_seed(seed)
-        device = next(model.parameters()).device
-        name, _, what = str(init).rpartition(":")
-        if what in ("norms", "kernels"):
-            init, options = name, {"what": what, **options}
-        batch, _ = images.train.sample(CALIBRATION_IMAGES, generator, device)
-        initialize(model, init, images=batch, **{"rescale": True, **options})
+    generator = torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
+    if init in STARTS:
+        batches = (images.train.sample(64, generator, device) for _ in count())
+        return STARTS[init](model, batches, generator, **options)
+    name, _, what = str(init).rpartition(":")
+    if what in ("norms", "kernels"):
+        init, options = name, {"what": what, **options}
+    batch, _ = images.train.sample(CALIBRATION_IMAGES, generator, device)
+    return initialize(model, init, images=batch, **{"rescale": True, **options})
+
+
+@torch.no_grad()
+def _orthogonal(model: nn.Module, batches: Any, generator: Any) -> nn.Module:
+    for param in model.parameters():
+        param.copy_(orthogonal(param))
     return model
+
+
+STARTS: dict[str, Callable[..., nn.Module]] = {
+    "random": lambda model, batches, generator: model,
+    "orthogonal": _orthogonal,
+    "gradinit": lambda model, batches, generator, **kw: initialize_gradinit(model, batches, **kw),
+    "nio": lambda model, batches, generator, **kw: initialize_nio(model, batches, **kw),
+    "mimetic": lambda model, batches, generator, **kw: initialize_mimetic(
+        model, generator=generator, **kw
+    ),
+}
+r"""Starts but for GHNs, by name: functions of the model, endless batches of training images and a
+generator of random numbers, that return the model."""
 
 
 def check_starts(inits: Sequence[str]) -> None:
@@ -174,13 +198,13 @@ def check_starts(inits: Sequence[str]) -> None:
         CheckpointError: If there is no such GHN.
     """
     for init in inits:
-        if init not in ("random", "orthogonal"):
+        if init not in STARTS:
             name, _, what = init.rpartition(":")
             try:
                 from_pretrained(name if what in ("norms", "kernels") else init)
             except CheckpointError as error:
                 raise CheckpointError(
-                    f"{error} A start may be random or orthogonal, too."
+                    f"{error} A start may be one of {', '.join(STARTS)}, too."
                 ) from error
 
 

@@ -95,6 +95,27 @@ def test_orthogonal_start(images):
     torch.testing.assert_close(matrix @ matrix.T, torch.eye(8), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("init", ["gradinit", "nio"])
+def test_starts_that_learn_scales(images, init):
+    before = build().state_dict()
+    first, second, other = (
+        start_model(build(), init, images, seed, iterations=3, lr=0.1).state_dict()
+        for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(v, second[n]) for n, v in first.items())
+    assert not torch.equal(first["0.weight"], other["0.weight"])
+    ratio = first["6.weight"] / before["6.weight"]
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
+    assert 0.02 < abs(ratio.mean() - 1) < 0.31
+
+
+def test_mimetic_start(images):
+    model = nn.Sequential(nn.Flatten(2), nn.MultiheadAttention(64, 2))
+    weight = start_model(model, "mimetic", images)[1].out_proj.weight.detach().clone()
+    assert torch.equal(start_model(model, "mimetic", images)[1].out_proj.weight, weight)
+    assert not torch.equal(start_model(model, "mimetic", images, 1)[1].out_proj.weight, weight)
+
+
 @pytest.mark.parametrize(
     "option, value",
     [("steps", 0), ("lr", 0), ("optimizer", "lion"), ("clip", 0.0), ("schedule", "")],
