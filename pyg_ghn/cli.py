@@ -88,6 +88,7 @@ def evaluate(
     channels: int | None = None,
     fc_dim: int = 64,
     image_split: str = "test",
+    num_images: int | None = None,
     out: str = "results",
     seed: int = 0,
     threads: int | None = None,
@@ -104,6 +105,7 @@ def evaluate(
         channels: Width C of the first cells, by default the one the GHN was trained with.
         fc_dim: Width of hidden classifier layers.
         image_split: The images to classify, test or val.
+        num_images: At most so many of them, always the same ones; all by default.
         out: Folder for results.json, table.txt and plot.png.
         seed: Seed of the random initializations.
         threads: Torch threads.
@@ -127,6 +129,7 @@ def evaluate(
             images or trained.get("images", "digits"),
             root=image_root,
             image_size=image_size or trained.get("image_size"),
+            num_images=num_images,
         ),
         DEFAULT_SPLITS if splits is None else splits,
         num_networks,
@@ -217,6 +220,7 @@ def finetune(
     images: str = "digits",
     image_root: str | None = None,
     image_size: int | None = None,
+    num_images: int | None = None,
     compare_with: list[str] | None = None,
     lrs: list[float] | None = None,
     seeds: list[int] | None = None,
@@ -236,6 +240,7 @@ def finetune(
         images: The image set.
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those of the set.
+        num_images: At most so many validation and test images, always the same ones.
         compare_with: Other starts to train from on the same terms, random by default.
         lrs: Learning rates to choose from, by default 0.1, 0.02, 0.004 and 0.001.
         seeds: Seeds of random initializations and of the order of images, 0 by default.
@@ -255,7 +260,7 @@ def finetune(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    data = get_image_data(images, root=image_root, image_size=image_size)
+    data = get_image_data(images, image_root, image_size=image_size, num_images=num_images)
     inits = list(dict.fromkeys([init, *(["random"] if compare_with is None else compare_with)]))
     check_starts(inits)
 

@@ -3,7 +3,6 @@ r"""Accuracy of predictions for unseen networks on unseen images, during trainin
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from statistics import mode as most_common
 
 import torch
@@ -50,12 +49,7 @@ class Validation:
         self.networks = networks[stream.rank :: config.processes]
         self.is_spare = config.shard and not self.networks  # all predict, or others wait for it
         self.networks = self.networks or networks[: self.is_spare]
-        count = min(NUM_IMAGES, 4 * config.batch_size)
-        order = torch.randperm(len(images.val), generator=torch.Generator().manual_seed(0))[:count]
-        order = order.to(images.val.images.device)
-        self.images = replace(
-            images.val, images=images.val.images[order], labels=images.val.labels[order]
-        ).to(device)
+        self.images = images.val.subset(min(NUM_IMAGES, 4 * config.batch_size)).to(device)
 
     @torch.no_grad()
     def __call__(self, ghn: GHN) -> dict[str, Tensor]:

@@ -123,3 +123,17 @@ def test_data_root(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
     assert data_root() == Path("/home/someone/.cache/pyg_ghn")
+
+
+def test_fewer_images_are_always_the_same_ones(tiny):
+    whole, part = (get_image_data("tiny", num_images=number) for number in (None, 4))
+    assert (len(part.val), len(part.test)) == (4, 4) and len(part.train) == len(whole.train)
+    assert pixels(part.test) < pixels(whole.test) and pixels(part.val) < pixels(whole.val)
+    again = get_image_data("tiny", num_images=4)
+    assert torch.equal(again.test.images, part.test.images)
+    for image, label in zip(part.test.images, part.test.labels, strict=True):
+        (found,) = (whole.test.images == image).flatten(1).all(1).nonzero().flatten()
+        assert whole.test.labels[found] == label
+    assert len(get_image_data("tiny", num_images=1000).test) == len(whole.test)
+    with pytest.raises(ConfigError, match="num_images must be 1 or more, got 0"):
+        get_image_data("tiny", num_images=0)
