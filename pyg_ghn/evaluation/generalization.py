@@ -97,7 +97,7 @@ def evaluate_ghn(
         with tqdm(networks, unit="net", disable=not progress) as bar:
             for network in bar:
                 bar.set_description(network.split)
-                found.append(_evaluate(ghn, network, unlabelled, part, seed, batch_size))
+                found.append(evaluate_network(ghn, network, unlabelled, part, seed, batch_size))
     finally:
         ghn.train(was_training)
     return GeneralizationResult(
@@ -121,14 +121,24 @@ def evaluate_ghn(
     )
 
 
-def _evaluate(
+def evaluate_network(
     ghn: GHN,
     network: EvaluationNetwork,
     unlabelled: Tensor,
     images: ImageSplit,
-    seed: int,
-    batch_size: int,
+    seed: int = 0,
+    batch_size: int = 64,
 ) -> NetworkResult:
+    r"""What :func:`evaluate_ghn` finds on one network.
+
+    Args:
+        ghn (GHN): The graph hypernetwork, in evaluation mode.
+        network (EvaluationNetwork): The network.
+        unlabelled (Tensor): The training images that calibrate, :math:`[B, C, H, W]`.
+        images (ImageSplit): The images to classify; where they are, the network is run.
+        seed (int, optional): See :func:`evaluate_ghn`. (default: :obj:`0`)
+        batch_size (int, optional): The number of images per batch. (default: :obj:`64`)
+    """
     start = time.perf_counter()
     key = (seed, zlib.crc32(f"{network.split}/{network.name}".encode()))
     # Initializations are drawn on the CPU: the same ones whatever the device.

@@ -1,0 +1,215 @@
+r"""The options that all tables share, and what they stand for: images, networks, GHNs, starts."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import mode as most_common
+from typing import Any, Literal
+
+import torch
+from accelerate import PartialState
+from torch import nn
+
+from pyg_ghn import from_pretrained, initialize
+from pyg_ghn.architectures import torchvision_model
+from pyg_ghn.architectures.splits import get_split
+from pyg_ghn.checkpoint import read_metadata
+from pyg_ghn.checkpoint.find import find
+from pyg_ghn.datasets.torchvision_models import PAPER_NAMES
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.evaluation import TORCHVISION_NETWORKS
+from pyg_ghn.evaluation.splits import EvaluationNetwork, evaluation_networks
+from pyg_ghn.images import ImageData, get_image_data
+from pyg_ghn.nn import GHN
+from pyg_ghn.training.finetuning import start_model
+
+DEEPNETS, PYTORCH = ("test", "wide", "deep", "dense", "bnfree"), "torchvision"
+STARTS = ("random", "orthogonal")
+r"""Starts that need no GHN."""
+
+
+@dataclass
+class Options:
+    r"""Options of all tables.
+
+    Args:
+        checkpoints: The GHNs, ghn3-digits by default: packaged names, hub names or paths, in the
+            tables by that name, or by another one as NAME=PATH. Followed by :norms or :kernels, a
+            start of this part of the prediction only.
+        images: The image set, by default the one the first GHN was trained on.
+        image_root: Folder of the image set.
+        image_size: Height and width of the images, by default those that the first GHN was trained
+            with.
+        splits: Splits of networks: test, wide, deep, dense and bnfree of DeepNets-1M and
+            torchvision, all of them by default.
+        num_networks: Networks of each split, 16 by default.
+        channels: Width C of the first cells, by default the one the first GHN was trained with.
+        fc_dim: Width of hidden classifier layers, by default 64 for a GHN trained here.
+        seeds: Seeds of random initializations and of the order of images, 0 by default.
+        protocol: Of fine-tuning. small: batches of 64, learning rates down to 1e-4, the gradient
+            clipped or not, a cosine, starts calibrated by unlabelled images. paper: batches of 128,
+            the paper's learning rates, no clipping, constant, starts as they are predicted.
+        steps: Steps of SGD, by default 50 (small) or an epoch (paper).
+        evaluate_at: Steps after which to evaluate on the way, a tenth by default.
+        lrs: Other learning rates to choose from than the protocol's.
+        top: How many networks of each kind are the best ones that the paper reports.
+        top_only: GHNs of which only these are fine-tuned, as the paper does, not all networks.
+        device: Where to compute, by default a GPU where there is one.
+        threads: Torch threads of each process.
+        out: Folder of rows, tables and pictures, by default benchmarks/results/paper, or
+            results/paper-quick.
+        quick: Few networks and steps, to see that all works.
+        report_only: Tables of the rows that are there.
+        retry: Run again what failed before.
+    """
+
+    checkpoints: list[str] | None = None
+    images: str | None = None
+    image_root: str | None = None
+    image_size: int | None = None
+    splits: list[str] | None = None
+    num_networks: int | None = None
+    channels: int | None = None
+    fc_dim: int | None = None
+    seeds: list[int] | None = None
+    protocol: Literal["small", "paper"] = "small"
+    steps: int | None = None
+    evaluate_at: list[int] | None = None
+    lrs: list[float] | None = None
+    top: int = 10
+    top_only: list[str] | None = None
+    device: str | None = None
+    threads: int = 1
+    out: str | None = None
+    quick: bool = False
+    report_only: bool = False
+    retry: bool = False
+
+    def __post_init__(self) -> None:
+        quick, self.paths, self._ghns = self.quick, {}, {}
+        for given in self.checkpoints or ["ghn3-digits"]:
+            label, equals, path = given.partition("=")
+            path, what = path if equals else given, "all"
+            if path.endswith((":norms", ":kernels")):
+                path, _, what = path.rpartition(":")
+            if not equals:
+                named = Path(path)  # runs/mlp/model.safetensors is mlp
+                label = named.parent.name if named.name == "model.safetensors" else named.name
+                label += "" if what == "all" else f":{what}"
+            if label in STARTS or self.paths.get(label, (path, what)) != (path, what):
+                raise ConfigError(f"--checkpoints: another start is {label}, say NAME={given}.")
+            self.paths[label] = path, what
+        if unknown := {*(self.top_only or ())} - {*self.paths}:
+            raise ConfigError(f"--top_only: {', '.join(unknown)} is none of {[*self.paths]}.")
+        self.splits = self.splits or [*(("test", "bnfree") if quick else DEEPNETS), PYTORCH]
+        for split in self.splits:
+            if split != PYTORCH:
+                get_split(split)
+        self.num_networks = self.num_networks or (2 if quick else 16)
+        self.seeds = self.seeds or [0]
+        default = "results/paper-quick" if quick else Path(__file__).parents[1] / "results/paper"
+        self.folder = Path(self.out or default)
+
+    @cached_property
+    def state(self) -> PartialState:
+        r"""The processes of the run. They wait for one another however long the jobs take."""
+        cpu = self.device == "cpu" or not torch.cuda.is_available()
+        return PartialState(cpu=cpu, timeout=timedelta(days=30))
+
+    @cached_property
+    def data(self) -> ImageData:
+        r"""The images, known to have as many classes as the GHNs predict."""
+        size, name = self.image_size, self.images or self._trained.get("images", "digits")
+        data = get_image_data(
+            name, self.image_root, image_size=size or self._trained.get("image_size")
+        )
+        for label in self.paths:
+            if (classes := self.ghn(label).num_classes) != data.num_classes:
+                raise ConfigError(
+                    f"{label} predicts networks of {classes} classes, but the images '{name}' have "
+                    f"{data.num_classes}: give other --checkpoints or --images."
+                )
+        return data.to(self.device or self.state.device)
+
+    @cached_property
+    def _trained(self) -> dict[str, Any]:
+        """How the first GHN was trained, as far as its file tells."""
+        path, _ = next(iter(self.paths.values()))
+        return read_metadata(path).get("training", {})
+
+    def ghn(self, label: str) -> GHN:
+        r"""A GHN, loaded once."""
+        if label not in self._ghns:
+            device = self.device or self.state.device
+            self._ghns[label] = from_pretrained(self.paths[label][0], device).eval()
+        return self._ghns[label]
+
+    @property
+    def whole_ghns(self) -> list[str]:
+        r"""Labels of the GHNs all of whose predictions are taken."""
+        return [label for label, (_, what) in self.paths.items() if what == "all"]
+
+    def describe(self) -> dict[str, Any]:
+        r"""What rows on networks depend on besides their key."""
+        channels, fc_dim = self.widths
+        return {
+            "images": self.data.name,
+            "image_size": self.data.input_size[1],
+            "classes": self.data.num_classes,
+            "channels": channels,
+            "fc_dim": fc_dim,
+        }
+
+    @cached_property
+    def networks(self) -> list[EvaluationNetwork]:
+        r"""The networks of all splits. Those of torchvision are the paper's 74, adapted to the size
+        of the images, beginning with some of each family that suit small images."""
+        data, networks = self.data, []
+        size, classes = data.input_size, data.num_classes
+        channels, fc_dim = self.widths
+        for split in self.splits:
+            if split == PYTORCH:
+                names = dict.fromkeys((*TORCHVISION_NETWORKS, *PAPER_NAMES))
+                networks += [
+                    EvaluationNetwork(split, name, partial(torchvision_model, name, classes, size))
+                    for name in [*names][: self.num_networks]
+                ]
+            else:
+                count = min(self.num_networks, get_split(split).num_networks)
+                networks += evaluation_networks(split, data, count, channels, fc_dim)
+        return networks
+
+    @property
+    def widths(self) -> tuple[int | None, int | None]:
+        r"""Width of the first cells and of hidden classifier layers, :obj:`None` for each network's
+        own, which they have on ImageNet."""
+        trained = self._trained.get("channels")
+        channels = self.channels or (most_common(trained) if trained else None)
+        return channels, self.fc_dim or (64 if channels else None)
+
+    def start(self, build: Callable[[], nn.Module], start: str, seed: int) -> nn.Module:
+        r"""A network from a start: the label of a GHN, or one of :obj:`STARTS`. What is random is
+        drawn on the CPU, the same whatever the device, and of :obj:`seed` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = build().to(self.data.train.images.device)
+            if start not in self.paths:
+                return start_model(model, start, self.data, seed)
+            ghn, what = self.ghn(start), self.paths[start][1]
+            if self.protocol == "paper":  # with the noise of its section 5.2
+                size = self.data.input_size
+                return initialize(model, ghn, input_size=size, what=what, noise=1e-5)
+            return start_model(model, ghn, self.data, seed, what=what)
+
+    def checksum(self, label: str) -> str:
+        r"""The CRC-32 of a GHN's file: what tells it from another one of that name."""
+        crc = 0
+        with find(self.paths[label][0]).open("rb") as file:
+            while part := file.read(1 << 24):
+                crc = zlib.crc32(part, crc)
+        return f"{crc:08x}"
