@@ -43,7 +43,7 @@ def settings(options: Options) -> Row:
         ConfigError: If an option does not make sense.
     """
     protocol = {**PROTOCOLS[options.protocol]}
-    protocol["lrs"] = options.lrs or (protocol["lrs"][::2] if options.quick else protocol["lrs"])
+    protocol["lrs"] = options.lrs or (protocol["lrs"][1:2] if options.quick else protocol["lrs"])
     epoch = ceil(len(options.data.train) / protocol["batch_size"])
     steps = options.steps or (8 if options.quick else epoch if options.protocol == "paper" else 50)
     evaluate_at = options.evaluate_at or [max(1, steps // 10)]

@@ -122,7 +122,9 @@ def write(name: str, parts: Sequence[Table | Figure], notes: Sequence[str], fold
     tables = [part for part in parts if isinstance(part, Table)]
     if name in PUBLISHED["tables"]:
         tables.append(Table(**PUBLISHED["tables"][name]))
-    text = "\n".join([*(table.markdown() for table in tables), *(f"{note}\n" for note in notes)])
+    kind = name.rstrip("0123456789")
+    body = [*(table.markdown() for table in tables), *(f"{note}\n" for note in notes)]
+    text = "\n".join([f"# {kind.title()} {name.removeprefix(kind)}\n", *body])
     for part in parts:
         if isinstance(part, Figure):
             save_figure(part, folder / f"{name}.png")
