@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
         make(names, Options(**chosen))
     except (GHNError, OSError) as error:
         sys.exit(f"paper.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("paper.py: interrupted (run it again to go on).")
 
 
 def make(names: list[str], options: Options) -> None:
@@ -80,9 +82,13 @@ def notes(results: list[Results]) -> list[str]:
     if failed := [row for result in results for row in result.failed]:
         lines = {" ".join(str(row[k]) for k in row if k != "checksum") for row in failed}
         found.append("Failed:\n" + "\n".join(f"- {line}" for line in sorted(lines)))
-    for settings in {repr(result.settings): result.settings for result in results}.values():
-        found.append("Settings: " + ", ".join(f"{k} {v}" for k, v in settings.items()) + ".")
-    if any(result.settings.get("images", "imagenet") != "imagenet" for result in results):
+    rows = [row for result in results for row in (*result.rows, *result.failed)]
+    networks = {(row.get("split"), row["network"]) for row in rows if "network" in row}
+    seeds = sorted({row["seed"] for row in rows if "seed" in row})
+    settings = {"networks": len(networks), "seeds": seeds} if networks else {}
+    settings |= {name: value for r in results for name, value in r.settings.items()}
+    found.append(f"Settings: {', '.join(f'{k} {v}' for k, v in settings.items() if v != [])}.")
+    if settings.get("images", "imagenet") != "imagenet":
         found.append("The paper's figures are of ImageNet: compare directions, not values.")
     return found
 

@@ -52,9 +52,9 @@ def against(
         rows.append([start, None if x is None else f"{x:.3g}", *cells])
     for kind, ax in zip(kinds, axes[0], strict=True):
         ax.set_xscale("log")
-        ax.set_title(f"{kind}-10", fontsize=10)
+        ax.set_title(f"{kind}-10", fontsize=10, loc="left")
         ax.set_xlabel(what, fontsize=9)
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     axes[0, 0].set_ylabel(f"{tuned.settings['images']} accuracy after {last} steps, %", fontsize=9)
     title = f"Top-1 accuracy (%) of the top 10 networks after {last} steps of SGD"
     return [Table(title, ["initialization", what, *(f"{k}-10" for k in kinds)], rows), figure]

@@ -35,12 +35,13 @@ def report(tuned: Results) -> list[Table | Figure]:
             ends = random[name][last], reached[start][name][last]
             ax.plot([place, place], ends, color=COLORS[1 if difference > 0 else 2], linewidth=1)
         ax.axvline(wins - 0.5, color="#30343b", linewidth=0.9, linestyle=(0, (4, 3)))
-        ax.set_title(f"{start} wins {wins} of {len(duel)}, left of the line", fontsize=9)
+        title = f"{start} wins {wins} of {len(duel)}, left of the line"
+        ax.set_title(title, fontsize=9, loc="left")
         ax.set_xlim(-0.6, longest - 0.4)
         ticks = [name if split == "torchvision" else f"{split}/{name}" for split, name in names]
         ax.set_xticks(range(len(names)), ticks, rotation=90, fontsize=6)
         ax.set_ylabel(f"{last} steps, %", fontsize=9)
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=8, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return [_table(reached, random, tuned), figure]
 
 

@@ -2,8 +2,11 @@ r"""Figure 7: the accuracies of all networks of DeepNets-1M without fine-tuning.
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tables.figure5 import ROWS
 from tables.output import COLORS, Table, new_figure
@@ -14,17 +17,17 @@ __all__ = ["ROWS", "report"]
 
 
 def report(zero: Results, tuned: Results) -> list[Table | Figure]:
-    methods = {
-        key: values["ALL"] for key, values in by_method(zero, tuned).items() if "ALL" in values
-    }
-    highest = max((max(values) for values in methods.values()), default=1.0)
-    bins = np.linspace(0, highest, 21)
-    figure, axes = new_figure(ncols=max(1, len(methods)), sharey=True, squeeze=False)
+    methods = {key: found["ALL"] for key, found in by_method(zero, tuned).items() if found["ALL"]}
+    bins = np.linspace(0, max(map(max, methods.values()), default=1.0), 21)
+    rows, columns = ceil(max(1, len(methods)) / 4), min(4, max(1, len(methods)))
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = new_figure(8.4, 0.8 + 2.2 * rows, nrows=rows, ncols=columns, **shared)
     for i, ((start, steps, what), values) in enumerate(methods.items()):
-        ax = axes[0, i]
+        ax = axes.flat[i]
         ax.hist(values, bins, color=COLORS[i % len(COLORS)])
         title = f"{start}, {steps} steps" if steps else f"{start}{what}"
         ax.set_title(f"{title}\n{np.mean(values):.1f}±{np.std(values):.1f}", fontsize=9)
-        ax.set_xlabel(f"{zero.settings['images']} accuracy, %", fontsize=9)
-    axes[0, 0].set_ylabel("networks")
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.supxlabel(f"{zero.settings['images']} accuracy, %", fontsize=9)
+    figure.supylabel("networks", fontsize=9)
     return [figure]

@@ -18,7 +18,7 @@ from pyg_ghn.evaluation.splits import EvaluationNetwork
 from pyg_ghn.training import FinetuneConfig, search
 from tables.options import PYTORCH, Options
 from tables.rows import Job, Results, Row, Rows
-from tables.zero_step import ZERO_STEP
+from tables.zero_step import KEY, ZERO_STEP
 
 PROTOCOLS = {
     "small": {
@@ -102,7 +102,6 @@ def train(options: Options, network: EvaluationNetwork, seed: int, start: str) -
     }
 
 
-KEY = ("split", "network", "seed", "start")
 RANDOM = Rows("finetuning", KEY, settings, random_jobs)
 PREDICTED = Rows("finetuning", KEY, settings, predicted_jobs, (ZERO_STEP, RANDOM))
 

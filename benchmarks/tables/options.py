@@ -168,18 +168,16 @@ class Options:
 
     @cached_property
     def networks(self) -> list[EvaluationNetwork]:
-        r"""The networks of all splits. Those of torchvision are the paper's 74, adapted to the size
-        of the images: first some of each family that suit small images, each time the cheapest
-        first."""
+        r"""The networks of all splits. Those of torchvision are adapted to the size of the
+        images."""
         data, networks = self.data, []
         size, classes = data.input_size, data.num_classes
         channels, fc_dim = self.widths
         for split in self.splits:
             if split == PYTORCH:
-                names = sorted(PAPER_NAMES, key=lambda n: (n not in TORCHVISION_NETWORKS, _cost(n)))
                 networks += [
                     EvaluationNetwork(split, name, partial(torchvision_model, name, classes, size))
-                    for name in names[: self.num_networks]
+                    for name in torchvision_names()[: self.num_networks]
                 ]
             else:
                 count = min(self.num_networks, get_split(split).num_networks)
@@ -217,6 +215,12 @@ class Options:
         return f"{crc:08x}"
 
 
-def _cost(name: str) -> float:
-    """Billions of multiply-adds of a network of torchvision."""
-    return models.get_model_weights(name).DEFAULT.meta["_ops"]
+def torchvision_names() -> list[str]:
+    r"""The 74 networks of the paper: before others those of each family that suit small images, and
+    the cheapest first."""
+
+    def order(name: str) -> tuple[bool, float]:  # and billions of multiply-adds
+        meta = models.get_model_weights(name).DEFAULT.meta
+        return name not in TORCHVISION_NETWORKS, meta["_ops"]
+
+    return sorted(PAPER_NAMES, key=order)

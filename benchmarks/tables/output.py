@@ -123,11 +123,11 @@ def write(name: str, parts: Sequence[Table | Figure], notes: Sequence[str], fold
     if name in PUBLISHED["tables"]:
         tables.append(Table(**PUBLISHED["tables"][name]))
     kind = name.rstrip("0123456789")
-    body = [*(table.markdown() for table in tables), *(f"{note}\n" for note in notes)]
+    if figures := [part for part in parts if isinstance(part, Figure)]:
+        save_figure(figures[0], folder / f"{name}.png")
+    picture = [f"![{kind.title()}]({name}.png)\n"] if figures else []
+    body = [*picture, *(table.markdown() for table in tables), *(f"{note}\n" for note in notes)]
     text = "\n".join([f"# {kind.title()} {name.removeprefix(kind)}\n", *body])
-    for part in parts:
-        if isinstance(part, Figure):
-            save_figure(part, folder / f"{name}.png")
     files = {"md": text, "tex": "\n".join(table.latex() for table in tables)}
     for suffix, content in files.items():
         with atomic_path(folder / f"{name}.{suffix}") as path:

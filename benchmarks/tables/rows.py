@@ -144,9 +144,9 @@ def collect(rows: Rows, options: Options) -> None:
             try:
                 row = run()
             except Exception as error:  # of a network, in any way; the others go on
-                row = {"error": f"{type(error).__name__}: {error}"}
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+                row = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+            if "error" in row and torch.cuda.is_available():
+                torch.cuda.empty_cache()  # it may have run out of memory
             if key.get("start") in options.paths:
                 row = {"checksum": options.checksum(key["start"]), **row}
             append(path, {**key, **row})

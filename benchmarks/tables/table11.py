@@ -3,11 +3,9 @@ trained."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from tables.checkpoints import CHECKPOINTS
 from tables.finetuning import RANDOM, curves
-from tables.options import DEEPNETS
+from tables.options import DEEPNETS, PYTORCH
 from tables.output import Table, mean_std
 from tables.rows import Results
 from tables.zero_step import ZERO_STEP
@@ -17,9 +15,9 @@ ROWS = (CHECKPOINTS, ZERO_STEP, RANDOM)
 
 def report(checkpoints: Results, zero: Results, tuned: Results) -> list[Table]:
     found = by_method(zero, tuned)
-    splits = list(dict.fromkeys(split for values in found.values() for split in values))
+    splits = splits_of(found)
     about = {row["start"]: row for row in checkpoints.rows}
-    rows = [["networks", None, None, None, *(_most(found, split) for split in splits)]]
+    rows = [["networks", None, None, None, *splits.values()]]
     for (start, steps, what), values in found.items():
         row = about.get(start, {})
         minutes = row.get("training", {}).get("minutes")
@@ -35,20 +33,24 @@ def report(checkpoints: Results, zero: Results, tuned: Results) -> list[Table]:
 def by_method(zero: Results, tuned: Results) -> dict[tuple[str, int, str], dict[str, list[float]]]:
     r"""Accuracies in % by start, steps, whether calibrated, and split, :obj:`ALL` included: random
     initialization after all steps, GHNs without any."""
-    found = defaultdict(lambda: defaultdict(list))
     last = tuned.settings["steps"]
-    for (split, _), curve in curves(tuned).get("random", {}).items():
-        found["random", last, ""][split].append(curve[last])
+    networks = {name: curve[last] for name, curve in curves(tuned).get("random", {}).items()}
+    methods = {("random", last, ""): networks} if networks else {}
     for row in zero.rows:
         for what, name in (("", "accuracy"), (", calibrated", "calibrated")):
-            found[row["start"], 0, what][row["split"]].append(100 * row[name])
-    for values in found.values():
-        if own := [values[split] for split in DEEPNETS if split in values]:
-            after = {split: values.pop(split) for split in [*values] if split not in DEEPNETS}
-            values["ALL"] = [value for part in own for value in part]
-            values.update(after)
+            networks = methods.setdefault((row["start"], 0, what), {})
+            networks[row["split"], row["network"]] = 100 * row[name]
+    found = {}
+    for method, networks in methods.items():
+        found[method] = values = {split: [] for split in (*DEEPNETS, "ALL", PYTORCH)}
+        for (split, _), accuracy in networks.items():
+            for group in (split, "ALL") if split in DEEPNETS else (split,):
+                values.setdefault(group, []).append(accuracy)
     return found
 
 
-def _most(found: dict, split: str) -> int:
-    return max(len(values.get(split, ())) for values in found.values())
+def splits_of(found: dict) -> dict[str, int]:
+    r"""The splits that there are results of, each with its number of networks."""
+    names = dict.fromkeys(split for values in found.values() for split in values)
+    counts = {name: max(len(values.get(name, ())) for values in found.values()) for name in names}
+    return {name: count for name, count in counts.items() if count}

@@ -16,7 +16,7 @@ def report(zero: Results, tuned: Results) -> list[Table]:
     kinds = [kind for kind in KINDS if in_kind(reached.get("random", ()), kind)]
     columns, rows = ["initialization"], []
     for step in steps:
-        head = f"{step} steps of SGD" if step else "no fine-tuning"
+        head = f"after {step} steps of SGD" if step else "no fine-tuning"
         columns += [f"{head} | {kind}-{count}" for kind in kinds]
     for start, networks in reached.items():
         best = {kind: top(zero, tuned, start, kind, count) for kind in kinds}

@@ -1,5 +1,5 @@
-r"""Table 3: the evaluation splits: sizes of the networks, degrees and shortest paths of their
-graphs."""
+r"""Table 3: the evaluation splits, all of their networks: sizes, and degrees and shortest paths of
+the graphs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from torch_geometric.data import Data
 from pyg_ghn.architectures import network_graph, split_net_args
 from pyg_ghn.architectures.splits import get_split
 from pyg_ghn.datasets import TorchvisionModels
-from tables.options import DEEPNETS, PYTORCH, Options
+from tables.options import DEEPNETS, PYTORCH, Options, torchvision_names
 from tables.output import Table
 from tables.rows import Job, Results, Row, Rows
 
 
 def jobs(options: Options) -> Iterator[Job]:
+    count = options.num_networks if options.quick else None  # they cost little
     for split in options.splits:
         if split == PYTORCH:
-            models = TorchvisionModels("paper")
-            for i, name in enumerate(models.names[: options.num_networks]):
+            models = TorchvisionModels(torchvision_names()[:count])
+            for i, name in enumerate(models.names):
                 yield {"split": split, "network": name}, partial(measure_model, models, i)
         else:
-            count = min(options.num_networks, get_split(split).num_networks)
-            for i, net_args in enumerate(split_net_args(split, count)):
+            size = get_split(split).num_networks
+            for i, net_args in enumerate(split_net_args(split, min(size, count or size))):
                 yield (
                     {"split": split, "network": str(i)},
                     (partial(measure, partial(network_graph, net_args), net_args["num_params"])),

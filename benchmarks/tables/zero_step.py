@@ -19,20 +19,17 @@ from tables.rows import Job, Row, Rows
 def jobs(options: Options) -> Iterator[Job]:
     for network in options.networks:
         for label in options.whole_ghns:
-            key = {"split": network.split, "network": network.name, "start": label}
-            yield key, partial(evaluate, options, network, label)
+            seed = options.seeds[0]  # of the little that is not predicted
+            key = {"split": network.split, "network": network.name, "seed": seed, "start": label}
+            yield key, partial(evaluate, options, network, seed, label)
 
 
-def evaluate(options: Options, network: EvaluationNetwork, label: str) -> Row:
-    data, seed = options.data, options.seeds[0]
+def evaluate(options: Options, network: EvaluationNetwork, seed: int, label: str) -> Row:
+    data = options.data
     unlabelled, _ = data.train.sample(CALIBRATION_IMAGES, torch.Generator().manual_seed(seed))
     found = asdict(evaluate_network(options.ghn(label), network, unlabelled, data.test, seed))
     return {name: value for name, value in found.items() if name not in ("split", "name")}
 
 
-ZERO_STEP = Rows(
-    "zero_step",
-    ("split", "network", "start"),
-    lambda options: {**options.describe(), "seed": options.seeds[0]},
-    jobs,
-)
+KEY = ("split", "network", "seed", "start")
+ZERO_STEP = Rows("zero_step", KEY, Options.describe, jobs)
