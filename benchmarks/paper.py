@@ -46,7 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"no such table: {', '.join(unknown)}; there are {', '.join(NAMES)}, all")
     try:
         check_options(chosen)
-        make(names, Options(**chosen))
+        options = Options(**chosen)
+        make(names, options)
+        options.state.destroy_process_group()
     except (GHNError, OSError) as error:
         sys.exit(f"paper.py: {error}")
     except KeyboardInterrupt:
@@ -73,7 +75,7 @@ def make(names: list[str], options: Options) -> None:
     for name, module in modules.items():
         results = [read(options.folder / f"{rows.name}.jsonl", rows) for rows in module.ROWS]
         print(output.write(name, module.report(*results), notes(results), options.folder))
-    print(f"Tables, figures and the rows they are made of are in {options.folder}.")
+    print(f"The rows, tables and pictures are in {options.folder}.")
 
 
 def notes(results: list[Results]) -> list[str]:
