@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from _measure import RESULTS
 from jsonargparse import auto_cli
-from scipy.stats import binomtest
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn._version import versions
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.evaluation.ranks import compare_pairs
 from pyg_ghn.evaluation.splits import evaluation_networks
 from pyg_ghn.images import get_image_data
 from pyg_ghn.training import FinetuneConfig, compare
@@ -133,20 +133,16 @@ def summary(rows: list[dict[str, Any]], settings: dict[str, Any], start: str) ->
         "|---|---|---|---|---|---|---|---|",
     ]
     for step in steps:
-        differences = [ours[step] - theirs[step] for ours, theirs in both]
-        gains = [d for d in differences if d > 0]
-        losses = [-d for d in differences if d < 0]
-        decided = len(gains) + len(losses)
-        p = binomtest(len(gains), decided).pvalue if decided else 1.0
-        means = (fmean(side[step] for side in sides) for sides in zip(*both, strict=True))
+        sides = [[curve[step] for curve in curves] for curves in zip(*both, strict=True)]
+        found = compare_pairs(*sides)
         cells = (
             step,
-            f"{len(gains)} of {len(differences)}",
-            f"{p:.2g}",
-            *(f"{mean:.1f}" for mean in means),
-            f"{fmean(gains or [0]):.1f}",
-            f"{fmean(losses or [0]):.1f}",
-            f"{max(losses, default=0):.1f}",
+            f"{found.wins} of {found.pairs}",
+            f"{found.p:.2g}",
+            *(f"{fmean(side):.1f}" for side in sides),
+            f"{found.mean_gain:.1f}",
+            f"{found.mean_loss:.1f}",
+            f"{found.max_loss:.1f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
