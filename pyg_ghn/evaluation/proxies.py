@@ -105,9 +105,9 @@ def working_copy(model: nn.Module, images: Tensor) -> Iterator[tuple[nn.Module, 
 
 
 def _logits(output: Any) -> Tensor:
-    while not isinstance(output, Tensor):
-        output = next(iter(output.values() if isinstance(output, Mapping) else output))
-    return output
+    if isinstance(output, Tensor):
+        return output
+    return _logits(next(iter(output.values() if isinstance(output, Mapping) else output)))
 
 
 def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
