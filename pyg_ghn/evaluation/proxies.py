@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pyg_ghn.calibration import batch_statistics
 from pyg_ghn.errors import ConfigError, GHNError
+from pyg_ghn.initializers.scales import twice_differentiable
 
 EPS = 1e-5  # of jacob_cov
 
@@ -125,7 +126,7 @@ def _gradients(
     gradients = torch.autograd.grad(
         output, weights, create_graph=create_graph, allow_unused=True, materialize_grads=True
     )
-    return [(w.detach(), grad) for w, grad in zip(weights, gradients, strict=True)]
+    return list(zip(weights, gradients, strict=True))
 
 
 def _by_gradient(
@@ -134,16 +135,18 @@ def _by_gradient(
     """The sum over weights of a value of weight and gradient."""
     with working_copy(model, images) as (net, x):
         pairs = _gradients(net, _loss(net, x, labels))
-        return sum(float(value(weight.double(), grad.double())) for weight, grad in pairs)
+        return sum(value(weight.double(), grad.double()).item() for weight, grad in pairs)
 
 
 def _grasp(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    # Fused attention has no second derivatives.
-    with working_copy(model, images) as (net, x), sdpa_kernel(SDPBackend.MATH):
+    with working_copy(model, images) as (net, x), twice_differentiable():
         pairs = _gradients(net, _loss(net, x, labels), create_graph=True)
-        product = sum((grad.detach() * grad).sum() for _, grad in pairs)
-        pairs = _gradients(net, product)
-        return -sum(float((weight.double() * hg.double()).sum()) for weight, hg in pairs)
+        for weight, _ in pairs:
+            weight.retain_grad()
+        # Through the whole graph, or parts without second derivatives would pass for constant.
+        sum((grad.detach() * grad).sum() for _, grad in pairs).backward()
+        products = (w.double() * w.grad.double() for w, _ in pairs if w.grad is not None)
+        return -sum(product.sum().item() for product in products)
 
 
 def _fisher(model: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -197,7 +200,7 @@ def _synflow(norms: bool, model: nn.Module, images: Tensor, labels: Tensor) -> f
                 module.forward = lambda x: x
         ones = torch.ones_like(x[:1], dtype=torch.float64)
         pairs = _gradients(net, _logits(_absolute(net)(ones)).sum())
-        return sum(float((weight * grad).abs().sum()) for weight, grad in pairs)
+        return sum((weight * grad).abs().sum().item() for weight, grad in pairs)
 
 
 def _multiply_adds(model: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -82,7 +82,9 @@ def test_first_derivatives(net, x):
     assert found["plain"] != pytest.approx(0, abs=1e-3)
 
 
-def test_grasp(net, x):
+@pytest.mark.parametrize("activation", [nn.Hardswish(inplace=True), nn.Hardsigmoid()])
+def test_grasp(activation, net, x):
+    net[4] = activation
     gradients = [g for _, g in slow_gradients(net, x)]
     products = torch.zeros(())
     shifted = []
@@ -295,7 +297,24 @@ def test_smallest_images(batch):
     assert found["multiply-adds"] == 12 + 8
 
 
-def test_what_fails_is_there_with_its_reason(x):
+class Once(nn.Module):
+    """Has no second derivative."""
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, grad):
+            return 2 * grad
+
+    def forward(self, x):
+        return self.Function.apply(x)
+
+
+def test_what_fails_is_there_with_its_reason(net, x):
     found = score(nn.Sequential(nn.Flatten()), x, LABELS)
     assert list(found) == list(PROXIES)
     assert found.pop("params") == found.pop("multiply-adds") == 0
@@ -310,9 +329,10 @@ def test_what_fails_is_there_with_its_reason(x):
 
     single = nn.Sequential(nn.AvgPool2d(6), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten())
     assert "more than 1 value" in str(score(single, x, LABELS)["synflow-bn"])
-    hard = nn.Sequential(nn.Conv2d(3, 4, 6), nn.Hardsigmoid(), nn.Flatten())
-    found = score(hard, x, LABELS, ["grasp", "snip"])
-    assert "derivative" in str(found["grasp"]) and isinstance(found["snip"], float)
+    once = nn.Sequential(nn.Conv2d(3, 4, 6), Once(), nn.Flatten())
+    found = score(once, x, LABELS, ["grasp", "snip"])
+    assert "RuntimeError" in str(found["grasp"]) and isinstance(found["snip"], float)
+    assert "fails: RecursionError" in str(score(Wrapped(net, str).double(), x, LABELS)["plain"])
 
 
 def test_bad_arguments(net, x):
