@@ -5,13 +5,11 @@ and start."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from math import ceil
 from statistics import fmean
-
-from scipy.stats import binomtest
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation.splits import EvaluationNetwork
@@ -161,23 +159,3 @@ def top(zero: Results, tuned: Results, start: str, kind: str, count: int) -> lis
 def in_kind(networks: Iterable[Network], kind: str) -> list[Network]:
     r"""The networks of one of :obj:`KINDS`."""
     return [network for network in networks if KINDS[kind](network[0])]
-
-
-def duel(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    r"""How two starts compare, given the accuracies of the same networks in %.
-
-    Returns:
-        dict: :obj:`wins`, a share; :obj:`p` of the two-sided sign test, in which ties do not count;
-        mean :obj:`gain` where ours wins, mean :obj:`loss` where it loses, and the
-        :obj:`largest_loss`.
-    """
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    gains, losses = [d for d in differences if d > 0], [-d for d in differences if d < 0]
-    decided = len(gains) + len(losses)
-    return {
-        "wins": len(gains) / len(differences),
-        "p": binomtest(len(gains), decided).pvalue if decided else 1.0,
-        "gain": fmean(gains or [0]),
-        "loss": fmean(losses or [0]),
-        "largest_loss": max(losses, default=0.0),
-    }

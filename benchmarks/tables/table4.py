@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from tables.finetuning import KINDS, PREDICTED, Curves, curves, duel, evaluated, in_kind
+from pyg_ghn.evaluation import compare_pairs
+from tables.finetuning import KINDS, PREDICTED, Curves, curves, evaluated, in_kind
 from tables.output import Table
 from tables.rows import Results
 
@@ -43,8 +44,8 @@ def rows(reached: dict[str, Curves], random: Curves, steps: dict[int, int]) -> l
             for step, opponent in steps.items() if both else ():
                 ours = [networks[name][step] for name in both]
                 theirs = [random[name][opponent] for name in both]
-                won = duel(ours, theirs)
-                shares = f"{won['wins']:.0%} of {len(both)}", f"{won['p']:.2g}"
-                means = won["gain"], won["loss"], won["largest_loss"], fmean(ours), fmean(theirs)
+                won = compare_pairs(ours, theirs)
+                shares = f"{won.wins / won.pairs:.0%} of {won.pairs}", f"{won.p:.2g}"
+                means = won.mean_gain, won.mean_loss, won.max_loss, fmean(ours), fmean(theirs)
                 found.append([start, kind, step, *shares, *means])
     return found

@@ -21,6 +21,7 @@ from torchvision.utils import make_grid
 
 from pyg_ghn.drawing.style import FRAME, INK, LINE, STYLES, save_figure
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.evaluation import node_embeddings
 from pyg_ghn.graph import PRIMITIVES
 from pyg_ghn.nn import GHN
 
@@ -58,12 +59,7 @@ def draw_embeddings(
     """
     if method not in METHODS:
         raise ConfigError(f"Unknown method '{method}', choose one of {', '.join(METHODS)}.")
-    embeddings = []
-    for graph in graphs.values():
-        data = ghn.transform(graph)
-        with torch.no_grad():
-            embedded = ghn.embed(data, [shape and tuple(shape) for shape in data.param_shape])
-        embeddings.append(embedded.float().numpy(force=True))
+    embeddings = [node_embeddings(ghn, graph).numpy(force=True) for graph in graphs.values()]
     sizes = [len(part) for part in embeddings]
     if sum(sizes) < 3:
         raise ConfigError("A picture needs graphs of 3 or more nodes in total.")

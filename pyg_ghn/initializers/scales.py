@@ -3,6 +3,7 @@ r"""What GradInit and NIO have in common: one learned scalar for each parameter 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class Scales:
         like = next(iter(self.initial.values()))
         images, labels = (torch.cat(parts).to(like.device) for parts in zip(*batches, strict=True))
         images = images.to(like.dtype) if images.is_floating_point() else images
-        with sdpa_kernel(SDPBackend.MATH), _Twice():  # other kernels have no second derivative
+        with twice_differentiable():
             logits = functional_call(self.model, {**self.buffers, **params}, (images,))
         if logits.dim() != 2 or labels.max() >= logits.size(1):
             raise ConfigError(
@@ -109,9 +110,15 @@ class Scales:
         return self.model
 
 
-class _Twice(TorchFunctionMode):
-    """Writes activations in a form that PyTorch can differentiate twice."""
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    r"""Within the block models compute by operations that PyTorch can differentiate twice, as far
+    as there are others for those that it can't: fused attention, Hardsigmoid."""
+    with sdpa_kernel(SDPBackend.MATH), _Twice():
+        yield
 
+
+class _Twice(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:

@@ -16,6 +16,15 @@ import torch
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import ConfigError, GHNError
 
+VALIDATED = {
+    "val_accuracy": "val_networks",
+    "val_rank": "val_networks",
+    "val_cosine": "val_paired",  # networks with two layers of one shape
+    "val_scale": "val_networks",
+    "val_class_scale": "val_networks",
+}
+r"""What a validation adds up, and the number of networks that it is divided by."""
+
 
 class RunLog:
     r"""Averages values over an interval and appends them to ``<out>/log.jsonl``.
@@ -84,14 +93,18 @@ class RunLog:
             name: float(reduce(torch.stack(v).sum().float())) for name, v in self._values.items()
         }
         networks, skipped = sums["networks"], sums["skipped_networks"]
-        validated = sums.get("val_networks", 0) > 0
+        validated = {
+            name: sums[name] / sums[count]
+            for name, count in VALIDATED.items()
+            if name in sums and sums[count] > 0
+        }
         processes = float(reduce(torch.ones_like(self._values["loss"][0])))
         now = time.perf_counter()
         line = {
             **extra,
             "loss": sums["loss"] / max(networks, 1),
             "accuracy": sums["accuracy"] / (networks + skipped),
-            **({"val_accuracy": sums["val_accuracy"] / sums["val_networks"]} if validated else {}),
+            **validated,
             "grad_norm": sums["grad_norm"] / (steps * processes),
             "skipped_networks": int(skipped),
             "steps_per_second": steps / (now - self._start),

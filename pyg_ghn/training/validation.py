@@ -1,4 +1,5 @@
-r"""Accuracy of predictions for unseen networks on unseen images, during training."""
+r"""What predictions for unseen networks are like, and their accuracy on unseen images, during
+training."""
 
 from __future__ import annotations
 
@@ -12,8 +13,11 @@ from torch_geometric.data import Batch
 from pyg_ghn.architectures import network_from_args, network_graph, split_net_args
 from pyg_ghn.errors import ArchitectureError
 from pyg_ghn.evaluation.accuracy import accuracy
+from pyg_ghn.evaluation.diversity import layer_statistics
 from pyg_ghn.images import ImageData
+from pyg_ghn.initialization import last_layer
 from pyg_ghn.nn import GHN
+from pyg_ghn.training.log import VALIDATED
 from pyg_ghn.training.stream import NetworkStream
 
 NUM_NETWORKS = 4
@@ -53,18 +57,19 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, ghn: GHN) -> dict[str, Tensor]:
-        r"""The sum of the accuracies of this process's networks, and their number."""
-        accuracies, was_training = [], ghn.training
+        r"""Sums over this process's networks of their accuracies and
+        :func:`~pyg_ghn.evaluation.layer_statistics`, and the numbers of networks."""
+        device, was_training = self.images.images.device, ghn.training
+        sums = {name: torch.zeros((), device=device) for pair in VALIDATED.items() for name in pair}
         if self.networks:
             predictions = ghn.eval()(Batch.from_data_list([data for _, data in self.networks]))
             ghn.train(was_training)
-            for (model, _), params in zip(self.networks, predictions, strict=True):
-                found = accuracy(
-                    model, params, self.images, self.batch_size, self.images.images.device
-                )
-                accuracies.append(found["top1"])
-        if self.is_spare:
-            accuracies.clear()
-        sums = {"val_accuracy": float(sum(accuracies)), "val_networks": float(len(accuracies))}
-        device = self.images.images.device
-        return {name: torch.tensor(value, device=device) for name, value in sums.items()}
+            counted = [] if self.is_spare else zip(self.networks, predictions, strict=True)
+            for (model, data), params in counted:
+                top1 = accuracy(model, params, self.images, self.batch_size, device)["top1"]
+                found = {"accuracy": top1, **layer_statistics(params, last_layer(data))}
+                for name, value in found.items():
+                    sums[f"val_{name}"] += value
+                sums["val_networks"] += 1
+                sums["val_paired"] += "cosine" in found
+        return sums

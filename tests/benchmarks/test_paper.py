@@ -238,15 +238,6 @@ def test_the_best_networks(module, published):
     assert finetuning.top(*published, "XL", "DeepNets-1M", 3) == []
 
 
-def test_duel(module):
-    duel = module("tables.finetuning").duel
-    assert duel([2.0, 5.0, 1.0, 3.0], [1.0, 2.0, 1.0, 7.0]) == pytest.approx(
-        {"wins": 0.5, "p": 1.0, "gain": 2.0, "loss": 4.0, "largest_loss": 4.0}
-    )
-    assert duel([1.0] * 8, [0.0] * 8)["p"] == pytest.approx(2 / 2**8)
-    assert duel([1.0], [1.0])["p"] == 1.0
-
-
 def test_tables_of_rows_are_recomputed(module, options, tmp_path):
     given = {"splits": ["test"], "num_networks": 1, "steps": 2, "lrs": [0.02]}
     paper, names = module("paper"), ["table1", "table2", "table5", "table11", "figure1", "figure7"]

@@ -12,6 +12,8 @@ from pyg_ghn.architectures import split_net_args
 from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import ConfigError, DivergedError, GHNError
+from pyg_ghn.evaluation import layer_statistics
+from pyg_ghn.initialization import last_layer
 from pyg_ghn.nn import GHN, GHN3
 from pyg_ghn.training import MetaTrainer, launch, train
 from pyg_ghn.transforms import RequireAcyclic
@@ -202,6 +204,8 @@ def test_validation_changes_nothing_and_is_logged(small_config):
     log = read_log(config)
     assert ["val_accuracy" in line for line in log] == [False, True]
     assert 0 <= log[1]["val_accuracy"] <= 1
+    assert 0 < log[1]["val_rank"] < 1 and -1 <= log[1]["val_cosine"] <= 1
+    assert log[1]["val_scale"] > 0 and log[1]["val_class_scale"] > 0
     without = train(small_config(out=f"{config.out}-without"))
     for name, param in from_pretrained(without).state_dict().items():
         assert torch.equal(param, with_val[name])
@@ -213,6 +217,12 @@ def test_validation_networks_are_those_of_the_split(small_config):
     networks = trainer._validation.networks
     assert sums["val_networks"] == len(networks) == 3 and len(trainer._validation.images) == 64
     assert trainer.validate() == sums and trainer.ghn.training
+    statistics = [
+        layer_statistics(trainer.ghn.predict_graph(data), last_layer(data)) for _, data in networks
+    ]
+    for name in ("rank", "scale", "class_scale"):
+        assert sums[f"val_{name}"] == pytest.approx(sum(float(found[name]) for found in statistics))
+    assert sums["val_paired"] == sum("cosine" in found for found in statistics) > 0
     known = [args["n_cells"] for args in split_net_args("val") if args["n_cells"] <= 5]
     assert [len(model.cells) for model, _ in networks] == known[:3]
 
