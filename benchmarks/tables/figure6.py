@@ -2,6 +2,8 @@ r"""Figure 6: accuracy during training from each initialization."""
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from matplotlib.figure import Figure
 
 from pyg_ghn.drawing.curves import plot_curves
@@ -20,6 +22,7 @@ def along(trained: Results, measures: dict[str, str]) -> list[Table | Figure]:
     r"""A row of pictures for each measure, with a picture for each network, and what is in them as
     tables."""
     reached, tables = curves(trained), []
+    colours = dict.fromkeys(row["start"] for row in trained.rows)
     columns = max(1, len(reached))
     size = {"width": 1 + 3.8 * columns, "height": 0.4 + 3.2 * len(measures)}
     figure, axes = new_figure(**size, nrows=len(measures), ncols=columns, squeeze=False)
@@ -30,9 +33,10 @@ def along(trained: Results, measures: dict[str, str]) -> list[Table | Figure]:
             for start, runs in starts.items():
                 measured = [[p for p in run if p[measure] is not None] for run in runs]
                 lines[start] = [[(p["step"], unit * p[measure]) for p in run] for run in measured]
-                points = zip(*lines[start], strict=True)
-                rows.append([start, *(mean_std(y for _, y in point) for point in points)])
-            plot_curves(lines, label, axes=ax)
+                values = [[y for _, y in point] for point in zip(*lines[start], strict=True)]
+                shown = (f"{fmean(v):.3g}" if unit == 1 else mean_std(v) for v in values)
+                rows.append([start, *shown])
+            plot_curves({start: lines.get(start, []) for start in colours}, label, axes=ax)
             ax.get_legend().remove()
             ax.set_title(network, fontsize=10, loc="left")
             steps = [str(step) for step, _ in next(iter(lines.values()))[0]]

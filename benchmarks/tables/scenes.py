@@ -17,7 +17,8 @@ from pyg_ghn.errors import ImageDataError
 from pyg_ghn.images.digits import load_digits
 
 Scene = tuple[Tensor, Tensor]
-r"""Bytes of an image :math:`[3, H, W]` and the boxes :math:`(x_1, y_1, x_2, y_2)` of its objects."""
+r"""Bytes of an image :math:`[3, H, W]` and the boxes :math:`[N, 4]` of its objects, from left and
+top to right and bottom."""
 
 
 def read_scenes(root: Path) -> list[Scene]:
@@ -68,7 +69,7 @@ def draw_scenes(root: Path, count: int, size: int = 64, seed: int = 0) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for i in range(count):
         image = F.interpolate(rand(1, 3, 8, 8), (size, size), mode="bicubic")[0]
-        image = 0.7 * image + 0.3 * rand(3, size, size)
+        image = 0.5 * image + 0.2 * rand(3, size, size)
         mask = torch.zeros(size, size, dtype=torch.uint8)
         for value in range(1, 2 + below(3)):
             side = size // 4 + below(size // 4)
@@ -80,8 +81,9 @@ def draw_scenes(root: Path, count: int, size: int = 64, seed: int = 0) -> None:
                     break
             else:
                 continue
-            alpha, colour = digit[0], rand(3, 1, 1)
-            image[:, *place] = alpha * colour + (1 - alpha) * image[:, *place]
+            alpha, colour = digit[0], 0.4 + 0.6 * rand(3, 1, 1)
+            patch = image[(..., *place)]
+            patch.lerp_(colour.expand_as(patch), alpha)
             mask[place][alpha[0] > 0.5] = value
         pixels = image.clamp(0, 1).mul(255).byte().permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(root / "PNGImages" / f"digits{i:05}.png")

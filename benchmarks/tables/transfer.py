@@ -87,13 +87,11 @@ def transfer(options: Options, name: str, seed: int, start: str, pretrained: boo
     given, images = settings(options), target(options)
     predicted = start in options.paths and not pretrained
     noises = given["noises"] if predicted else given["noises"][:1]
-    fresh = partial(options.start, partial(build, name, images), "random", seed)
-    models = [
-        with_body_of(
-            source_model(options, name, seed, start, pretrained, noise), fresh(), images.input_size
-        )
-        for noise in noises
-    ]
+    models = []
+    for noise in noises:
+        source = source_model(options, name, seed, start, pretrained, noise)
+        fresh = options.start(partial(build, name, images), "random", seed)
+        models.append(with_body_of(source, fresh, images.input_size))
     train, chosen = images.train, few_labels(images.train.labels, options.labels, seed)
     kept, held_out = chosen.tensor_split([4 * len(chosen) // 5])
     labelled = replace(images, train=subset(train, kept), val=subset(train, held_out))

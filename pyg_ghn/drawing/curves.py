@@ -41,7 +41,8 @@ def plot_curves(
 
     Args:
         curves (dict): Name, of a start for example, to its runs, each a list of points
-            :math:`(x, y)`. Runs of one name are joined at the places that all of them have.
+            :math:`(x, y)`. Runs of one name are joined at the places that all of them have. A name
+            without runs has a colour, but no line.
         ylabel (str): What is measured.
         xlabel (str, optional): What it is measured over. (default: :obj:`"steps"`)
         axes (matplotlib.axes.Axes, optional): Where to draw. (default: :obj:`None`, those of a new
@@ -52,6 +53,8 @@ def plot_curves(
     """
     axes = axes or Figure(figsize=(5.6, 3.6), dpi=160, layout="constrained").add_subplot()
     for i, (name, runs) in enumerate(curves.items()):
+        if not runs:
+            continue
         color = COLORS[i % len(COLORS)]
         places = sorted(set.intersection(*({x for x, _ in run} for run in runs)))
         values = np.array([[dict(run)[x] for x in places] for run in runs])
