@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pyg_ghn.images import ImageData, ImageSplit
@@ -82,7 +81,7 @@ def choose(
 
 def without_test(data: ImageData) -> ImageData:
     r"""The images, with a few of the validation images in the place of test images."""
-    return replace(data, test=subset(data.val, torch.arange(min(64, len(data.val)))))
+    return replace(data, test=data.val.subset(64))
 
 
 def subset(split: ImageSplit, index: Tensor) -> ImageSplit:

@@ -22,7 +22,7 @@ from pyg_ghn.architectures.splits import get_split
 from pyg_ghn.checkpoint import read_metadata
 from pyg_ghn.checkpoint.find import find
 from pyg_ghn.datasets.torchvision_models import PAPER_NAMES
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.evaluation import TORCHVISION_NETWORKS
 from pyg_ghn.evaluation.splits import EvaluationNetwork, evaluation_networks
 from pyg_ghn.images import ImageData, get_image_data
@@ -48,7 +48,8 @@ class Options:
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those that the first GHN was trained
             with.
-        num_images: So many validation and test images at most, always the same ones.
+        num_images: So many validation and test images at most, always the same ones, by default
+            all of them (quick: 64).
         splits: Splits of networks: test, wide, deep, dense and bnfree of DeepNets-1M and
             torchvision, all of them by default.
         num_networks: Networks of each split, 16 by default.
@@ -138,6 +139,7 @@ class Options:
             if split != PYTORCH:
                 get_split(split)
         self.num_networks = self.num_networks or (2 if quick else 16)
+        self.num_images = self.num_images or (64 if quick else None)
         self.seeds = self.seeds or [0]
         default = "results/paper-quick" if quick else Path(__file__).parents[1] / "results/paper"
         self.folder = Path(self.out or default)
@@ -161,6 +163,25 @@ class Options:
                     f"{data.num_classes}: give other --checkpoints or --images."
                 )
         return data.to(self.device or self.state.device)
+
+    @cached_property
+    def target_data(self) -> ImageData:
+        r"""The images of table 7 that networks are taken to, in the size of the others.
+
+        Raises:
+            ImageDataError: If they are missing.
+        """
+        images, count = self.data.train.images, self.num_images
+        name = self.target or {"digits": "fashion_mnist"}.get(self.data.name, "digits")
+        try:
+            data = get_image_data(
+                name, self.target_root, image_size=images.shape[2], num_images=count
+            )
+        except ImageDataError as error:
+            if self.target or not self.quick:
+                raise ImageDataError(f"{error} Or choose another --target.") from error
+            return self.data  # so that a quick run ends well in a fresh clone
+        return data.to(images.device)
 
     @cached_property
     def _trained(self) -> dict[str, Any]:

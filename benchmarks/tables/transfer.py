@@ -12,9 +12,8 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from pyg_ghn.errors import ConfigError, ImageDataError
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.graph import from_module
-from pyg_ghn.images import ImageData, get_image_data
 from pyg_ghn.initialization import last_layer
 from pyg_ghn.training import finetune, search
 from tables.choosing import choose, configs, optimizer_of, recipe, subset, without_test
@@ -35,7 +34,7 @@ def settings(options: Options) -> Row:
         ConfigError: If an option does not make sense.
         ImageDataError: If the target is missing.
     """
-    images, found = target(options), {**options.describe_images(), **pretraining(options)}
+    images, found = options.target_data, {**options.describe_images(), **pretraining(options)}
     if not 2 * images.num_classes <= options.labels <= len(images.train):
         raise ConfigError(
             f"--labels must be from {2 * images.num_classes} to {len(images.train)}, of "
@@ -55,23 +54,6 @@ def pretraining(options: Options) -> Row:
     return {"protocol": options.protocol, "pretrain_steps": options.pretrain_steps or steps}
 
 
-def target(options: Options) -> ImageData:
-    r"""The images that networks are taken to, in the size of those that they are from.
-
-    Raises:
-        ImageDataError: If they are missing.
-    """
-    source = options.data
-    size, device = source.input_size[1], source.train.images.device
-    name = options.target or {"digits": "fashion_mnist"}.get(source.name, "digits")
-    try:
-        return get_image_data(name, options.target_root, image_size=size).to(device)
-    except ImageDataError as error:
-        if options.target or not options.quick:
-            raise ImageDataError(f"{error} Or choose another --target.") from error
-        return source  # to see that all works, in a fresh clone too
-
-
 def jobs(options: Options) -> Iterator[Job]:
     for name in names(options):
         for seed in options.seeds:
@@ -84,7 +66,7 @@ def jobs(options: Options) -> Iterator[Job]:
 def transfer(options: Options, name: str, seed: int, start: str, pretrained: bool) -> Row:
     r"""A network trained with few labels, with the noise, learning rate and weight decay that are
     best on a fifth of them, which are trained on only then."""
-    given, images = settings(options), target(options)
+    given, images = settings(options), options.target_data
     predicted = start in options.paths and not pretrained
     noises = given["noises"] if predicted else given["noises"][:1]
     models = []
