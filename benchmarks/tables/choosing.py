@@ -38,9 +38,9 @@ def recipe(options: Options, optimizer: str, steps: int, **changes: Any) -> Row:
         ConfigError: If an option does not make sense.
     """
     found = {**RECIPES[options.protocol]["both"], **RECIPES[options.protocol][optimizer], **changes}
-    found["lrs"] = options.lrs or found["lrs"]
     if options.quick:
         found |= {name: found[name][:1] for name in ("lrs", "weight_decays")}
+    found["lrs"] = options.lrs or found["lrs"]
     found["steps"] = options.steps or (2 if options.quick else steps)
     configs(found, optimizer)
     return found

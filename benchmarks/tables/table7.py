@@ -17,11 +17,14 @@ def report(transferred: Results) -> list[Table]:
         f"Top-1 accuracy (%) with {given['labels']} labels of {given['target']}, pretraining on "
         f"{given['images']}"
     )
-    note = (
-        "Mean and standard deviation over seeds. Noise on predicted parameters, learning rate and "
-        "weight decay are the best on a fifth of the labelled images."
-    )
-    return [by_pretraining(title, transferred, "test", [note])]
+    notes = [
+        "Mean and standard deviation over seeds, which the choice of labelled images depends on, "
+        "too. Noise on predicted parameters, learning rate and weight decay are the best on a "
+        "fifth of these images."
+    ]
+    if given["target"] == given["images"]:
+        notes.append("Both are the same images, as no others were found: this is no transfer.")
+    return [by_pretraining(title, transferred, "test", notes)]
 
 
 def by_pretraining(title: str, results: Results, measure: str, notes: list[str]) -> Table:
