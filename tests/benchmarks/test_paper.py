@@ -1,6 +1,5 @@
 """The frame of the paper's tables: rows, their tables, and what the paper's own rows give."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -13,23 +12,6 @@ import pytest
 from pyg_ghn.errors import ConfigError, ImageDataError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def module(monkeypatch):
-    """Modules of benchmarks, by name."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
-
-
-@pytest.fixture
-def options(module, tmp_path):
-    """Options whose rows go to a temporary folder."""
-
-    def make(**given):
-        return module("tables.options").Options(**{"out": str(tmp_path), "device": "cpu", **given})
-
-    return make
 
 
 @pytest.fixture
