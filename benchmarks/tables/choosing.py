@@ -19,8 +19,8 @@ from tables.rows import Row
 RECIPES = {
     "small": {
         "both": {"batch_size": 64, "schedule": "cosine", "clip": 1.0},
-        "sgd": {"lrs": [0.1, 0.02, 0.004], "weight_decays": [3e-5]},
-        "adamw": {"lrs": [1e-3, 3e-4], "weight_decays": [0.01]},
+        "sgd": {"lrs": [0.1, 0.4, 0.02], "weight_decays": [3e-5]},
+        "adamw": {"lrs": [1e-3, 3e-3, 3e-4], "weight_decays": [0.01]},
     },
     "paper": {
         "both": {"batch_size": 128, "schedule": "cosine", "clip": None, "flip": True},

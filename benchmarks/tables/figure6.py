@@ -42,5 +42,5 @@ def along(trained: Results, measures: dict[str, str]) -> list[Table | Figure]:
             steps = [str(step) for step, _ in next(iter(lines.values()))[0]]
             tables.append(Table(f"{network}: {label}", ["steps", *steps], rows))
     legend = max((ax.get_legend_handles_labels() for ax in axes.flat), key=lambda h: len(h[1]))
-    figure.legend(*legend, loc="outside upper center", ncols=8, frameon=False, fontsize=9)
+    figure.legend(*legend, loc="outside upper center", ncols=4 * columns, frameon=False, fontsize=8)
     return [*tables, figure]

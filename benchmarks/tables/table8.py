@@ -28,7 +28,7 @@ from tables.table7 import by_pretraining
 from tables.training import build
 from tables.transfer import pretraining, source_model, with_body_of
 
-LRS, STEPS = [0.02, 0.005], 200
+LRS, STEPS = [0.02, 0.005], 100
 FIXED = {"batch_size": 4, "weight_decay": 5e-4, "clip": 5.0}
 SHARES = (10, 2)  # of 17 images to train on and to choose by; the rest are test images
 
@@ -131,7 +131,7 @@ def train(
                 )
             ]
             targets = [
-                {"boxes": boxes.to(device), "labels": torch.ones(len(boxes), dtype=torch.long)}
+                {"boxes": boxes.to(device), "labels": boxes.new_ones(len(boxes)).long().to(device)}
                 for _, boxes in batch
             ]
             losses = model([image.to(device) / 255 for image, _ in batch], targets)

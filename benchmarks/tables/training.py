@@ -133,7 +133,8 @@ def train(options: Options, name: str, seed: int, start: str) -> Row:
         return {"not_applicable": str(warning)}
     if start == SELECTION:
         trained = build(larger, data)
-        trained.load_state_dict(torch.load(_weights(options, larger), weights_only=True))
+        path = _weights(options, larger)
+        trained.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         select_weights(model, trained)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
