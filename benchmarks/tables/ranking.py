@@ -12,7 +12,7 @@ from tables.options import PYTORCH, Options
 from tables.rows import Job, Results, Rows
 from tables.zero_step import KEY
 
-NETWORKS = {"test": (60, 10), PYTORCH: (30, 3)}
+NETWORKS = {"test": (60, 10), PYTORCH: (30, 2)}
 r"""Split to the number of networks, by default and if quick."""
 
 

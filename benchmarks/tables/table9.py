@@ -23,7 +23,7 @@ def chosen(options: Options) -> dict[str, list[Shape]]:
     which there are two tensors or more, up to three with those that most other networks have."""
     data, names = options.data, tuple(torchvision_names()[: options.count()])
     shapes = _shapes(names, data.num_classes, data.input_size)
-    counts = Counter(shape for found in shapes.values() for shape in found if len(shape) > 1)
+    counts = Counter(shape for found in shapes.values() for shape in found)
     spread = Counter(shape for found in shapes.values() for shape in {*found})
 
     def order(shape: Shape) -> tuple[bool, int, int]:
@@ -37,9 +37,13 @@ def chosen(options: Options) -> dict[str, list[Shape]]:
 @cache
 def _shapes(names: tuple[str, ...], classes: int, size: Shape) -> dict[str, list[Shape]]:
     models = TorchvisionModels(names, None, classes, size)
-    return {
+    shapes = {
         name: [tuple(param.shape) for param in models.network(i).parameters()]
         for i, name in enumerate(names)
+    }
+    return {  # without classification layers
+        name: [shape for shape in found if len(shape) > 1 and shape[0] != classes]
+        for name, found in shapes.items()
     }
 
 
@@ -83,10 +87,10 @@ def report(_: Results, found: Results) -> list[Table]:
         for kind, what in (("distances", ""), ("matched", ", matched")):
             if values := row.get(kind):
                 cells = (values.get(shape, [None])[0] for shape in shapes)
-                rows.append([row["start"] + what, *(c if c is None else f"{c:.2g}" for c in cells)])
+                rows.append([row["start"] + what, *map(_shown, cells)])
     title = f"Mean absolute cosine distance of tensors over {count} networks of torchvision"
     notes = [
-        "Matched: output channels of the second tensor of a pair in the order closest to the first. "
+        "Matched: output channels of a pair's second tensor in the order closest to the first. "
         f"Trained: {found.settings['trained']}.",
         *(
             f"{row['start']} is without {name}: {reason}"
@@ -95,3 +99,7 @@ def report(_: Results, found: Results) -> list[Table]:
         ),
     ]
     return [Table(title, ["method", *shapes], rows, notes)]
+
+
+def _shown(distance: float | None) -> str | None:
+    return distance and (f"{distance:.3f}" if distance >= 0.001 else f"{distance:.0e}")
