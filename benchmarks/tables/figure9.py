@@ -66,6 +66,7 @@ def report(_: Results, found: Results) -> list[Table | Figure]:
             )
             ax.plot(range(1, len(variances) + 1), variances, linewidth=1.4, label=start, **look)
         ax.set_yscale("log")
+        ax.tick_params(which="minor", length=0)
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_ylabel("variance", fontsize=9)
         ax.legend(frameon=False, fontsize=8, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))

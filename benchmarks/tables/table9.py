@@ -21,7 +21,7 @@ r"""The paper's."""
 def chosen(options: Options) -> dict[str, list[Shape]]:
     r"""The networks that have tensors of the shapes, each with these of its shapes: the paper's of
     which there are two tensors or more, up to three with those that most other networks have."""
-    data, names = options.data, tuple(torchvision_names()[: options.count()])
+    data, names = options.data, tuple(torchvision_names()[: options.count(quick=4)])
     shapes = _shapes(names, data.num_classes, data.input_size)
     counts = Counter(shape for found in shapes.values() for shape in found)
     spread = Counter(shape for found in shapes.values() for shape in {*found})
@@ -49,7 +49,7 @@ def _shapes(names: tuple[str, ...], classes: int, size: Shape) -> dict[str, list
 
 def jobs(options: Options, _: Results) -> Iterator[Job]:
     for start in starts(options):
-        yield {"start": start, "networks": options.count()}, partial(measure, options, start)
+        yield {"start": start, "networks": options.count(quick=4)}, partial(measure, options, start)
 
 
 def measure(options: Options, start: str) -> Row:
@@ -62,13 +62,9 @@ def measure(options: Options, start: str) -> Row:
             left_out[name] = " ".join(f"{type(error).__name__}: {error}".split())
             continue
         tensors.append({k: v for k, v in model.named_parameters() if tuple(v.shape) in shapes})
-    wanted = {tuple(value.shape) for params in tensors for value in params.values()}
-    kinds = (
-        {"distances": False} if start in options.paths else {"distances": False, "matched": True}
-    )
-    row = {"left_out": left_out}
-    for kind, match in kinds.items():
-        found = diversity(tensors, wanted, match)
+    row: Row = {"left_out": left_out}
+    for kind in ("distances",) if start in options.paths else ("distances", "matched"):
+        found = diversity(tensors, match=kind == "matched")
         row[kind] = {"x".join(map(str, shape)): [*value] for shape, value in found.items()}
     return row
 
@@ -88,7 +84,7 @@ def report(_: Results, found: Results) -> list[Table]:
             if values := row.get(kind):
                 cells = (values.get(shape, [None])[0] for shape in shapes)
                 rows.append([row["start"] + what, *map(_shown, cells)])
-    title = f"Mean absolute cosine distance of tensors over {count} networks of torchvision"
+    title = f"Mean absolute cosine distance of tensors in {count} networks of torchvision"
     notes = [
         "Matched: output channels of a pair's second tensor in the order closest to the first. "
         f"Trained: {found.settings['trained']}.",
