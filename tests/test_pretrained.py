@@ -1,6 +1,8 @@
-"""The packaged GHN was really trained, and the examples run with it."""
+"""The packaged GHNs were really trained, and the examples run with them."""
 
 from pathlib import Path
+
+import pytest
 
 from pyg_ghn import from_pretrained
 from pyg_ghn.checkpoint import PRETRAINED, read_metadata
@@ -19,12 +21,21 @@ def test_packaged_ghn_classifies_with_unseen_networks():
     assert summary["ghn_mean"] > 0.6 > 0.2 > summary["random_mean"]
 
 
-def test_packaged_ghn_tells_how_it_was_trained():
-    metadata = read_metadata("ghn3-digits")
-    assert metadata["training"]["images"] == "digits" and "torch" in metadata
-    assert {"README.md", "log.jsonl", "model.safetensors"} <= {
-        file.name for file in (PRETRAINED / "ghn3-digits").iterdir()
-    }
+@pytest.mark.parametrize(
+    "name, images, size", [("digits", "digits", None), ("fashion", "fashion_mnist", 16)]
+)
+def test_packaged_ghns_tell_how_they_were_trained(name, images, size):
+    name = f"ghn3-{name}"
+    metadata = read_metadata(name)
+    assert metadata["training"]["images"] == images and "torch" in metadata
+    assert metadata["training"].get("image_size") == size
+    assert {file.name for file in (PRETRAINED / name).iterdir()} == {
+        "README.md", "log.jsonl", "model.safetensors", "training.json"
+    }  # fmt: skip
+    assert (
+        f"configs/{name.removeprefix('ghn3-')}.yaml"
+        in (PRETRAINED / name / "README.md").read_text()
+    )
 
 
 def run_blocks(page, tmp_path, monkeypatch):

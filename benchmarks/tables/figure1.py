@@ -6,6 +6,7 @@ from collections.abc import Callable
 from statistics import fmean, pstdev
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from tables.checkpoints import CHECKPOINTS
 from tables.finetuning import KINDS, PREDICTED, curves, in_kind, top
@@ -33,28 +34,32 @@ def against(
     reached, last, rows = curves(tuned), tuned.settings["steps"], []
     kinds = [kind for kind in KINDS if in_kind(reached.get("random", ()), kind)]
     figure, axes = new_figure(ncols=max(1, len(kinds)), squeeze=False)
-    for row in [{"start": "random"}, *checkpoints.rows]:
+    for i, row in enumerate([{"start": "random"}, *checkpoints.rows]):
         start = row["start"]
         x, cells = value(row) if "config" in row else None, []
         for kind, ax in zip(kinds, axes[0], strict=True):
-            best = top(zero, tuned, start, kind, 10)
+            best = top(zero, tuned, start, kind)
             values = [reached[start][name][last] for name in best if name in reached.get(start, ())]
             cells.append(mean_std(values))
             if not values:
                 continue
-            mean, std = fmean(values), pstdev(values)
+            mean, std, color = fmean(values), pstdev(values), COLORS[i % len(COLORS)]
             if start == "random":
-                ax.axhline(mean, color=COLORS[0], linestyle=(0, (4, 3)), label="random")
-                ax.axhspan(mean - std, mean + std, color=COLORS[0], alpha=0.15, linewidth=0)
+                ax.axhline(mean, color=color, linestyle=(0, (4, 3)), label=start)
+                ax.axhspan(mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
             elif x is not None:
-                ax.errorbar([x], [mean], [std], marker="o", color=COLORS[1], capsize=2)
-                ax.annotate(start, (x, mean), (5, 5), textcoords="offset points", fontsize=8)
+                marker = "osD^v"[i // len(COLORS) % 5]
+                ax.errorbar([x], [mean], [std], marker=marker, color=color, capsize=2, label=start)
         rows.append([start, None if x is None else f"{x:.3g}", *cells])
     for kind, ax in zip(kinds, axes[0], strict=True):
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.set_title(f"{kind}-10", fontsize=10, loc="left")
         ax.set_xlabel(what, fontsize=9)
-        ax.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     axes[0, 0].set_ylabel(f"{tuned.settings['images']} accuracy after {last} steps, %", fontsize=9)
+    lines, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper left", ncols=4, frameon=False, fontsize=8)
     title = f"Top-1 accuracy (%) of the top 10 networks after {last} steps of SGD"
     return [Table(title, ["initialization", what, *(f"{k}-10" for k in kinds)], rows), figure]

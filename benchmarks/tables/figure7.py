@@ -28,6 +28,8 @@ def report(zero: Results, tuned: Results) -> list[Table | Figure]:
         title = f"{start}, {steps} steps" if steps else f"{start}{what}"
         ax.set_title(f"{title}\n{np.mean(values):.1f}±{np.std(values):.1f}", fontsize=9)
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for ax in axes.flat[len(methods) :]:
+        ax.set_visible(False)
     figure.supxlabel(f"{zero.settings['images']} accuracy, %", fontsize=9)
     figure.supylabel("networks", fontsize=9)
     return [figure]

@@ -70,7 +70,7 @@ def predicted_jobs(options: Options, zero: Results, tuned: Results) -> Iterator[
         (start, network)
         for start in options.top_only or ()
         for kind in KINDS
-        for network in top(zero, tuned, start, kind, options.top)
+        for network in top(zero, tuned, start, kind)
     }
     for network in options.networks:
         for seed in options.seeds:
@@ -107,6 +107,9 @@ PREDICTED = Rows("finetuning", KEY, settings, predicted_jobs, (ZERO_STEP, RANDOM
 
 KINDS = {"DeepNets-1M": lambda split: split != PYTORCH, "PyTorch": lambda split: split == PYTORCH}
 r"""The paper's two kinds of networks, by split."""
+
+TOP = 10
+r"""So many of each are the best ones that the paper reports."""
 
 Network = tuple[str, str]
 Curves = dict[Network, dict[int, float]]
@@ -145,7 +148,7 @@ def zero_accuracies(zero: Results, tuned: Results) -> dict[str, dict[Network, fl
     return found
 
 
-def top(zero: Results, tuned: Results, start: str, kind: str, count: int) -> list[Network]:
+def top(zero: Results, tuned: Results, start: str, kind: str) -> list[Network]:
     r"""The best networks of a kind as the paper chooses them: from a GHN by accuracy without
     fine-tuning, from random initialization by accuracy after all steps."""
     last = tuned.settings["steps"]
@@ -153,7 +156,7 @@ def top(zero: Results, tuned: Results, start: str, kind: str, count: int) -> lis
         network: curve[last if start == "random" else 0]
         for network, curve in curves(tuned).get(start, {}).items()
     }
-    return sorted(in_kind(accuracies, kind), key=accuracies.__getitem__, reverse=True)[:count]
+    return sorted(in_kind(accuracies, kind), key=accuracies.__getitem__, reverse=True)[:TOP]
 
 
 def in_kind(networks: Iterable[Network], kind: str) -> list[Network]:

@@ -27,11 +27,9 @@ from pyg_ghn.evaluation import TORCHVISION_NETWORKS
 from pyg_ghn.evaluation.splits import EvaluationNetwork, evaluation_networks
 from pyg_ghn.images import ImageData, get_image_data
 from pyg_ghn.nn import GHN
-from pyg_ghn.training.finetuning import start_model
+from pyg_ghn.training.finetuning import STARTS, start_model
 
 DEEPNETS, PYTORCH = ("test", "wide", "deep", "dense", "bnfree"), "torchvision"
-STARTS = ("random", "orthogonal")
-r"""Starts that need no GHN."""
 
 
 @dataclass
@@ -46,6 +44,7 @@ class Options:
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those that the first GHN was trained
             with.
+        num_images: So many validation and test images at most, always the same ones.
         splits: Splits of networks: test, wide, deep, dense and bnfree of DeepNets-1M and
             torchvision, all of them by default.
         num_networks: Networks of each split, 16 by default; for rankings and properties, of which
@@ -62,8 +61,8 @@ class Options:
         trained: Folder of state dicts of trained networks of torchvision, NAME.safetensors, .pt or
             .pth; by default these are trained here.
         trained_steps: Steps of their training here, 200 by default.
-        top: How many networks of each kind are the best ones that the paper reports.
-        top_only: GHNs of which only these are fine-tuned, as the paper does, not all networks.
+        top_only: GHNs from which the 10 best networks of each kind are fine-tuned alone, as the
+            paper does, not all networks.
         device: Where to compute, by default a GPU where there is one.
         threads: Torch threads of each process.
         out: Folder of rows, tables and pictures, by default benchmarks/results/paper, or
@@ -77,6 +76,7 @@ class Options:
     images: str | None = None
     image_root: str | None = None
     image_size: int | None = None
+    num_images: int | None = None
     splits: list[str] | None = None
     num_networks: int | None = None
     channels: int | None = None
@@ -88,7 +88,6 @@ class Options:
     lrs: list[float] | None = None
     trained: str | None = None
     trained_steps: int | None = None
-    top: int = 10
     top_only: list[str] | None = None
     device: str | None = None
     threads: int = 1
@@ -130,10 +129,9 @@ class Options:
     @cached_property
     def data(self) -> ImageData:
         r"""The images, known to have as many classes as the GHNs predict."""
-        size, name = self.image_size, self.images or self._trained.get("images", "digits")
-        data = get_image_data(
-            name, self.image_root, image_size=size or self._trained.get("image_size")
-        )
+        name = self.images or self._trained.get("images", "digits")
+        size = self.image_size or self._trained.get("image_size")
+        data = get_image_data(name, self.image_root, image_size=size, num_images=self.num_images)
         for label in self.paths:
             if (classes := self.ghn(label).num_classes) != data.num_classes:
                 raise ConfigError(
@@ -167,6 +165,8 @@ class Options:
             "images": self.data.name,
             "image_size": self.data.input_size[1],
             "classes": self.data.num_classes,
+            "val_images": len(self.data.val),
+            "test_images": len(self.data.test),
             "channels": channels,
             "fc_dim": fc_dim,
         }
@@ -203,8 +203,9 @@ class Options:
         return channels, self.fc_dim or (64 if channels else None)
 
     def start(self, build: Callable[[], nn.Module], start: str, seed: int) -> nn.Module:
-        r"""A network from a start: the label of a GHN, or one of :obj:`STARTS`. What is random is
-        drawn on the CPU, the same whatever the device, and of :obj:`seed` alone."""
+        r"""A network from a start: the label of a GHN, or a name of
+        :obj:`~pyg_ghn.training.finetuning.STARTS`. What is random is drawn on the CPU, the same
+        whatever the device, and of :obj:`seed` alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build().to(self.data.train.images.device)

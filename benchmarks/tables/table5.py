@@ -24,7 +24,7 @@ def ablations(
     kinds = [kind for kind in KINDS if in_kind(reached.get("random", ()), kind)]
     for row in [*checkpoints.rows, {"start": "random"}]:
         start, networks = row["start"], reached.get(row["start"], {})
-        best = [top(zero, tuned, start, kind, 10) for kind in kinds]
+        best = [top(zero, tuned, start, kind) for kind in kinds]
         values = ([networks[name][last] for name in names if name in networks] for names in best)
         known = differences(row) if "config" in row else {}
         rows.append([start, *map(known.get, (*columns, "params")), *map(mean_std, values)])

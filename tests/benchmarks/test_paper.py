@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -216,8 +217,8 @@ def test_published_rows_make_the_published_tables(module, published):
     assert at["0"][3:6] == ["5% of 74", "1.3e-16", "1.6"]
     assert [row[2] for row in same.rows] == ["0", "1"]
     (table,) = module("tables.table12").report(zero, tuned)
-    cells = {(row[0], row[1]): row[2] for row in table.rows}
-    assert cells["networks", ""] == "74" and cells["GHN-2", "0"] == "0.2±0.3"
+    assert table.rows[0] == ["GHN-2", "0", "74", "0.2±0.3"]
+    cells = {(row[0], row[1]): row[3] for row in table.rows}
     # In the paper 17.1±7.4 and 25.5±12.4: a little apart from what was published by network.
     assert cells["XL", "0"] == "1.7±5.0"
     assert (cells["random", "10"], cells["XL", "10"]) == ("17.4±7.2", "25.4±12.3")
@@ -232,10 +233,17 @@ def test_published_rows_make_the_published_tables(module, published):
 
 def test_the_best_networks(module, published):
     finetuning = module("tables.finetuning")
-    best = finetuning.top(*published, "XL", "PyTorch", 3)
+    best = finetuning.top(*published, "XL", "PyTorch")
     accuracy = finetuning.zero_accuracies(*published)["XL"]
-    assert sorted(accuracy.values())[-3:] == [accuracy[name] for name in reversed(best)]
-    assert finetuning.top(*published, "XL", "DeepNets-1M", 3) == []
+    assert sorted(accuracy.values())[-10:] == [accuracy[name] for name in reversed(best)]
+    assert finetuning.top(*published, "XL", "DeepNets-1M") == []
+    # From a GHN of --top_only these alone are fine-tuned, from others all.
+    names = module("tables.options").torchvision_names()
+    networks = [SimpleNamespace(split="torchvision", name=name, build=None) for name in names]
+    chosen = SimpleNamespace(top_only=["XL"], paths=["XL", "T"], networks=networks, seeds=[0, 1])
+    keys = [key for key, _ in finetuning.predicted_jobs(chosen, *published)]
+    assert len(keys) == 2 * (74 + 10)
+    assert {key["network"] for key in keys if key["start"] == "XL"} == {name for _, name in best}
 
 
 def test_tables_of_rows_are_recomputed(module, options, tmp_path):
