@@ -22,14 +22,18 @@ from pyg_ghn.architectures.splits import get_split
 from pyg_ghn.checkpoint import read_metadata
 from pyg_ghn.checkpoint.find import find
 from pyg_ghn.datasets.torchvision_models import PAPER_NAMES
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.evaluation import TORCHVISION_NETWORKS
 from pyg_ghn.evaluation.splits import EvaluationNetwork, evaluation_networks
 from pyg_ghn.images import ImageData, get_image_data
 from pyg_ghn.nn import GHN
-from pyg_ghn.training.finetuning import STARTS, start_model
+from pyg_ghn.training.finetuning import STARTS as INITIALIZERS
+from pyg_ghn.training.finetuning import start_model
 
 DEEPNETS, PYTORCH = ("test", "wide", "deep", "dense", "bnfree"), "torchvision"
+SELECTION = "selection"
+STARTS = (*INITIALIZERS, SELECTION)
+r"""Starts that need no GHN; the last one is weight selection."""
 
 
 @dataclass
@@ -44,7 +48,8 @@ class Options:
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those that the first GHN was trained
             with.
-        num_images: So many validation and test images at most, always the same ones.
+        num_images: So many validation and test images at most, always the same ones, by default
+            all of them (quick: 64).
         splits: Splits of networks: test, wide, deep, dense and bnfree of DeepNets-1M and
             torchvision, all of them by default.
         num_networks: Networks of each split, 16 by default; for rankings and properties, of which
@@ -63,6 +68,19 @@ class Options:
         trained_steps: Steps of their training here, 200 by default.
         top_only: GHNs from which the 10 best networks of each kind are fine-tuned alone, as the
             paper does, not all networks.
+        models: Networks of tables 6 to 8 and figures 6 and 8, as pyg-ghn names them, by default
+            resnet18, shufflenet_v2_x0_5 and vit_mini, in table 8 resnet18.
+        starts: Of table 6 besides GHNs: random, orthogonal, gradinit, nio, mimetic and selection,
+            all of them by default.
+        target: The image set of table 7, by default fashion_mnist for GHNs of digits, else digits.
+        target_root: Folder of that image set.
+        labels: Labelled images of the target in table 7.
+        pretrain_steps: Steps of training on the first image set in tables 7 and 8, by default an
+            epoch, but at most 200 (small).
+        detection_root: Folder of Penn-Fudan or of images in its format for table 8, by default
+            digits that it draws.
+        detection_size: Length in pixels of the shorter side of these images as the detector sees
+            them, 64 by default.
         device: Where to compute, by default a GPU where there is one.
         threads: Torch threads of each process.
         out: Folder of rows, tables and pictures, by default benchmarks/results/paper, or
@@ -89,6 +107,14 @@ class Options:
     trained: str | None = None
     trained_steps: int | None = None
     top_only: list[str] | None = None
+    models: list[str] | None = None
+    starts: list[str] | None = None
+    target: str | None = None
+    target_root: str | None = None
+    labels: int = 1000
+    pretrain_steps: int | None = None
+    detection_root: str | None = None
+    detection_size: int = 64
     device: str | None = None
     threads: int = 1
     out: str | None = None
@@ -112,10 +138,13 @@ class Options:
             self.paths[label] = path, what
         if unknown := {*(self.top_only or ())} - {*self.paths}:
             raise ConfigError(f"--top_only: {', '.join(unknown)} is none of {[*self.paths]}.")
+        if unknown := {*(self.starts or ())} - {*STARTS}:
+            raise ConfigError(f"--starts: {', '.join(unknown)} is none of {', '.join(STARTS)}.")
         self.splits = self.splits or [*(("test", "bnfree") if quick else DEEPNETS), PYTORCH]
         for split in self.splits:
             if split != PYTORCH:
                 get_split(split)
+        self.num_images = self.num_images or (64 if quick else None)
         self.seeds = self.seeds or [0]
         default = "results/paper-quick" if quick else Path(__file__).parents[1] / "results/paper"
         self.folder = Path(self.out or default)
@@ -141,6 +170,25 @@ class Options:
         return data.to(self.device or self.state.device)
 
     @cached_property
+    def target_data(self) -> ImageData:
+        r"""The images of table 7 that networks are taken to, in the size of the others.
+
+        Raises:
+            ImageDataError: If they are missing.
+        """
+        images, count = self.data.train.images, self.num_images
+        name = self.target or {"digits": "fashion_mnist"}.get(self.data.name, "digits")
+        try:
+            data = get_image_data(
+                name, self.target_root, image_size=images.shape[2], num_images=count
+            )
+        except ImageDataError as error:
+            if self.target or not self.quick:
+                raise ImageDataError(f"{error} Or choose another --target.") from error
+            return self.data  # so that a quick run ends well in a fresh clone
+        return data.to(images.device)
+
+    @cached_property
     def _trained(self) -> dict[str, Any]:
         """How the first GHN was trained, as far as its file tells."""
         path, _ = next(iter(self.paths.values()))
@@ -161,14 +209,16 @@ class Options:
     def describe(self) -> dict[str, Any]:
         r"""What rows on networks depend on besides their key."""
         channels, fc_dim = self.widths
+        return {**self.describe_images(), "channels": channels, "fc_dim": fc_dim}
+
+    def describe_images(self) -> dict[str, Any]:
+        r"""What rows on networks of :obj:`models` depend on besides their key."""
         return {
             "images": self.data.name,
             "image_size": self.data.input_size[1],
             "classes": self.data.num_classes,
             "val_images": len(self.data.val),
             "test_images": len(self.data.test),
-            "channels": channels,
-            "fc_dim": fc_dim,
         }
 
     @cached_property
@@ -202,20 +252,22 @@ class Options:
         channels = self.channels or (most_common(trained) if trained else None)
         return channels, self.fc_dim or (64 if channels else None)
 
-    def start(self, build: Callable[[], nn.Module], start: str, seed: int) -> nn.Module:
-        r"""A network from a start: the label of a GHN, or a name of
-        :obj:`~pyg_ghn.training.finetuning.STARTS`. What is random is drawn on the CPU, the same
-        whatever the device, and of :obj:`seed` alone."""
+    def start(
+        self, build: Callable[[], nn.Module], start: str, seed: int, **arguments: Any
+    ) -> nn.Module:
+        r"""A network from a start: the label of a GHN, or one of :obj:`STARTS` but for weight
+        selection, with further arguments of its function. What is random is drawn on the CPU, the
+        same whatever the device, and of :obj:`seed` alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build().to(self.data.train.images.device)
             if start not in self.paths:
-                return start_model(model, start, self.data, seed)
+                return start_model(model, start, self.data, seed, **arguments)
             ghn, what = self.ghn(start), self.paths[start][1]
             if self.protocol == "paper":  # with the noise of its section 5.2
-                size = self.data.input_size
-                return initialize(model, ghn, input_size=size, what=what, noise=1e-5)
-            return start_model(model, ghn, self.data, seed, what=what)
+                arguments = {"input_size": self.data.input_size, "noise": 1e-5, **arguments}
+                return initialize(model, ghn, what=what, **arguments)
+            return start_model(model, ghn, self.data, seed, what=what, **arguments)
 
     def checksum(self, label: str) -> str:
         r"""The CRC-32 of a GHN's file: what tells it from another one of that name."""

@@ -41,7 +41,7 @@ def settings(options: Options) -> Row:
         raise ConfigError(f"--trained: there is no folder {options.trained}.")
     config = _config(options)
     here = f"{config.steps} steps of {config.optimizer}, learning rate {config.lr}"
-    return {**options.describe(), "trained": options.trained or here}
+    return {**options.describe_images(), "trained": options.trained or here}
 
 
 def _config(options: Options) -> FinetuneConfig:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -34,21 +35,26 @@ def plot_curves(
     curves: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
     ylabel: str,
     xlabel: str = "steps",
+    axes: Axes | None = None,
 ) -> Figure:
     r"""A line for each name, the mean of its runs, in a band from the lowest to the highest.
 
     Args:
         curves (dict): Name, of a start for example, to its runs, each a list of points
-            :math:`(x, y)`. Runs of one name are joined at the places that all of them have.
+            :math:`(x, y)`. Runs of one name are joined at the places that all of them have. A name
+            without runs has a colour, but no line.
         ylabel (str): What is measured.
         xlabel (str, optional): What it is measured over. (default: :obj:`"steps"`)
+        axes (matplotlib.axes.Axes, optional): Where to draw. (default: :obj:`None`, those of a new
+            figure)
 
     Returns:
-        matplotlib.figure.Figure: Its own figure, without pyplot.
+        matplotlib.figure.Figure: The figure; a new one is its own, without pyplot.
     """
-    figure = Figure(figsize=(5.6, 3.6), dpi=160, layout="constrained")
-    axes = figure.add_subplot()
+    axes = axes or Figure(figsize=(5.6, 3.6), dpi=160, layout="constrained").add_subplot()
     for i, (name, runs) in enumerate(curves.items()):
+        if not runs:
+            continue
         color = COLORS[i % len(COLORS)]
         places = sorted(set.intersection(*({x for x, _ in run} for run in runs)))
         values = np.array([[dict(run)[x] for x in places] for run in runs])
@@ -65,4 +71,4 @@ def plot_curves(
     axes.grid(axis="y", color="#e3e5e8", linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(FRAME)
-    return figure
+    return axes.figure

@@ -3,6 +3,7 @@ r"""Noise on predicted weights."""
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -23,8 +24,11 @@ def noisy(weight: Tensor, beta: float = 1e-5, generator: torch.Generator | None 
         return weight
     matrix = weight.flatten(1).float()
     matrix = matrix.mT if matrix.size(0) < matrix.size(1) else matrix
+    # The spread of correlations of rows, which are many in an embedding, from products of columns.
     # A row without variance has no correlation with others.
-    spread = torch.nan_to_num(torch.corrcoef(matrix)).std(correction=0)
+    rows = F.normalize(matrix - matrix.mean(1, keepdim=True), dim=1)
+    squares, total = (rows.mT @ rows).square().sum(), rows.sum(0).square().sum()
+    spread = (squares / len(rows) ** 2 - (total / len(rows) ** 2) ** 2).clamp(min=0).sqrt()
     where = generator.device if generator is not None else weight.device
     noise = torch.randn(weight.shape, generator=generator, device=where).to(weight)
     return weight + beta * spread.to(weight) * noise

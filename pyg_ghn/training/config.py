@@ -206,7 +206,7 @@ class FinetuneConfig:
         lr (float): Peak learning rate.
         momentum (float): Momentum of SGD.
         weight_decay (float): Weight decay.
-        schedule (str): "cosine" to zero, or "constant".
+        schedule (str): "cosine" to zero, "step" to a tenth after each third, or "constant".
         clip (float, optional): Largest norm of the gradient. Predicted kernels are small and what
             normalizes them makes their gradients large: without it the first steps overshoot.
         label_smoothing (float): Label smoothing of the cross-entropy.
@@ -290,4 +290,4 @@ _CHOICES = {
     "tracker": (None, "tensorboard", "wandb"),
 }
 _OPTIMIZERS = ("sgd", "adamw")
-_SCHEDULES = ("cosine", "constant")
+_SCHEDULES = ("cosine", "step", "constant")

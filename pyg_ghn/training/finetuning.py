@@ -37,8 +37,9 @@ class FinetuneResult:
 
     Attributes:
         config: Its configuration.
-        curve: A dictionary for each evaluation: :obj:`step`, :obj:`loss` (mean over the steps since
-            the last one), :obj:`val` and :obj:`test` (accuracies in [0, 1]).
+        curve: A dictionary for each evaluation: :obj:`step`, :obj:`loss` and :obj:`train` (mean
+            loss and accuracy of the batches since the last one), :obj:`val` and :obj:`test`.
+            Accuracies are in [0, 1].
         seconds: Time that it took, evaluations included.
     """
 
@@ -98,14 +99,15 @@ def finetune(
     augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
     generator = torch.Generator().manual_seed(config.seed)
     result = FinetuneResult(config)
-    losses: list[Tensor] = []
+    seen: list[Tensor] = []
 
     def evaluate(step: int) -> None:
-        point = {"step": step, "loss": float(torch.stack(losses).mean()) if losses else None}
+        loss, train = torch.stack(seen).mean(0).tolist() if seen else (None, None)
+        point = {"step": step, "loss": loss, "train": train}
         for name in ("val", "test"):
             point[name] = accuracy(model, None, getattr(images, name))["top1"]
         result.curve.append(point)
-        losses.clear()
+        seen.clear()
 
     evaluate(0)
     stops = {config.steps, *(config.evaluate_at or ())}
@@ -116,6 +118,8 @@ def finetune(
             if config.schedule == "cosine":
                 factor = 0.5 * (1 + math.cos(math.pi * step / config.steps))
                 optimizer.param_groups[0]["lr"] = config.lr * factor
+            elif config.schedule == "step":
+                optimizer.param_groups[0]["lr"] = config.lr * 0.1 ** (3 * step // config.steps)
             batch, labels = images.train.sample(config.batch_size, generator, device)
             logits = model(augment(batch, generator))
             if logits.shape[1:] != (images.num_classes,):
@@ -129,7 +133,8 @@ def finetune(
             if config.clip is not None:
                 nn.utils.clip_grad_norm_(params, config.clip)
             optimizer.step()
-            losses.append(loss.detach())
+            right = (logits.argmax(1) == labels).to(loss.dtype).mean()
+            seen.append(torch.stack([loss.detach(), right]))
             if step + 1 in stops:
                 evaluate(step + 1)
                 if not math.isfinite(result.curve[-1]["loss"]):

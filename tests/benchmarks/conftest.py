@@ -1,3 +1,5 @@
+"""Fixtures of the paper's tables."""
+
 import importlib
 from pathlib import Path
 

@@ -17,6 +17,14 @@ def test_a_line_is_the_mean_of_runs_where_all_have_a_point():
     assert (band.y0, band.y1) == (30, 90)
 
 
+def test_drawn_where_wanted_each_name_in_its_colour():
+    axes = plot_curves(RUNS, "").axes[0]
+    figure = axes.figure
+    assert plot_curves({"ghn": [], "random": RUNS["random"]}, "", axes=axes) is figure
+    *_, ghn, random, again = (line.get_color() for line in axes.lines)
+    assert ghn != random == again
+
+
 def test_written_as_a_picture_of_known_kind(tmp_path):
     assert draw_curves(RUNS, tmp_path / "a.png", "accuracy").stat().st_size > 1000
     with pytest.raises(ConfigError, match=r"\.png"):

@@ -35,6 +35,8 @@ def test_noise_has_its_size():
     assert noise.std() == pytest.approx(float(expected), rel=0.05)
     assert torch.equal(noisy(weight[0, 0, 0], 1.0), weight[0, 0, 0])
     assert noisy(torch.zeros(4, 4), 1.0).isfinite().all()
+    embedding = torch.rand(1, 197, 768)  # the correlations of its values would take 90 GB
+    assert torch.equal(noisy(embedding, 1.0), embedding)
 
 
 @pytest.fixture

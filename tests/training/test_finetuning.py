@@ -30,7 +30,9 @@ def build(seed=0):
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "adamw", "lr": 0.01}, {"clip": None}])
+@pytest.mark.parametrize(
+    "options", [{}, {"optimizer": "adamw", "lr": 0.01}, {"clip": None}, {"schedule": "step"}]
+)
 def test_training_helps(images, options):
     model = build()
     config = FinetuneConfig(**{"lr": 0.1, **options}, steps=40, evaluate_at=[10], shift=0.05)
@@ -38,11 +40,24 @@ def test_training_helps(images, options):
     assert [point["step"] for point in result.curve] == [0, 10, 40]
     assert result.test > 0.35 > result.curve[0]["test"] and result.at(40)["test"] == result.test
     assert result.at(10)["loss"] > result.at(40)["loss"] and result.curve[0]["loss"] is None
+    assert result.curve[0]["train"] is None and result.at(40)["train"] > result.at(10)["train"]
     assert result.to_dict()["config"]["steps"] == 40
     test, labels = images.test.batch(torch.arange(len(images.test)))
     with torch.no_grad():  # in evaluation mode, with running statistics
         eval_mode = (model(test).argmax(1) == labels).float().mean()
     assert not model.training and abs(float(eval_mode) - result.test) < 0.05
+
+
+def test_a_step_schedule_takes_tenths_after_each_third(images, monkeypatch):
+    rates = []
+
+    class Optimizer(torch.optim.SGD):
+        def step(self):
+            rates.append(self.param_groups[0]["lr"])
+
+    monkeypatch.setattr(torch.optim, "SGD", Optimizer)
+    finetune(build(), images, FinetuneConfig(steps=7, lr=0.5, schedule="step"))
+    assert rates == pytest.approx([0.5, 0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
 
 
 def test_same_seed_same_run_and_nobody_elses_random_numbers(images):
