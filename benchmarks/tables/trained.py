@@ -4,13 +4,14 @@ is there."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from pyg_ghn import initialize
 from pyg_ghn._files import atomic_path
@@ -74,13 +75,14 @@ def _load(model: nn.Module, options: Options, name: str) -> None:
     if path is None:
         raise ConfigError(f"{folder} has no {name}.safetensors, .pt or .pth.")
     if path.suffix == ".safetensors":
-        state: dict[str, Tensor] = load_file(path)
+        state = OrderedDict(load_file(path))
+        state._metadata = model.state_dict()._metadata  # MNASNet asks for the version of its layers
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys  # without auxiliary heads
     except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"{path} does not fit {name}: {error}") from error
+        raise ConfigError(f"{path} does not fit {name}: {' '.join(str(error).split())}") from error
     if missing:
         raise ConfigError(f"{path} lacks {missing[0]} of {name}.")
 

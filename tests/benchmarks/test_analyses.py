@@ -12,6 +12,8 @@ from pyg_ghn.architectures import torchvision_model
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation import diversity
 
+pytestmark = pytest.mark.filterwarnings("ignore::pyg_ghn.errors.UnpredictedWarning")
+
 SMALL = "mobilenet_v3_small"  # the first network of torchvision
 
 
@@ -60,6 +62,19 @@ def test_diversity_of_random_predicted_and_trained(module, collect, options, tmp
     (table,) = table9.report(trained, found)
     assert f"trained is without {SMALL}: ConfigError" in table.notes[1]
     assert [row[0] for row in table.rows][-1] == "ghn3-digits"
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_trained_parameters_of_a_folder(module, options, tmp_path, suffix):
+    state = torchvision_model("mnasnet0_5", 10, (3, 8, 8)).state_dict()
+    save = save_file if suffix == "safetensors" else torch.save
+    save(state, tmp_path / f"mnasnet0_5.{suffix}")
+    given = options(trained=str(tmp_path))
+    model = module("tables.trained").network(given, "mnasnet0_5", "trained")
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    torch.save(torchvision_model(SMALL, 7).state_dict(), tmp_path / f"{SMALL}.pt")
+    with pytest.raises(ConfigError, match=r"v3_small.pt does not fit mobilenet_v3_small.*size"):
+        module("tables.trained").network(given, SMALL, "trained")
 
 
 @pytest.fixture
