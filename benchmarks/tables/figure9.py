@@ -3,11 +3,10 @@ network."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
-from statistics import fmean
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -44,27 +43,28 @@ ROWS = (TRAINED, Rows("activations", ("network", "start"), settings, jobs, (TRAI
 
 
 def report(_: Results, found: Results) -> list[Table | Figure]:
-    networks: dict[str, dict[str, list[float]]] = {}
+    networks: dict[str, dict[str, np.ndarray]] = {}
     for row in found.rows:
-        values = [max(value, 1e-30) for _, value in row["variances"]]
+        values = np.array([value for _, value in row["variances"]])
         networks.setdefault(row["network"], {})[row["start"]] = values
     size = {"height": 0.6 + 2.4 * max(1, len(networks)), "nrows": max(1, len(networks))}
     figure, axes = new_figure(**size, squeeze=False)
     rows = []
     for (name, values), ax in zip(networks.items(), axes[:, 0], strict=False):
+        # Layers that start at zero, as the last one of a ViT, have no logarithm: a gap.
+        logs = {start: np.log10(np.where(v > 0, v, np.nan)) for start, v in values.items()}
         for i, (start, variances) in enumerate(values.items()):
-            logs = [math.log10(value) for value in variances]
-            apart = None
-            if start != "trained" and "trained" in values:
-                pairs = zip(logs, map(math.log10, values["trained"]), strict=True)
-                apart = fmean(abs(a - b) for a, b in pairs)
-            cells = (10 ** fmean(logs), min(variances), max(variances), variances[-1])
-            rows.append([name, start, len(logs), *(f"{cell:.2g}" for cell in cells), apart])
-            black = start == "trained"
+            apart, black = None, start == "trained"
+            if not black and "trained" in logs:
+                apart = float(np.nanmean(abs(logs[start] - logs["trained"])))
+            mean = 10 ** np.nanmean(logs[start])
+            cells = (mean, min(variances), max(variances), variances[-1])
+            rows.append([name, start, len(variances), *(f"{cell:.2g}" for cell in cells), apart])
             look = (
                 {"color": "#1c1f24", "zorder": 3} if black else {"color": COLORS[i % len(COLORS)]}
             )
-            ax.plot(range(1, len(variances) + 1), variances, linewidth=1.4, label=start, **look)
+            shown = 10 ** logs[start]
+            ax.plot(range(1, len(shown) + 1), shown, linewidth=1.4, label=start, **look)
         ax.set_yscale("log")
         ax.tick_params(which="minor", length=0)
         ax.set_title(name, fontsize=10, loc="left")

@@ -124,10 +124,12 @@ def test_activations(module, untrained):
     ]
     table, figure = figure9.report(Results(), Results(found.settings, rows=rows))
     assert table.rows[0] == ["n", "random", "2", "3.2", "1", "10", "1", "1.5"]
-    assert table.rows[1][4:7] == ["1e-30", "0.1", "0.1"] and table.rows[2][-1] == "-"
+    assert table.rows[1][3:] == ["0.1", "0", "0.1", "0.1", "0.0"] and table.rows[2][-1] == "-"
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == list(values)
-    assert list(lines[0].get_ydata()) == [10.0, 1.0] and figure.axes[0].get_yscale() == "log"
+    assert lines[0].get_ydata() == pytest.approx([10.0, 1.0])
+    assert lines[1].get_ydata() == pytest.approx([np.nan, 0.1], nan_ok=True)
+    assert figure.axes[0].get_yscale() == "log"
     figure9.report(Results(), Results(found.settings))  # of nothing
 
 
