@@ -24,7 +24,7 @@ from tables.rows import Results, collect, prepare, read
 from pyg_ghn._arguments import Parser, check_options, joined_lists
 from pyg_ghn.errors import GHNError
 
-_FILES = [path.stem for path in Path(__file__).parent.glob("tables/*[0-9].py")]
+_FILES = ["properties", *(p.stem for p in Path(__file__).parent.glob("tables/*[0-9].py"))]
 NAMES = sorted(_FILES, key=lambda name: (name[0] == "f", len(name), name))  # tables first
 FLAGS = ("--quick", "--report_only", "--retry")
 

@@ -52,7 +52,8 @@ class Options:
             all of them (quick: 64).
         splits: Splits of networks: test, wide, deep, dense and bnfree of DeepNets-1M and
             torchvision, all of them by default.
-        num_networks: Networks of each split, 16 by default.
+        num_networks: Networks of each split, 16 by default; for rankings and properties, of which
+            they are the samples, 60 of the split test and 30 of torchvision.
         channels: Width C of the first cells, by default the one the first GHN was trained with.
         fc_dim: Width of hidden classifier layers, by default 64 for a GHN trained here.
         seeds: Seeds of random initializations and of the order of images, 0 by default.
@@ -62,6 +63,9 @@ class Options:
         steps: Steps of SGD, by default 50 (small) or an epoch (paper).
         evaluate_at: Steps after which to evaluate on the way, a tenth by default.
         lrs: Other learning rates to choose from than the protocol's.
+        trained: Folder of state dicts of trained networks of torchvision, NAME.safetensors, .pt or
+            .pth; by default these are trained here.
+        trained_steps: Steps of their training here, 200 by default.
         top_only: GHNs from which the 10 best networks of each kind are fine-tuned alone, as the
             paper does, not all networks.
         models: Networks of tables 6 to 8 and figures 6 and 8, as pyg-ghn names them, by default
@@ -100,6 +104,8 @@ class Options:
     steps: int | None = None
     evaluate_at: list[int] | None = None
     lrs: list[float] | None = None
+    trained: str | None = None
+    trained_steps: int | None = None
     top_only: list[str] | None = None
     models: list[str] | None = None
     starts: list[str] | None = None
@@ -127,7 +133,7 @@ class Options:
                 named = Path(path)  # runs/mlp/model.safetensors is mlp
                 label = named.parent.name if named.name == "model.safetensors" else named.name
                 label += "" if what == "all" else f":{what}"
-            if label in STARTS or self.paths.get(label, (path, what)) != (path, what):
+            if label in (*STARTS, "trained") or self.paths.get(label, (path, what)) != (path, what):
                 raise ConfigError(f"--checkpoints: another start is {label}, say NAME={given}.")
             self.paths[label] = path, what
         if unknown := {*(self.top_only or ())} - {*self.paths}:
@@ -138,7 +144,6 @@ class Options:
         for split in self.splits:
             if split != PYTORCH:
                 get_split(split)
-        self.num_networks = self.num_networks or (2 if quick else 16)
         self.num_images = self.num_images or (64 if quick else None)
         self.seeds = self.seeds or [0]
         default = "results/paper-quick" if quick else Path(__file__).parents[1] / "results/paper"
@@ -218,21 +223,26 @@ class Options:
 
     @cached_property
     def networks(self) -> list[EvaluationNetwork]:
-        r"""The networks of all splits. Those of torchvision are adapted to the size of the
-        images."""
-        data, networks = self.data, []
-        size, classes = data.input_size, data.num_classes
-        channels, fc_dim = self.widths
-        for split in self.splits:
-            if split == PYTORCH:
-                networks += [
-                    EvaluationNetwork(split, name, partial(torchvision_model, name, classes, size))
-                    for name in torchvision_names()[: self.num_networks]
-                ]
-            else:
-                count = min(self.num_networks, get_split(split).num_networks)
-                networks += evaluation_networks(split, data, count, channels, fc_dim)
-        return networks
+        r"""The networks of all splits."""
+        return [network for split in self.splits for network in self.some(split, self.count())]
+
+    def count(self, default: int = 16, quick: int = 2) -> int:
+        r"""The number of networks of a split: as many as asked for, or a default."""
+        return self.num_networks or (quick if self.quick else default)
+
+    def some(self, split: str, count: int) -> list[EvaluationNetwork]:
+        r"""The first networks of a split, or all if there are less. Those of torchvision are
+        adapted to the size of the images."""
+        if split == PYTORCH:
+            return [self.torchvision(name) for name in torchvision_names()[:count]]
+        count = min(count, get_split(split).num_networks)
+        return evaluation_networks(split, self.data, count, *self.widths)
+
+    def torchvision(self, name: str) -> EvaluationNetwork:
+        r"""A network of torchvision."""
+        data = self.data
+        build = partial(torchvision_model, name, data.num_classes, data.input_size)
+        return EvaluationNetwork(PYTORCH, name, build)
 
     @property
     def widths(self) -> tuple[int | None, int | None]:

@@ -127,7 +127,7 @@ def write(name: str, parts: Sequence[Table | Figure], notes: Sequence[str], fold
         save_figure(figures[0], folder / f"{name}.png")
     picture = [f"![{kind.title()}]({name}.png)\n"] if figures else []
     body = [*picture, *(table.markdown() for table in tables), *(f"{note}\n" for note in notes)]
-    text = "\n".join([f"# {kind.title()} {name.removeprefix(kind)}\n", *body])
+    text = "\n".join([f"# {f'{kind.title()} {name.removeprefix(kind)}'.strip()}\n", *body])
     files = {"md": text, "tex": "\n".join(table.latex() for table in tables)}
     for suffix, content in files.items():
         with atomic_path(folder / f"{name}.{suffix}") as path:

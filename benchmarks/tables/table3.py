@@ -20,7 +20,7 @@ from tables.rows import Job, Results, Row, Rows
 
 
 def jobs(options: Options) -> Iterator[Job]:
-    count = options.num_networks if options.quick else None  # they cost little
+    count = options.count() if options.quick else None  # they cost little
     for split in options.splits:
         if split == PYTORCH:
             models = TorchvisionModels(torchvision_names()[:count])

@@ -16,8 +16,8 @@ from tables.options import Options
 from tables.rows import Job, Row, Rows
 
 
-def jobs(options: Options) -> Iterator[Job]:
-    for network in options.networks:
+def jobs(options: Options, networks: list[EvaluationNetwork] | None = None) -> Iterator[Job]:
+    for network in options.networks if networks is None else networks:
         for label in options.whole_ghns:
             seed = options.seeds[0]  # of the little that is not predicted
             key = {"split": network.split, "network": network.name, "seed": seed, "start": label}

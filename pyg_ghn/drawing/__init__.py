@@ -11,6 +11,7 @@ _MODULES = {
     "draw_graph": "pyg_ghn.drawing.graph",
     "first_convolution": "pyg_ghn.drawing.ghn",
     "plot_curves": "pyg_ghn.drawing.curves",
+    "plot_filters": "pyg_ghn.drawing.ghn",
     "plot_generalization": "pyg_ghn.drawing.generalization",
 }
 

@@ -92,6 +92,25 @@ def draw_embeddings(
 def draw_filters(
     weights: Mapping[str, Tensor], path: str | os.PathLike, max_filters: int = 64
 ) -> Path:
+    r"""Writes what :func:`plot_filters` draws.
+
+    Args:
+        weights (dict): See :func:`plot_filters`.
+        path (str or Path): The file to write, which ends in :obj:`.svg`, :obj:`.pdf` or
+            :obj:`.png`.
+        max_filters (int, optional): How many filters to draw at most. (default: :obj:`64`)
+
+    Returns:
+        The path of the file, which appears whole or not at all.
+
+    Raises:
+        ConfigError: If the weights can't be drawn, or the kind of file is unknown.
+        GHNError: If the file can't be written.
+    """
+    return save_figure(plot_filters(weights, max_filters), path)
+
+
+def plot_filters(weights: Mapping[str, Tensor], max_filters: int = 64) -> Figure:
     r"""Draws the filters of first convolutions, such as one predicted by several GHNs, side by side
     (Figure 2 of `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
     <https://arxiv.org/abs/2303.04143>`_).
@@ -101,17 +120,13 @@ def draw_filters(
     Args:
         weights (dict): Title to weight of a convolution of images, :math:`(c_{out}, c_{in}, h, w)`
             with three input channels (RGB) or one.
-        path (str or Path): The file to write, which ends in :obj:`.svg`, :obj:`.pdf` or
-            :obj:`.png`.
         max_filters (int, optional): How many filters to draw at most. (default: :obj:`64`)
 
     Returns:
-        The path of the file, which appears whole or not at all.
+        matplotlib.figure.Figure: Its own figure, without pyplot.
 
     Raises:
-        ConfigError: If there is no weight, one is not finite or has another shape, or the kind of
-            file is unknown.
-        GHNError: If the file can't be written.
+        ConfigError: If there is no weight, or one is not finite or has another shape.
     """
     for name, weight in weights.items():
         if weight.dim() != 4 or weight.shape[1] not in (1, 3) or not weight.isfinite().all():
@@ -125,7 +140,7 @@ def draw_filters(
     for axes, weight in zip(panels, weights.values(), strict=True):
         axes.imshow(_mosaic(weight[:max_filters]), interpolation="nearest")
         axes.set_axis_off()
-    return save_figure(figure, path)
+    return figure
 
 
 def first_convolution(graph: Data) -> str:

@@ -78,9 +78,12 @@ def _cosines(tensors: Sequence[Tensor], match: bool = False) -> Tensor:
         return (rows.flatten(1) @ rows.flatten(1).mT)[first, second]
     from scipy.optimize import linear_sum_assignment
 
-    products = [a @ b.mT for a, b in combinations(rows, 2)]
-    orders = (linear_sum_assignment(p.numpy(force=True), maximize=True) for p in products)
-    return torch.stack([p[order].sum() for p, order in zip(products, orders, strict=True)])
+    found = []
+    for first, second in combinations(rows, 2):
+        product = first @ second.mT
+        order = linear_sum_assignment(product.numpy(force=True), maximize=True)
+        found.append(product[order].sum())
+    return torch.stack(found)
 
 
 def effective_rank(weight: Tensor, relative: bool = False) -> float:

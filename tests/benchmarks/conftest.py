@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
 
 @pytest.fixture
 def module(monkeypatch):
     """Modules of benchmarks, by name."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module
 
 
@@ -21,3 +23,16 @@ def options(module, tmp_path):
         return module("tables.options").Options(**{"out": str(tmp_path), "device": "cpu", **given})
 
     return make
+
+
+@pytest.fixture
+def collect(module):
+    """Runs the jobs of rows and returns the results."""
+
+    def run(rows, options):
+        frame = module("tables.rows")
+        frame.prepare(rows, options)
+        frame.collect(rows, options)
+        return frame.read(options.folder / f"{rows.name}.jsonl", rows)
+
+    return run

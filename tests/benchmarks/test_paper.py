@@ -11,8 +11,6 @@ import pytest
 
 from pyg_ghn.errors import ConfigError, ImageDataError
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
 def squares(module):
@@ -33,62 +31,55 @@ def squares(module):
     return made, calls
 
 
-def collect(module, rows, options):
-    frame = module("tables.rows")
-    frame.prepare(rows, options)
-    frame.collect(rows, options)
-    return frame.read(options.folder / f"{rows.name}.jsonl", rows)
-
-
-def test_a_killed_run_goes_on_without_a_row_twice(module, squares, options, tmp_path):
+def test_a_killed_run_goes_on_without_a_row_twice(collect, squares, options, tmp_path):
     rows, calls = squares
-    collect(module, rows, options(num_networks=5))
+    collect(rows, options(num_networks=5))
     path = tmp_path / "squares.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     assert json.loads(lines[0])["settings"] == {"width": None} and len(lines) == 6
     path.write_bytes(b"".join(lines[:3]) + lines[3][:9])  # killed while it wrote the third row
     calls.clear()
-    found = collect(module, rows, options(num_networks=7))
+    found = collect(rows, options(num_networks=7))
     assert calls == [2, 3, 4, 5, 6]
     assert [row["network"] for row in found.rows] == ["0", "1", "2", "4", "5", "6"]
     assert [row["square"] for row in found.rows] == [0, 1, 4, 16, 25, 36]
     assert len(path.read_text().splitlines()) == 8
     path.write_bytes(lines[0][:20])  # killed within the first line
-    assert len(collect(module, rows, options(num_networks=2)).rows) == 2
+    assert len(collect(rows, options(num_networks=2)).rows) == 2
 
 
-def test_what_fails_is_a_row_and_can_be_retried(module, squares, options):
+def test_what_fails_is_a_row_and_can_be_retried(module, collect, squares, options):
     rows, calls = squares
-    found = collect(module, rows, options(num_networks=5))
+    found = collect(rows, options(num_networks=5))
     assert found.failed == [{"network": "3", "error": "RuntimeError: out of memory"}]
     notes = module("paper").notes([found])
     assert notes[0] == "Failed:\n- 3 RuntimeError: out of memory"
     assert notes[1] == "Settings: networks 5, width None."
     calls.clear()
-    collect(module, rows, options(num_networks=5))
+    collect(rows, options(num_networks=5))
     assert calls == []
-    assert len(collect(module, rows, options(num_networks=5, retry=True)).failed) == 1
+    assert len(collect(rows, options(num_networks=5, retry=True)).failed) == 1
     assert calls == [3]
 
 
-def test_rows_of_other_settings_are_refused(module, squares, options, tmp_path):
+def test_rows_of_other_settings_are_refused(module, collect, squares, options, tmp_path):
     rows, _ = squares
-    collect(module, rows, options(num_networks=2))
+    collect(rows, options(num_networks=2))
     with pytest.raises(ConfigError, match=r"squares.jsonl .*width None, now 8.*another --out"):
-        collect(module, rows, options(num_networks=2, channels=8))
+        collect(rows, options(num_networks=2, channels=8))
     (tmp_path / "squares.jsonl").write_text('{"settings": {"width": null}, "versions": {}}\nx\n')
     with pytest.raises(ConfigError, match="holds no rows of results"):
-        collect(module, rows, options(num_networks=2))
+        collect(rows, options(num_networks=2))
     with pytest.raises(ConfigError, match="run without --report_only first"):
         module("paper").make(["table4"], options(report_only=True))
 
 
-def test_rows_of_another_ghn_of_that_name_are_refused(module, options):
+def test_rows_of_another_ghn_of_that_name_are_refused(module, collect, options):
     frame = module("tables.rows")
     rows = frame.Rows(
         "ghns", ("start",), lambda options: {}, lambda options: [({"start": "ghn3-digits"}, dict)]
     )
-    (row,) = collect(module, rows, options()).rows
+    (row,) = collect(rows, options()).rows
     given = options()
     assert row["checksum"] == given.checksum("ghn3-digits")
     given.checksum = lambda label: "00000000"
@@ -113,7 +104,8 @@ def test_two_processes_share_the_jobs(module, tmp_path):
         "prepare(rows, options)\n"
         "collect(rows, options)\n"
     )
-    paths = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
+    benchmarks = Path(__file__).parents[2] / "benchmarks"
+    paths = os.pathsep.join([str(benchmarks), str(benchmarks.parent)])
     command = "-m torch.distributed.run --standalone --nproc_per_node 2 run.py"
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     subprocess.run(
