@@ -35,7 +35,7 @@ class OwnRandom(TorchDispatchMode):
         return self._drawn(func, args, kwargs) if draws else func(*args, **kwargs)
 
     def _drawn(self, func: Callable, args: tuple, kwargs: dict) -> Any:
-        operand = next(tensors(args, kwargs), None)
+        operand = next(iter(tensors(args, kwargs)), None)
         device = torch.device(kwargs.get("device") or "cpu") if operand is None else operand.device
         if device.type == "meta":
             return func(*args, **{k: v for k, v in kwargs.items() if k != "generator"})
@@ -81,7 +81,7 @@ class Below(OwnRandom):
         )
 
     def see(self, func: Callable, operands: Any, out: Any) -> None:
-        self.flows.append(Flow(func, list(tensors(operands)), list(tensors(out))))
+        self.flows.append(Flow(func, tensors(operands), tensors(out)))
 
 
 def written(name: str, func: Callable, args: tuple, kwargs: dict) -> Any:

@@ -70,7 +70,7 @@ def _may_leak(calls: list[Call], stand_ins: StandIns) -> bool:
     arguments += chain.from_iterable(call.kwargs.values() for call in calls if call.kwargs)
     outs = [call.out for call in calls]
     nested = {id(v): v for v in (*arguments, *outs) if isinstance(v, (list, tuple, dict))}
-    inner = list(tensors(*nested.values()))
+    inner = tensors(*nested.values())
     holders = Counter(map(id, chain(arguments, outs, inner)))
     views = {id(t._base) for t in (*outs, *inner) if isinstance(t, Tensor) and t._is_view()}
     made = list({id(t): t for t in (*outs, *inner) if isinstance(t, Tensor)}.values())
@@ -99,9 +99,9 @@ def _replayed(
     needed = {t.untyped_storage()._cdata for t in leaks.values()}
     steps = []
     for call in reversed(tape):
-        if not needed.isdisjoint(r.storage for r in _references(call.out)):
+        if not needed.isdisjoint(r.storage for r in tensors(call.out, kind=_Reference)):
             steps.append(call)
-            needed |= {r.storage for r in _references(call.args, call.kwargs)}
+            needed |= {r.storage for r in tensors(call.args, call.kwargs, kind=_Reference)}
     values: dict[int, Tensor] = {}
 
     def real(value: Any) -> Any:
@@ -129,21 +129,9 @@ def _replayed(
             args = real(args)
             result = func(*args, **real(kwargs))
             if result is not None:  # else it has written into some of the values
-                keys = [r.key for r in _references(out)]
+                keys = [r.key for r in tensors(out, kind=_Reference)]
                 values.update(zip(keys, tensors(result), strict=True))
     return values
-
-
-def _references(*values: Any) -> list[_Reference]:
-    found = []
-    for value in values:
-        if isinstance(value, _Reference):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found += _references(*value)
-        elif isinstance(value, dict):
-            found += _references(*value.values())
-    return found
 
 
 # How many references there are to a tensor in a list while they are counted, and how many more

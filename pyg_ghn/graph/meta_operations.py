@@ -13,10 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_ghn.graph.nested import tensors
 
-def to_meta(tensor: Tensor) -> Tensor:
-    """An empty meta tensor like the given one; :func:`torch.empty_like` takes 50 times longer."""
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+META = torch.device("meta")
+
+
+def to_meta(tensor: Tensor, requires_grad: bool = False) -> Tensor:
+    """An empty meta tensor like the given one; :func:`torch.empty_like` takes ten times longer."""
+    place, dtype = (tensor.shape, tensor.stride()), tensor.dtype
+    return torch.empty_strided(*place, dtype=dtype, device=META, requires_grad=requires_grad)
+
+
+def _empty(input: Tensor, shape: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """A method of ``input`` takes five times longer."""
+    return torch.empty(shape, dtype=dtype or input.dtype, device=META)
 
 
 def _same(input: Tensor, *args, inplace: bool = False, dtype: Any = None, **kwargs) -> Tensor:
@@ -44,8 +54,8 @@ def _normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, 
 
 
 def _channel_norm(input: Tensor, *vectors: Any, **kwargs) -> Tensor:
-    vectors = [v for v in (*vectors, *kwargs.values()) if isinstance(v, Tensor)]
-    fits = input.dim() > 1 and all(v.shape == input.shape[1:2] for v in vectors)
+    channels = input.shape[1:2]
+    fits = input.dim() > 1 and all([v.shape == channels for v in tensors(vectors, kwargs)])
     return _same(input) if fits else NotImplemented
 
 
@@ -56,20 +66,76 @@ def _group_norm(input: Tensor, num_groups: int, *vectors: Any, **kwargs) -> Tens
 
 def _layer_norm(input: Tensor, normalized_shape: Any, *args, **kwargs) -> Tensor:
     fits = tuple(input.shape[-len(normalized_shape) :]) == tuple(normalized_shape)
-    return input.new_empty(input.shape) if fits else NotImplemented
+    return _empty(input, input.shape) if fits else NotImplemented
 
 
 def _elementwise(input: Any, other: Any, **kwargs) -> Tensor:
-    operands = (input, other)
-    if isinstance(input, Tensor) and isinstance(other, (int, float)) and not kwargs:
+    if kwargs or not isinstance(input, Tensor):
+        return NotImplemented
+    if isinstance(other, (int, float)):
         return _float(input)
-    if kwargs or not all(isinstance(t, Tensor) and t.is_meta for t in operands):
+    if not isinstance(other, Tensor) or not (input.is_meta and other.is_meta):
         return NotImplemented
-    if input.dtype != other.dtype or not all(t.is_contiguous() for t in operands):
+    if input.dtype != other.dtype:
         return NotImplemented
-    if input.shape == other.shape:
-        return to_meta(input)
-    return input.new_empty(torch.broadcast_shapes(input.shape, other.shape))
+    if input.shape == other.shape:  # then the strides follow the first operand's
+        return to_meta(input) if _is_dense(input) else NotImplemented
+    return _broadcast(input, other, input.dtype)
+
+
+def _divided(input: Any, other: Any, **kwargs) -> Tensor:
+    fits = isinstance(input, Tensor) and input.is_floating_point()
+    return _elementwise(input, other, **kwargs) if fits else NotImplemented
+
+
+def _in_place(input: Tensor, other: Any, **kwargs) -> Tensor:
+    if kwargs or not input.is_meta or not input.is_contiguous():
+        return NotImplemented
+    if isinstance(other, Tensor):
+        fits = other.is_meta and (other.shape, other.dtype) == (input.shape, input.dtype)
+    else:
+        fits = isinstance(other, (int, float))
+    # Or the number of batches that a norm counts.
+    fits &= input.is_floating_point() or (type(other) is int and input.dtype == torch.long)
+    return input if fits else NotImplemented
+
+
+def _divided_in_place(input: Tensor, other: Any, **kwargs) -> Tensor:
+    return _in_place(input, other, **kwargs) if input.is_floating_point() else NotImplemented
+
+
+def _compared(input: Tensor, other: Any, **kwargs) -> Tensor:
+    fits = not kwargs and input.is_meta and input.is_contiguous()
+    fits = fits and isinstance(other, (int, float))
+    return _empty(input, input.shape, torch.bool) if fits else NotImplemented
+
+
+def _masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    fits = input.is_floating_point() and isinstance(value, (int, float))
+    fits = fits and mask.dtype == torch.bool
+    return _broadcast(input, mask, input.dtype) if fits else NotImplemented
+
+
+def _broadcast(input: Tensor, other: Tensor, dtype: torch.dtype) -> Tensor:
+    a, b = input.shape, other.shape
+    if not (input.is_contiguous() and other.is_contiguous()):
+        return NotImplemented
+    a, b = (1,) * (len(b) - len(a)) + a, (1,) * (len(a) - len(b)) + b
+    if not all([n == m or n == 1 or m == 1 for n, m in zip(a, b, strict=True)]):
+        return NotImplemented
+    return _empty(input, [m if n == 1 else n for n, m in zip(a, b, strict=True)], dtype)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether the elements lie side by side, in whatever order of the dimensions."""
+    if tensor.is_contiguous():
+        return True
+    expected = 1
+    for stride, n in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if n != 1 and stride != expected:
+            return False
+        expected *= n
+    return True
 
 
 def _mean(input: Tensor, dim: Any = None, keepdim: bool = False, **kwargs) -> Tensor:
@@ -78,20 +144,20 @@ def _mean(input: Tensor, dim: Any = None, keepdim: bool = False, **kwargs) -> Te
         return NotImplemented
     dims = {d % input.dim() for d in dims}
     kept = ((1 if i in dims else n) for i, n in enumerate(input.shape) if keepdim or i not in dims)
-    return input.new_empty(tuple(kept))
+    return _empty(input, tuple(kept))
 
 
 def _adaptive_pool2d(input: Tensor, output_size: Any, *args, **kwargs) -> Tensor:
-    size = (_along(0, output_size), _along(1, output_size))
+    size = _pair(output_size)
     if args or kwargs or input.dim() != 4 or None in size:
         return NotImplemented
-    return input.new_empty((*input.shape[:2], *size))
+    return _empty(input, (*input.shape[:2], *size))
 
 
 def _multi_head_attention(query, key, value, channels, *args, need_weights=True, **kwargs) -> Any:
     if need_weights or query.shape[-1] != channels:
         return NotImplemented
-    return query.new_empty(query.shape), None
+    return _empty(query, query.shape), None
 
 
 def _cat(tensors: Any, dim: int = 0, **kwargs) -> Tensor:
@@ -105,44 +171,52 @@ def _cat(tensors: Any, dim: int = 0, **kwargs) -> Tensor:
         expected[dim] = tensor.shape[dim] if tensor.dim() == first.dim() else -1
         if list(tensor.shape) != expected or tensor.dtype != first.dtype:
             return NotImplemented
-    return first.new_empty(sizes)
+    return _empty(first, sizes)
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if weight.dim() != 2 or input.shape[-1:] != weight.shape[1:]:
         return NotImplemented
-    return input.new_empty((*input.shape[:-1], weight.shape[0]))
+    return _empty(input, (*input.shape[:-1], weight.shape[0]))
+
+
+def _matmul(input: Tensor, other: Any) -> Tensor:
+    fits = isinstance(other, Tensor) and input.dim() > 1 and input.dtype == other.dtype
+    if (
+        not fits
+        or input.shape[-1] != other.shape[-2:-1].numel()
+        or (other.dim() != 2 and input.shape[:-2] != other.shape[:-2])
+    ):
+        return NotImplemented
+    return _empty(input, (*input.shape[:-1], other.shape[-1]))
 
 
 def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
-    if input.dim() != 4 or input.shape[1] != weight.shape[1] * groups:
+    shape, of_weight = input.shape, weight.shape
+    if len(shape) != 4 or shape[1] != of_weight[1] * groups:
         return NotImplemented
-    size = [
-        _window(n, k, *(_along(axis, value) for value in (stride, padding, dilation)))
-        for axis, (n, k) in enumerate(zip(input.shape[2:], weight.shape[2:], strict=True))
-    ]
-    if min(size) <= 0:
-        return NotImplemented
-    return input.new_empty((*input.shape[:1], *weight.shape[:1], *size))
+    size = shape[2:]
+    if padding != "same":
+        padding = 0 if padding == "valid" else padding
+        along = zip(size, of_weight[2:], *map(_pair, (stride, padding, dilation)), strict=True)
+        size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in along]
+        if min(size) <= 0:
+            return NotImplemented
+    return _empty(input, (shape[0], of_weight[0], *size))
 
 
-def _along(axis: int, value: Any) -> Any:
-    """An argument that is given for all axes together or one by one."""
-    return value[axis % len(value)] if isinstance(value, (tuple, list)) else value
-
-
-def _window(size: int, kernel: int, stride: int, padding: int | str, dilation: int) -> int:
-    if padding == "same":
-        return size
-    padding = 0 if padding == "valid" else padding
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+def _pair(value: Any) -> tuple | list:
+    """An argument that is given for both axes together or one by one."""
+    if not isinstance(value, (tuple, list)):
+        return value, value
+    return value * 2 if len(value) == 1 else value
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *args, **kwargs) -> Tensor:
     batches = query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
     if not batches or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         return NotImplemented
-    return query.new_empty((*query.shape[:-1], value.shape[-1]))
+    return _empty(query, (*query.shape[:-1], value.shape[-1]))
 
 
 def _recurrent(hidden_states: int) -> Callable:
@@ -154,7 +228,7 @@ def _recurrent(hidden_states: int) -> Callable:
         bidirectional = args[-1] if packed else args[-2]
         hidden = list(hx) if isinstance(hx, (tuple, list)) else [hx]
         width = hidden[0].shape[-1] * (2 if bidirectional else 1)
-        out = input.new_empty((*input.shape[:-1], width))
+        out = _empty(input, (*input.shape[:-1], width))
         return (out, *(to_meta(h) for h in hidden[:hidden_states]))
 
     return forward
@@ -174,9 +248,17 @@ SHAPE_ONLY: dict[str, Callable] = {
     "group_norm": _group_norm,
     **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
     **dict.fromkeys(("add", "sub", "mul"), _elementwise),
+    "div": _divided,
+    **dict.fromkeys(("add_", "sub_", "mul_", "__iadd__", "__isub__", "__imul__"), _in_place),
+    **dict.fromkeys(("div_", "__itruediv__"), _divided_in_place),
+    **dict.fromkeys(
+        "eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__".split(), _compared
+    ),
+    "masked_fill": _masked_fill,
     "cat": _cat,
     "mean": _mean,
-    "roll": lambda input, *args, **kwargs: input.new_empty(input.shape),
+    "matmul": _matmul,
+    "roll": lambda input, *args, **kwargs: _empty(input, input.shape),
     "adaptive_avg_pool2d": _adaptive_pool2d,
     "multi_head_attention_forward": _multi_head_attention,
     "linear": _linear,

@@ -2,24 +2,32 @@ r"""Tensors in nested arguments, results and objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type, torch.Size})
+ATOMS |= {torch.dtype, torch.device, torch.layout, torch.memory_format}
 
-def tensors(*values: Any) -> Iterator[Tensor]:
-    """Yields all tensors in nested lists, tuples, mappings and dataclass-like outputs."""
+
+def tensors(*values: Any, kind: type = Tensor) -> list[Any]:
+    """All tensors in nested lists, tuples, mappings and dataclass-like outputs."""
+    found = []
     for value in values:
-        if isinstance(value, Tensor):
-            yield value
+        if type(value) in ATOMS:
+            continue
+        if isinstance(value, kind):
+            found.append(value)
         elif isinstance(value, (list, tuple, set)):
-            yield from tensors(*value)
-        elif isinstance(value, Mapping):
-            yield from tensors(*value.values())
+            found += tensors(*value, kind=kind)
+        elif isinstance(value, (dict, Mapping)):
+            found += tensors(*value.values(), kind=kind)
         elif hasattr(value, "__dataclass_fields__"):
-            yield from tensors(*vars(value).values())
+            found += tensors(*vars(value).values(), kind=kind)
+    return found
 
 
 def reachable_tensors(*values: Any) -> list[Tensor]:

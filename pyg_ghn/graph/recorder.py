@@ -35,6 +35,11 @@ RECURRENT = frozenset("lstm gru rnn_tanh rnn_relu".split())  # minutes on meta w
 TWOFOLD = frozenset("batch_norm instance_norm embedding embedding_bag".split())
 
 
+# What they read of a tensor is the same of its stand-in.
+READERS = {Tensor.dim, Tensor.numel, Tensor.size, Tensor.stride, Tensor.is_floating_point}
+READERS |= {Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__}
+
+
 class Call(NamedTuple):
     """A recorded operation: its normalized name, its arguments, what it returned, and itself."""
 
@@ -76,21 +81,16 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        known = self.known
-        for value in args:
-            if isinstance(value, Tensor):
-                if id(value) not in known:
-                    args = self.owned(args)
-                    break
-            elif type(value) in (list, tuple, dict):
-                args = self.owned(args)
-                break
-        if kwargs:
-            kwargs = self.owned(kwargs)
+        if func in READERS:
+            return func(*args, **kwargs)
+        known, given = self.known, tensors(args, kwargs)
+        if not known.issuperset(map(id, given)):
+            args, kwargs = self.owned(args), self.owned(kwargs)
+            given = tensors(args, kwargs)
         name = getattr(func, "__name__", "")
         if isinstance(func, torch._ops.HigherOrderOperator):
             return self._higher_order(name, func, args, kwargs)
-        out = self._run(name, func, args, kwargs)
+        out = self._run(name, func, args, kwargs, given)
         if isinstance(out, Tensor):
             known.add(id(out))
             made = out
@@ -165,19 +165,21 @@ class Recorder(TorchFunctionMode):
         else:
             raise UnrecordedError(tensor)
 
-    def _run(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
+    def _run(self, name: str, func: Callable, args: tuple, kwargs: dict, given: list) -> Any:
         if not self.on_meta:
             return func(*args, **kwargs)
         if name in FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
             kwargs = {**kwargs, "device": "meta"}
-        short = SHAPE_ONLY.get(name) if self.below is None or name in RECURRENT else None
+        on_meta = all([t.is_meta for t in given])
+        short = SHAPE_ONLY.get(name) if on_meta and self.below is None else None
+        if name in RECURRENT:
+            short = SHAPE_ONLY[name]
         if short is not None and not torch.is_grad_enabled():
             out = short(*args, **kwargs)
             if out is not NotImplemented:
                 if self.below is not None:
                     self.below.see(func, (args, kwargs), out)
                 return out
-        on_meta = all([t.is_meta for t in tensors(*args, *kwargs.values())])
         draws = not on_meta  # whatever it comes down to
         if name in RANDOM:
             draws |= torch.device(kwargs.get("device") or "meta").type != "meta"

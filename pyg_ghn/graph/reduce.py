@@ -66,7 +66,7 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
     if "out" in call.kwargs:
         written = call.out
         call = call._replace(kwargs={k: v for k, v in call.kwargs.items() if k != "out"})
-    operands = list(tensors(call.args, call.kwargs))
+    operands = tensors(call.args, call.kwargs)
     if not operands or name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
         return
     if name in SHAPED_LIKE:

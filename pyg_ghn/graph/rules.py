@@ -44,7 +44,7 @@ def _layer(builder: GraphBuilder, call: Call) -> Value | None:
 def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
     """A product with a parameter is a layer, one of attention and values a part of ``msa``. What
     :func:`torch.addmm` and its like add comes after it."""
-    operands, added = list(tensors(call.args, call.kwargs)), None
+    operands, added = tensors(call.args, call.kwargs), None
     if call.name in SUMS_WITH_PRODUCT:
         added = call.kwargs["input"] if "input" in call.kwargs else operands[0]
         operands = [t for t in operands if t is not added]
@@ -146,7 +146,7 @@ def _mean(builder: GraphBuilder, call: Call) -> Value | None:
 
 
 def _add(builder: GraphBuilder, call: Call) -> Value | None:
-    operands = list(tensors(call.args, call.kwargs))
+    operands = tensors(call.args, call.kwargs)
     if len(operands) != 2:
         return None
     if all(builder.value(t).sources for t in operands):
@@ -203,7 +203,7 @@ def _join(
 
 
 def _gate(builder: GraphBuilder, call: Call) -> Value:
-    operands = list(tensors(call.args, call.kwargs))
+    operands = tensors(call.args, call.kwargs)
     return Value(builder.sources(*operands), gate=operands[0].numel())
 
 

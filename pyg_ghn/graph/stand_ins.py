@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.meta_operations import to_meta
+from pyg_ghn.graph.nested import ATOMS
 
-ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type, torch.Size})
 RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 # Their objects hold locks, files, processes or graphs of code rather than tensors to compute with.
 OPAQUE = sys.stdlib_module_names | {"torch"}

@@ -67,7 +67,7 @@ def _uses(trace: Trace, builder: GraphBuilder) -> dict[str, dict[str, Value]]:
             is_input = place == 0 and first in ("input", "query")
             use = f"input of {call.name}" if is_input else call.name
             is_data = value.sources and use not in LAYERS  # a layer's result, no weight
-            meets = not is_data and builder.value(next(tensors(call.out))).sources
+            meets = not is_data and builder.value(tensors(call.out)[0]).sources
             for name in (*value.params, *value.factors):
                 of_name = uses.setdefault(name, {})
                 if meets:
