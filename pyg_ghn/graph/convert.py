@@ -17,7 +17,7 @@ from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.leaks import fill_leaks
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.reduce import Reduction, reduce
-from pyg_ghn.graph.trace import Trace, own_device, trace
+from pyg_ghn.graph.trace import Trace, trace
 from pyg_ghn.graph.unsupported import CUT_OFF, UNUSED
 
 DEFAULT_INPUT_SIZES = ((3, 224, 224), (3, 299, 299))  # Inception in train mode needs the larger one
@@ -92,7 +92,7 @@ def _reduced(model: nn.Module, *inputs: Any, thorough: bool = False) -> Reductio
         return reduce(recorded)
     finally:
         del recorded
-        fill_leaks(recorder, own_device(model))
+        fill_leaks(recorder)
 
 
 def record(

@@ -27,13 +27,12 @@ class _Reference(NamedTuple):
     storage: int
 
 
-def fill_leaks(recorder: Recorder, device: torch.device) -> None:
+def fill_leaks(recorder: Recorder) -> None:
     r"""Ends a recorded pass. If a cache, a global list or the like still holds a meta tensor that
     the pass made, the operations that made it are run for real, on the model's values.
 
     Args:
         recorder (Recorder): The pass, of which the caller must keep nothing else.
-        device (torch.device): Where the model lives.
 
     Raises:
         GraphError: If the values of such a tensor can't be computed.
@@ -52,7 +51,7 @@ def fill_leaks(recorder: Recorder, device: torch.device) -> None:
     leaks = {key: tensor for key, ref in made.items() if (tensor := ref()) is not None}
     made.clear()  # tensors with weak references can't be swapped
     try:
-        values = _replayed(tape, leaks, originals, device) if leaks else {}
+        values = _replayed(tape, leaks, originals, stand_ins.home) if leaks else {}
         for key, tensor in reversed(leaks.items()):  # views before what they are views of
             torch.utils.swap_tensors(tensor, values[key].clone())  # which has no views
     except Exception as error:  # whatever an operation raises

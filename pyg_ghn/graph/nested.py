@@ -17,14 +17,18 @@ def tensors(*values: Any, kind: type = Tensor) -> list[Any]:
     """All tensors in nested lists, tuples, mappings and dataclass-like outputs."""
     found = []
     for value in values:
-        if type(value) in ATOMS:
+        of = type(value)
+        if of in ATOMS:
             continue
-        if isinstance(value, kind):
+        if (
+            of is not dict and of is not tuple and isinstance(value, kind)
+        ):  # the frequent ones first
             found.append(value)
         elif isinstance(value, (list, tuple, set)):
             found += tensors(*value, kind=kind)
         elif isinstance(value, (dict, Mapping)):
-            found += tensors(*value.values(), kind=kind)
+            if value:
+                found += tensors(*value.values(), kind=kind)
         elif hasattr(value, "__dataclass_fields__"):
             found += tensors(*vars(value).values(), kind=kind)
     return found

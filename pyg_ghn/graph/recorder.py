@@ -71,7 +71,7 @@ class Recorder(TorchFunctionMode):
     ):
         super().__init__()
         self.calls: list[Call] = []
-        self.on_meta = stand_ins.device.type == "meta"
+        self.on_meta = stand_ins.on_meta
         self.stand_ins, self.below, self.elsewhere = stand_ins, below, [*elsewhere]
         self.known: set[int] = set()  # ids of the tensors that the pass may use
         self._random = OwnRandom()

@@ -35,10 +35,12 @@ class StandIns:
 
     Args:
         device (torch.device): Where the copy is going to run.
+        home (torch.device): Where the model lives, the CPU if it has no values.
     """
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, device: torch.device, home: torch.device):
+        self.device, self.home = device, home
+        self.on_meta = device.type == "meta"
         self.moves = False  # tensors to the device; the model's own may lie on several
         self.originals: list[Any] = []  # kept alive, so that ids stay theirs
         self.tensors: list[tuple[Tensor, Tensor]] = []  # and their stand-ins
@@ -62,9 +64,10 @@ class StandIns:
         found = self._copies.get(id(value))
         if found is not None:
             return found
-        if kind not in self._copiers:
-            self._copiers[kind] = self._copier(kind)
-        return self._copiers[kind](value)
+        copier = self._copiers.get(kind)
+        if copier is None:
+            copier = self._copiers[kind] = self._copier(kind)
+        return copier(value)
 
     def tensor(self, tensor: Tensor) -> Tensor:
         r"""The stand-in for a tensor."""
@@ -76,17 +79,18 @@ class StandIns:
         found = self._copies.get(id(tensor))
         if found is not None:
             return found
-        if self.device.type == "meta":
-            stand_in = to_meta(tensor)
-        elif tensor.is_meta:
-            stand_in = torch.zeros(tensor.shape, dtype=tensor.dtype, device=self.device)
+        if self.on_meta:
+            stand_in = to_meta(tensor, tensor.requires_grad)
         else:
-            stand_in = tensor.detach().clone()
-            stand_in = stand_in.to(self.device) if self.moves else stand_in
-        if isinstance(tensor, nn.Parameter):
-            stand_in = Tensor._make_subclass(nn.Parameter, stand_in, tensor.requires_grad)
-        elif tensor.requires_grad:
-            stand_in.requires_grad_()
+            if tensor.is_meta:
+                stand_in = torch.zeros(tensor.shape, dtype=tensor.dtype, device=self.device)
+            else:
+                stand_in = tensor.detach().clone()
+                stand_in = stand_in.to(self.device) if self.moves else stand_in
+            stand_in.requires_grad_(tensor.requires_grad)
+        kind = type(tensor)
+        if kind is nn.Parameter or (kind is not Tensor and isinstance(tensor, nn.Parameter)):
+            stand_in.__class__ = nn.Parameter  # without a second tensor
         self.tensors.append((tensor, stand_in))
         return self.add(tensor, stand_in)
 
@@ -133,8 +137,7 @@ class StandIns:
         if dynamo is not None and isinstance(module, dynamo.OptimizedModule):
             return self.add(module, self.copy(module._orig_mod))
         twin = self._object(module)
-        if twin.__dict__.get("_compiled_call_impl") is not None:
-            twin.__dict__["_compiled_call_impl"] = None
+        twin.__dict__.pop("_compiled_call_impl", None)
         return twin
 
     def _object(self, value: Any) -> Any:
@@ -150,15 +153,12 @@ class StandIns:
                 return value
             twin = kind()
         self.add(value, twin)
-        made = {}
-        for name, item in attributes.items():  # most of them need no copy
+        made = attributes.copy()
+        for name, item in made.items():  # most of them need no copy
             kind_of_item = type(item)
-            if kind_of_item in ATOMS:
-                made[name] = item
-            elif kind_of_item is OrderedDict and not item:
-                made[name] = OrderedDict()
-            else:
-                made[name] = self.copy(item)
+            if kind_of_item not in ATOMS:
+                is_empty = kind_of_item is OrderedDict and not item  # what holds no hooks
+                made[name] = OrderedDict() if is_empty else self.copy(item)
         for name in shared:
             if name not in made:
                 made[name] = self.copy(getattr(kind, name))
@@ -170,22 +170,31 @@ class StandIns:
         return twin
 
     def _dict(self, value: dict) -> dict:
-        twin = self.add(value, type(value)() if type(value) is dict else copy.copy(value))
+        if type(value) is dict:
+            self._copies[id(value)] = twin = {}
+            self.originals.append(value)
+            for key, item in value.items():
+                key = key if type(key) in ATOMS else self.copy(key)
+                twin[key] = item if type(item) in ATOMS else self.copy(item)
+            return twin
+        twin = self.add(value, copy.copy(value))
         if value:
             dict.clear(twin)
             for key, item in value.items():
-                key = key if type(key) in ATOMS else self.copy(key)
-                dict.__setitem__(twin, key, self.copy(item))
+                dict.__setitem__(twin, self.copy(key), self.copy(item))
         return self._attributes(value, twin)
 
     def _collection(self, value: list | set | deque) -> Any:
-        twin = self.add(value, copy.copy(value))
-        items = [self.copy(item) for item in value]
-        twin.clear()
-        (twin.update if isinstance(value, set) else twin.extend)(items)
+        twin = self.add(value, value.copy() if type(value) in (list, set) else copy.copy(value))
+        if not ATOMS.issuperset(map(type, value)):
+            items = [self.copy(item) for item in value]
+            twin.clear()
+            (twin.update if isinstance(value, set) else twin.extend)(items)
         return self._attributes(value, twin)
 
     def _tuple(self, value: tuple) -> tuple:
+        if ATOMS.issuperset(map(type, value)):
+            return value
         items = [self.copy(item) for item in value]
         if all(a is b for a, b in zip(items, value, strict=True)):
             return value

@@ -77,14 +77,14 @@ def trace(
             can't be recorded.
     """
     kwargs = kwargs or {}
-    real = own_device(model)
-    holds_meta = any(p.is_meta for p in model.parameters())
+    parameters = dict(model.named_parameters())
+    home = next((p.device for p in parameters.values() if not p.is_meta), torch.device("cpu"))
     way = _Way(torch.device("meta"), thorough)
     while True:
-        stand_ins, compiles = StandIns(way.device), "torch._dynamo" not in sys.modules
+        stand_ins, compiles = StandIns(way.device, home), "torch._dynamo" not in sys.modules
         recorder = Recorder(stand_ins, Below() if way.thorough else None, way.elsewhere)
         try:
-            recorded = _record(model, args, kwargs, way, recorder)
+            recorded = _record(model, parameters, args, kwargs, way, recorder)
             if not (compiles and "torch._dynamo" in sys.modules):
                 return recorded
             failure, following, recorded = None, way, None  # again, uncompiled
@@ -106,21 +106,18 @@ def trace(
             asks_for_values = isinstance(error, NotImplementedError) or "meta" in reason
             if not way.grad and "grad" in reason:
                 following = way._replace(grad=True)
-            elif way.device.type == "meta" and (asks_for_values or not holds_meta):
-                following = way._replace(device=real, thorough=True)
+            elif way.device.type == "meta" and (
+                asks_for_values or not any(p.is_meta for p in parameters.values())
+            ):
+                following = way._replace(device=home, thorough=True)
             else:
                 following = None
             failure.__cause__ = error if following is None else None
             _clear_frames(error)
-        fill_leaks(recorder, real)
+        fill_leaks(recorder)
         if following is None:
             raise failure
         way = following
-
-
-def own_device(model: nn.Module) -> torch.device:
-    r"""The device that a model lives on, the CPU if it has no values."""
-    return next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
 
 
 def _clear_frames(error: BaseException | None) -> None:
@@ -132,9 +129,15 @@ def _clear_frames(error: BaseException | None) -> None:
         error = error.__context__
 
 
-def _record(model: nn.Module, args: tuple, kwargs: dict, way: _Way, recorder: Recorder) -> Trace:
+def _record(
+    model: nn.Module,
+    parameters: dict[str, Tensor],
+    args: tuple,
+    kwargs: dict[str, Any],
+    way: _Way,
+    recorder: Recorder,
+) -> Trace:
     stand_ins = recorder.stand_ins
-    parameters = dict(model.named_parameters())
     while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         model = model.module  # which runs on one device
     with ExitStack() as stack:
