@@ -19,7 +19,7 @@ from pyg_ghn.graph.trace import Trace
 INPUT = 0  # index of the input node
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     r"""A node of the graph that is being built.
 
@@ -114,7 +114,8 @@ class GraphBuilder:
 
     def sources(self, *operands: Any) -> frozenset[int]:
         """The nodes that all operands together directly come from."""
-        return frozenset().union(*[self.value(t).sources for t in operands])
+        found = [s for t in operands if (s := self.value(t).sources)]
+        return found[0] if len(found) == 1 else frozenset().union(*found)
 
     def add(self, op: str, preds: Iterable[int], param: str | None = None, **labels: Any) -> Value:
         """Adds a node and returns the value of the tensor that it makes."""
@@ -137,14 +138,14 @@ class GraphBuilder:
         value = self.value(weight)
         if not value.params:
             return preds | value.sources
-        return frozenset().union(*(self.add(op, preds, name).sources for name in value.params))
+        return frozenset([i for name in value.params for i in self.add(op, preds, name).sources])
 
     def passed_on(self, operands: list[Tensor], name: str) -> Value:
         """What an operation without a rule makes: its operands' sources, no node."""
         values = [v for t in operands if (v := self.value(t)).sources or v.params]
         if not values:
             return NOTHING
-        sources = frozenset().union(*[v.sources for v in values])
+        sources = values[0].sources.union(*[v.sources for v in values[1:]])
         if not all([v.params for v in values]):
             first, *others = (v for v in values if v.sources)
             attention = first.attention and not others

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.dispatch import OwnRandom
-from pyg_ghn.graph.nested import mapped, tensors
+from pyg_ghn.graph.nested import ATOMS, mapped, tensors
 from pyg_ghn.graph.recorder import Call, Recorder
 from pyg_ghn.graph.stand_ins import StandIns
 
@@ -65,8 +65,8 @@ def fill_leaks(recorder: Recorder) -> None:
 
 def _may_leak(calls: list[Call], stand_ins: StandIns) -> bool:
     """Whether something beside the recorded calls refers to a tensor that they made."""
-    arguments = list(chain.from_iterable(call.args for call in calls))
-    arguments += chain.from_iterable(call.kwargs.values() for call in calls if call.kwargs)
+    arguments = chain.from_iterable((*call.args, *call.kwargs.values()) for call in calls)
+    arguments = [v for v in arguments if type(v) not in ATOMS]
     outs = [call.out for call in calls]
     nested = {id(v): v for v in (*arguments, *outs) if isinstance(v, (list, tuple, dict))}
     inner = tensors(*nested.values())

@@ -78,9 +78,7 @@ def _elementwise(input: Any, other: Any, **kwargs) -> Tensor:
         return NotImplemented
     if input.dtype != other.dtype:
         return NotImplemented
-    if input.shape == other.shape:  # then the strides follow the first operand's
-        return to_meta(input) if _is_dense(input) else NotImplemented
-    return _broadcast(input, other, input.dtype)
+    return _broadcast(input, other)
 
 
 def _divided(input: Any, other: Any, **kwargs) -> Tensor:
@@ -112,18 +110,26 @@ def _compared(input: Tensor, other: Any, **kwargs) -> Tensor:
 
 def _masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     fits = input.is_floating_point() and isinstance(value, (int, float))
-    fits = fits and mask.dtype == torch.bool
-    return _broadcast(input, mask, input.dtype) if fits else NotImplemented
+    return _broadcast(input, mask) if fits and mask.dtype == torch.bool else NotImplemented
 
 
-def _broadcast(input: Tensor, other: Tensor, dtype: torch.dtype) -> Tensor:
-    a, b = input.shape, other.shape
-    if not (input.is_contiguous() and other.is_contiguous()):
-        return NotImplemented
-    a, b = (1,) * (len(b) - len(a)) + a, (1,) * (len(a) - len(b)) + b
-    if not all([n == m or n == 1 or m == 1 for n, m in zip(a, b, strict=True)]):
-        return NotImplemented
-    return _empty(input, [m if n == 1 else n for n, m in zip(a, b, strict=True)], dtype)
+def _broadcast(input: Tensor, other: Tensor) -> Tensor:
+    shape, a, b = input.shape, input.shape, other.shape
+    if a != b:
+        a, b = (1,) * (len(b) - len(a)) + a, (1,) * (len(a) - len(b)) + b
+        if not all([n == m or n == 1 or m == 1 for n, m in zip(a, b, strict=True)]):
+            return NotImplemented
+        shape = tuple([m if n == 1 else n for n, m in zip(a, b, strict=True)])
+    if shape == input.shape and _is_dense(input):  # whose strides decide
+        return to_meta(input)
+    both = input.is_contiguous() and other.is_contiguous()
+    return _empty(input, shape) if both else NotImplemented
+
+
+def _looked_up(input: Tensor, index: Any) -> Tensor:
+    fits = isinstance(index, Tensor) and index.dtype == torch.long and input.is_contiguous()
+    fits = fits and input.dim() > 0
+    return _empty(input, (*index.shape, *input.shape[1:])) if fits else NotImplemented
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -255,6 +261,7 @@ SHAPE_ONLY: dict[str, Callable] = {
         "eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__".split(), _compared
     ),
     "masked_fill": _masked_fill,
+    "__getitem__": _looked_up,
     "cat": _cat,
     "mean": _mean,
     "matmul": _matmul,
