@@ -3,7 +3,7 @@ r"""What sees every tensor operation of a forward pass."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ RANDOM = frozenset(
     cauchy_ exponential_ geometric_ log_normal_ multinomial normal normal_ poisson random_ uniform_
     """.split()
 )
+HOOKS = Tensor._backward_hooks.__get__
+LEAVING = frozenset("numpy __array__ tolist __dlpack__".split())  # the dispatcher sees no such read
 RECURRENT = frozenset("lstm gru rnn_tanh rnn_relu".split())  # minutes on meta without a short cut
 
 # torch.batch_norm and torch.nn.functional.batch_norm take their arguments in different orders.
@@ -62,17 +64,14 @@ class Recorder(TorchFunctionMode):
         below (Below, optional): Is active under this mode in a thorough pass, in which what no
             function shows (:func:`torch.vmap`, scripted functions) is recorded as the dispatcher
             sees it. Otherwise it ends in an :class:`UnrecordedError`. (default: :obj:`None`)
-        elsewhere (list, optional): Tensors on meta that no function has made in an earlier thorough
-            pass, in order. (default: :obj:`()`)
     """
 
-    def __init__(
-        self, stand_ins: StandIns, below: Below | None = None, elsewhere: Sequence[Tensor] = ()
-    ):
+    def __init__(self, stand_ins: StandIns, below: Below | None = None):
         super().__init__()
         self.calls: list[Call] = []
         self.on_meta = stand_ins.on_meta
-        self.stand_ins, self.below, self.elsewhere = stand_ins, below, [*elsewhere]
+        self.stand_ins, self.below = stand_ins, below
+        self.elsewhere: list[Tensor] = []  # what neither function nor dispatcher has made
         self.known: set[int] = set()  # ids of the tensors that the pass may use
         self._random = OwnRandom()
         self._transforms = False  # of torch.func, whose tensors may outlive them
@@ -98,6 +97,14 @@ class Recorder(TorchFunctionMode):
             ids = [id(t) for t in tensors(out)]
             known.update(ids)
             made = out if ids else written(name, func, args, kwargs)
+            is_copied = func == HOOKS or name == "__reduce_ex__"  # copy.copy asks for both
+            if is_copied and (given[0].is_meta or not self.on_meta):
+                raise GraphError(
+                    f"The model copies a tensor of shape {tuple(given[0].shape)} by copy.copy or "
+                    "pickle, which no function shows: copy it by its method clone."
+                )
+            if name in LEAVING and self.below is not None:
+                self.below.see(func, given, ())
         if made is not None:
             name = normalized(name, isinstance(func, FunctionType))
             call = Call(name, args, kwargs, made, func)
@@ -147,23 +154,15 @@ class Recorder(TorchFunctionMode):
                 self.known.add(id(tensor))
                 self.calls.append(Call("alias", (base,), {}, tensor, _same))
                 return tensor
-        if tensor.is_meta and (self.below is None or not self.below.made(tensor)):
-            self._expect(tensor)
+            # What torch has not allocated is NumPy's and comes from no operation.
+            if tensor.is_meta or (not self.on_meta and tensor.untyped_storage().resizable()):
+                if self.below is None:
+                    raise UnrecordedError
+                if not self.below.made(tensor):
+                    self.elsewhere.append(tensor)
         stand_in = tensor if tensor.is_meta and self.on_meta else self.stand_ins.tensor(tensor)
         self.known.add(id(stand_in))
         return stand_in
-
-    def _expect(self, tensor: Tensor) -> None:
-        """A tensor from outside turns up in every pass, what another thread makes in only one."""
-        if self.elsewhere and self.elsewhere[0] is tensor:
-            self.elsewhere.pop(0)
-        elif self.elsewhere:
-            raise GraphError(
-                f"The model uses a tensor of shape {tuple(tensor.shape)} that no recorded function "
-                "made: what it computes in other threads can't be seen, call it in the same one."
-            )
-        else:
-            raise UnrecordedError(tensor)
 
     def _run(self, name: str, func: Callable, args: tuple, kwargs: dict, given: list) -> Any:
         if not self.on_meta:

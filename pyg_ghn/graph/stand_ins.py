@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import enum
 import functools
+import io
 import random
 import sys
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CellType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from pyg_ghn.graph.meta_operations import to_meta
 from pyg_ghn.graph.nested import ATOMS
 
 RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+STATE = (Tensor, nn.Module, dict, list, set, deque, Iterator, torch.Generator, *RANDOM)
 # Their objects hold locks, files, processes or graphs of code rather than tensors to compute with.
 OPAQUE = sys.stdlib_module_names | {"torch"}
 TRANSPARENT = frozenset({"argparse", "collections", "types"})
@@ -120,6 +122,7 @@ class StandIns:
             (functools._lru_cache_wrapper, self._cached),
             (weakref.ref, self._reference),
             (torch.Generator, self._generator),
+            (random.SystemRandom, lambda value: value),
             (RANDOM, lambda value: self.add(value, copy.deepcopy(value))),
             (np.ndarray, lambda value: self.add(value, value.copy())),
             (SimpleNamespace, self._object),
@@ -128,6 +131,8 @@ class StandIns:
                 return copier
         root = kind.__module__.partition(".")[0]
         opaque = root in OPAQUE and root not in TRANSPARENT
+        if opaque and issubclass(kind, Iterator) and not issubclass(kind, io.IOBase):
+            return self._iterator
         if opaque or issubclass(kind, (type, enum.Enum)) or hasattr(kind, "__del__"):
             return lambda value: value
         return self._object
@@ -244,10 +249,39 @@ class StandIns:
         is_copied = isinstance(target, (Tensor, nn.Module)) or self.get(target) is not None
         return weakref.ref(self.copy(target)) if is_copied else value
 
+    def _iterator(self, value: Iterator) -> Iterator:
+        try:
+            function, arguments, *state = value.__reduce__()
+        except TypeError:
+            return self.add(value, _Unread(type(value).__name__))
+        twin = self.add(value, function(*map(self.copy, arguments)))
+        for part in state:
+            twin.__setstate__(self.copy(part))
+        return twin
+
     def _generator(self, value: torch.Generator) -> torch.Generator:
         twin = torch.Generator(value.device)
         twin.set_state(value.get_state())
         return self.add(value, twin)
+
+
+class _Unread:
+    """Stands for an iterator that can't be copied: to read on would advance the model's own."""
+
+    def __init__(self, kind: str):
+        self.__dict__["kind"] = kind
+
+    def __getattr__(self, name: str) -> Any:
+        raise GraphError(
+            f"The forward pass reads on from a {self.kind} that it holds, which tracing would "
+            "advance: let the model hold a list, or an iterator that can be pickled."
+        )
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        return self.__getattr__("__next__")
 
 
 def _refuse(module: torch.jit.ScriptModule) -> None:
@@ -266,7 +300,7 @@ def _class_state(kind: type) -> tuple[list[str], list[str]]:
         if base.__module__.partition(".")[0] in ("torch", "builtins"):
             continue
         for name, value in vars(base).items():
-            state = isinstance(value, (Tensor, nn.Module, dict, list, set, deque))
+            state = isinstance(value, STATE)
             shared.setdefault(name, state and not name.startswith("__"))
         names = vars(base).get("__slots__", ())
         slots += [names] if isinstance(names, str) else names

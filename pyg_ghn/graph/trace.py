@@ -2,14 +2,15 @@ r"""One forward pass of a copy of a module on the meta device, every tensor oper
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import random
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ class _Way(NamedTuple):
     device: torch.device
     thorough: bool = False
     grad: bool = False
-    elsewhere: tuple[Tensor, ...] = ()  # that no function has made
+    elsewhere: tuple[Tensor, ...] | None = None  # what no function made in the pass before
 
 
 def trace(
@@ -82,19 +83,25 @@ def trace(
     way = _Way(torch.device("meta"), thorough)
     while True:
         stand_ins, compiles = StandIns(way.device, home), "torch._dynamo" not in sys.modules
-        recorder = Recorder(stand_ins, Below() if way.thorough else None, way.elsewhere)
+        recorder = Recorder(stand_ins, Below() if way.thorough else None)
         try:
             recorded = _record(model, parameters, args, kwargs, way, recorder)
-            if not (compiles and "torch._dynamo" in sys.modules):
+            found = {id(t) for t in recorder.elsewhere}
+            # What is there for good turns up in every pass.
+            lost = [t for t in way.elsewhere or () if id(t) not in found]
+            compiled = compiles and "torch._dynamo" in sys.modules
+            if not (compiled or lost or (found and way.elsewhere is None)):
                 return recorded
-            failure, following, recorded = None, way, None  # again, uncompiled
+            failure = recorded = None
+            following = way if compiled else way._replace(elsewhere=tuple(recorder.elsewhere))
+            if lost:
+                following, shape = None, tuple(lost[0].shape)
+                failure = GraphError(
+                    f"The model uses a tensor of shape {shape} that no recorded function made: "
+                    "what it computes in other threads can't be seen, call it in the same one."
+                )
         except UnrecordedError as error:
-            failure, following = (
-                None,
-                way._replace(
-                    thorough=True, elsewhere=way.elsewhere + error.args if way.thorough else ()
-                ),
-            )
+            failure, following = None, way._replace(thorough=True)
             _clear_frames(error)
         except GraphError as error:
             failure, following = error, None
@@ -109,7 +116,7 @@ def trace(
             elif way.device.type == "meta" and (
                 asks_for_values or not any(p.is_meta for p in parameters.values())
             ):
-                following = way._replace(device=home, thorough=True)
+                following = _Way(home, thorough=True, grad=way.grad)
             else:
                 following = None
             failure.__cause__ = error if following is None else None
@@ -164,27 +171,40 @@ def _record(
 @contextmanager
 def _preserved_rng() -> Iterator[None]:
     """Leaves the process-wide generators as they were, should user code draw from them directly or
-    seed them, unless another thread may have drawn meanwhile, whose numbers would then repeat."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    before = _waiting_threads()
+    seed them, unless another thread has run meanwhile: what it may have drawn would repeat."""
+    python, numpy, torchs = (
+        random.getstate(),
+        np.random.get_state(legacy=False),
+        torch.get_rng_state(),
+    )
+    words, clocks = _numpy_words(), _clocks()
     try:
         yield
     finally:
-        if before is not None and before == _waiting_threads():
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
+        if clocks is not None and clocks == _clocks():
+            random.setstate(python)
+            torch.set_rng_state(torchs)
+            if numpy["has_gauss"] or words is None or words != _numpy_words():
+                np.random.set_state(numpy)
 
 
-def _waiting_threads() -> dict[int, FrameType] | None:
-    """The frames in which all other threads wait, progress bars for their next update for example,
-    or :obj:`None` if one of them does something else. In the same frame later, they never left."""
-    frames = sys._current_frames()
-    frames.pop(threading.get_ident())
-    codes = [frame.f_code for frame in frames.values()]
-    waits = ("wait", "join", "_wait_for_tstate_lock")  # by the version of Python
-    waiting = all(c.co_filename == threading.__file__ and c.co_name in waits for c in codes)
-    return frames if waiting else None
+def _numpy_words() -> bytes | None:
+    """What NumPy draws from next; to read or to set all of its state takes 500 times longer."""
+    generator = np.random.get_bit_generator()
+    if isinstance(generator, np.random.MT19937):
+        return ctypes.string_at(generator.ctypes.state_address, 625 * 4)
+    return None
+
+
+def _clocks() -> dict[int, float] | None:
+    """How long each other thread has run: it has drawn nothing where it has not run meanwhile."""
+    ids = {thread.ident: thread.native_id for thread in threading.enumerate()}
+    others = sys._current_frames().keys() - {threading.get_ident()}
+    try:
+        # The clock of a thread on Linux; pthread_getcpuclockid crashes for threads that have ended.
+        return {i: time.clock_gettime(~ids[i] << 3 | 6) for i in others}
+    except (AttributeError, KeyError, OSError, TypeError):  # some still start
+        return None
 
 
 _eager = {"lock": threading.Lock(), "passes": 0, "stance": None}

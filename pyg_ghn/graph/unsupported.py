@@ -15,10 +15,13 @@ from pyg_ghn.graph.trace import Trace
 
 STOPPING = NO_FLOW | {"detach"}
 MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
+READS = {"numpy": "numpy", "array": "numpy", "tolist": "tolist", "dlpack": "dlpack"}
+READS |= {"local_scalar_dense": "item"}
 MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
 UNUSED = "never used in the forward pass"
 CUT_OFF = "does not reach the output"
 UNRECORDED = "reaches the output through operations that no rule follows"
+READ = "read as values"
 FACTOR = "a factor of a parametrized weight"
 LARGE = "more than four dimensions"
 NO_WEIGHT = "bias of a normalization that has no weight"
@@ -34,7 +37,7 @@ def reasons(trace: Trace, builder: GraphBuilder, names: Collection[str]) -> dict
     found = {name: _reason(name, builder, uses.get(name), name in made) for name in names}
     doubtful = [name for name, reason in found.items() if reason in (UNUSED, CUT_OFF)]
     if doubtful and trace.flows is not None:
-        found |= {name: f"{UNRECORDED} ({op})" for name, op in _reaching(trace, doubtful).items()}
+        found |= _by_dispatcher(trace, doubtful)
     return found
 
 
@@ -75,13 +78,14 @@ def _uses(trace: Trace, builder: GraphBuilder) -> dict[str, dict[str, Value]]:
     return uses
 
 
-def _reaching(trace: Trace, names: Collection[str]) -> dict[str, str]:
-    """Those of the named parameters that do reach the output, with the first operation on each, as
-    the dispatcher saw it: without the rules, without the functions that the model calls."""
+def _by_dispatcher(trace: Trace, names: Collection[str]) -> dict[str, str]:
+    """The reason for those of the named parameters that do reach the output, or that Python code
+    reads, as the dispatcher saw it: without the rules, without the functions of the model."""
     owners = {id(trace.parameters[name]): frozenset([name]) for name in names}
     sharing: dict[int, list[Tensor]] = {}
     seen: set[int] = set()
     first: dict[str, str] = {}
+    read: dict[str, str] = {}
 
     def owners_of(tensor: Tensor) -> frozenset[str]:
         if id(tensor) not in seen:  # made unseen, as another view of what has been seen
@@ -103,6 +107,8 @@ def _reaching(trace: Trace, names: Collection[str]) -> dict[str, str]:
         carried = frozenset().union(*map(owners_of, operands))
         for owner in carried:
             first.setdefault(owner, name)
+            if name in READS:
+                read.setdefault(owner, READS[name])
         stops = name in STOPPING or name.startswith("new_") or name.endswith("_like")
         is_cast = name in CASTS or not any(t.is_floating_point() for t in operands)
         for out in outs:
@@ -114,7 +120,10 @@ def _reaching(trace: Trace, names: Collection[str]) -> dict[str, str]:
             if id(out) not in seen:
                 see(out)
     reaching = frozenset().union(*map(owners_of, trace.outputs))
-    return {name: first.get(name, "") for name in names if name in reaching}
+    reasons = {name: f"{READ} ({how}), which can't be followed" for name, how in read.items()}
+    return reasons | {
+        name: f"{UNRECORDED} ({first.get(name, '')})" for name in names if name in reaching
+    }
 
 
 def _storage(tensor: Tensor) -> int | None:
