@@ -143,16 +143,16 @@ def simplify(nodes: list[Node], outputs: frozenset[int]) -> dict[int, Node]:
 
 def _contract(graph: dict[int, Node], indices: Iterable[int], outputs: set[int]) -> None:
     """Removes nodes and hands their predecessors to their successors."""
-    for index in indices:
-        preds = graph.pop(index).preds
-        for node in graph.values():
-            if index in node.preds:
-                node.preds = (node.preds - {index}) | preds
-            if index in node.gate:
-                node.gate = (node.gate - {index}) | preds
-        if index in outputs:
-            outputs.remove(index)
-            outputs |= preds
+    gone = dict.fromkeys(indices, frozenset())
+    for index, node in [*graph.items()]:  # predecessors come first
+        if not gone.keys().isdisjoint(node.preds):
+            node.preds = {p for pred in node.preds for p in gone.get(pred, (pred,))}
+            node.gate = frozenset(p for pred in node.gate for p in gone.get(pred, (pred,)))
+        if index in gone:
+            gone[index] = graph.pop(index).preds
+            if index in outputs:
+                outputs.remove(index)
+                outputs |= gone[index]
 
 
 def _squeezes(graph: dict[int, Node], outputs: set[int]) -> list[int]:
