@@ -29,14 +29,9 @@ RANDOM = frozenset(
     cauchy_ exponential_ geometric_ log_normal_ multinomial normal normal_ poisson random_ uniform_
     """.split()
 )
-HOOKS = Tensor._backward_hooks.__get__
-LEAVING = frozenset("numpy __array__ tolist __dlpack__".split())  # the dispatcher sees no such read
 RECURRENT = frozenset("lstm gru rnn_tanh rnn_relu".split())  # minutes on meta without a short cut
-
-# torch.batch_norm and torch.nn.functional.batch_norm take their arguments in different orders.
-TWOFOLD = frozenset("batch_norm instance_norm embedding embedding_bag".split())
-
-
+LEAVING = frozenset("numpy __array__ tolist __dlpack__".split())  # the dispatcher sees no such read
+COPIED = (Tensor._backward_hooks.__get__, Tensor.__reduce_ex__)  # what copy.copy and pickle ask for
 # What they read of a tensor is the same of its stand-in.
 READERS = {Tensor.dim, Tensor.numel, Tensor.size, Tensor.stride, Tensor.is_floating_point}
 READERS |= {Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__}
@@ -97,8 +92,7 @@ class Recorder(TorchFunctionMode):
             ids = [id(t) for t in tensors(out)]
             known.update(ids)
             made = out if ids else written(name, func, args, kwargs)
-            is_copied = func == HOOKS or name == "__reduce_ex__"  # copy.copy asks for both
-            if is_copied and (given[0].is_meta or not self.on_meta):
+            if func in COPIED and (given[0].is_meta or not self.on_meta):
                 raise GraphError(
                     f"The model copies a tensor of shape {tuple(given[0].shape)} by copy.copy or "
                     "pickle, which no function shows: copy it by its method clone."
@@ -110,7 +104,7 @@ class Recorder(TorchFunctionMode):
             call = Call(name, args, kwargs, made, func)
             self._transforms |= functorch.peek_interpreter_stack() is not None
             if self._transforms:
-                call = Call(name, _unwrapped(args), _unwrapped(kwargs), _unwrapped(made), func)
+                call = Call(name, *mapped(_unwrapped, (args, kwargs, made)), func)
             self.calls.append(call)
         return out
 
@@ -170,9 +164,8 @@ class Recorder(TorchFunctionMode):
         if name in FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
             kwargs = {**kwargs, "device": "meta"}
         on_meta = all([t.is_meta for t in given])
-        short = SHAPE_ONLY.get(name) if on_meta and self.below is None else None
-        if name in RECURRENT:
-            short = SHAPE_ONLY[name]
+        is_short = name in RECURRENT or (on_meta and self.below is None)
+        short = SHAPE_ONLY.get(name) if is_short else None
         if short is not None and not torch.is_grad_enabled():
             out = short(*args, **kwargs)
             if out is not NotImplemented:
@@ -196,7 +189,8 @@ class Recorder(TorchFunctionMode):
         target = args[0] if args else None
         if isinstance(target, Tensor) and not target.is_meta and is_in_place(name):
             args = (self._promoted(target), *args[1:])
-        return func(*_to_meta(args), **_to_meta(kwargs))
+        args, kwargs = mapped(lambda t: t if t.is_meta else t.to("meta"), (args, kwargs))
+        return func(*args, **kwargs)
 
     def _promoted(self, constant: Tensor) -> Tensor:
         """Data is written into a constant: it and all views of it move to meta, for good."""
@@ -249,7 +243,9 @@ def normalized(name: str, is_python: bool) -> str:
     name = name.partition(".")[0].strip("_")
     name = name.removeprefix("linalg_").removeprefix("special_")
     name = _OTHER_NAMES.get(name, name)
-    return f"native {name}" if name in TWOFOLD and not is_python else name
+    # torch.batch_norm and torch.nn.functional.batch_norm take their arguments in different orders.
+    is_twofold = name in ("batch_norm", "instance_norm", "embedding", "embedding_bag")
+    return f"native {name}" if is_twofold and not is_python else name
 
 
 _PREFIXED_DUNDERS = frozenset(
@@ -289,16 +285,8 @@ def _same(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _to_meta(value: Any) -> Any:
-    return mapped(lambda t: t if t.is_meta else t.to("meta"), value)
-
-
-def _unwrapped(value: Any) -> Any:
-    """The tensors within those of torch.func: what the dispatcher sees."""
-
-    def unwrap(tensor: Tensor) -> Tensor:
-        while functorch.is_functorch_wrapped_tensor(tensor):
-            tensor = functorch.get_unwrapped(tensor)
-        return tensor
-
-    return mapped(unwrap, value)
+def _unwrapped(tensor: Tensor) -> Tensor:
+    """The tensor within one of torch.func: what the dispatcher sees."""
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor

@@ -100,26 +100,22 @@ def trace(
                     f"The model uses a tensor of shape {shape} that no recorded function made: "
                     "what it computes in other threads can't be seen, call it in the same one."
                 )
-        except UnrecordedError as error:
-            failure, following = None, way._replace(thorough=True)
-            _clear_frames(error)
-        except GraphError as error:
+        except Exception as error:
             failure, following = error, None
-            _clear_frames(error)
-        except Exception as error:  # whatever user code raises on meta: a real pass decides
-            failure = _explained(model, stand_ins, args, kwargs, error)
-            reason = str(error).lower()
-            # An operation failed for lack of values; torch has no one type of error for it.
-            asks_for_values = isinstance(error, NotImplementedError) or "meta" in reason
-            if not way.grad and "grad" in reason:
-                following = way._replace(grad=True)
-            elif way.device.type == "meta" and (
-                asks_for_values or not any(p.is_meta for p in parameters.values())
-            ):
-                following = _Way(home, thorough=True, grad=way.grad)
-            else:
-                following = None
-            failure.__cause__ = error if following is None else None
+            if isinstance(error, UnrecordedError):
+                failure, following = None, way._replace(thorough=True)
+            elif not isinstance(error, GraphError):  # whatever user code raises on meta
+                failure = _explained(model, stand_ins, args, kwargs, error)
+                reason = str(error).lower()
+                # An operation failed for lack of values; torch has no one type of error for it.
+                asks_for_values = isinstance(error, NotImplementedError) or "meta" in reason
+                has_values = not any(p.is_meta for p in parameters.values())
+                if not way.grad and "grad" in reason:
+                    following = way._replace(grad=True)
+                elif way.device.type == "meta" and (asks_for_values or has_values):
+                    following = _Way(home, thorough=True, grad=way.grad)  # a real pass decides
+                else:
+                    failure.__cause__ = error
             _clear_frames(error)
         fill_leaks(recorder)
         if following is None:
@@ -172,20 +168,18 @@ def _record(
 def _preserved_rng() -> Iterator[None]:
     """Leaves the process-wide generators as they were, should user code draw from them directly or
     seed them, unless another thread has run meanwhile: what it may have drawn would repeat."""
-    python, numpy, torchs = (
-        random.getstate(),
-        np.random.get_state(legacy=False),
-        torch.get_rng_state(),
-    )
-    words, clocks = _numpy_words(), _clocks()
+    clocks, words = _clocks(), _numpy_words()
+    python, numpy, own = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
     try:
         yield
     finally:
         if clocks is not None and clocks == _clocks():
-            random.setstate(python)
-            torch.set_rng_state(torchs)
-            if numpy["has_gauss"] or words is None or words != _numpy_words():
+            if python != random.getstate():
+                random.setstate(python)
+            if words is None or words != _numpy_words() or numpy["has_gauss"]:
                 np.random.set_state(numpy)
+            if not torch.equal(own, torch.get_rng_state()):
+                torch.set_rng_state(own)
 
 
 def _numpy_words() -> bytes | None:
