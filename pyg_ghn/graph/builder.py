@@ -9,10 +9,9 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pyg_ghn.graph.nested import tensors
+from pyg_ghn.graph.nested import storage, tensors
 from pyg_ghn.graph.operations import CONCATENATIONS, LOOKUPS, VIEWS
 from pyg_ghn.graph.trace import Trace
 
@@ -94,18 +93,18 @@ class GraphBuilder:
     def write_through(self, tensor: Tensor, value: Value) -> None:
         """What is written into a tensor is also in all views that share its memory, older ones
         and what it is itself a view of included."""
-        if tensor.layout is not torch.strided:
-            return
         if self._sharing is None:
             made = (t for call in self._trace.calls for t in tensors(call.out))
             known = *self._trace.inputs, *self._trace.parameters.values(), *made
             self._sharing = {}
-            for other in {id(t): t for t in known if t.layout is torch.strided}.values():
-                self._sharing.setdefault(other.untyped_storage()._cdata, []).append(other)
-        storage = tensor.untyped_storage()
-        is_whole = tensor.numel() * tensor.element_size() == storage.nbytes()
+            for other in {id(t): t for t in known}.values():
+                self._sharing.setdefault(storage(other), []).append(other)
+        key = storage(tensor)
+        if key is None:
+            return
+        is_whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
         is_data = value.sources and not value.params
-        for other in self._sharing.get(storage._cdata, ()):
+        for other in self._sharing.get(key, ()):
             if other is not tensor and _overlap(tensor, other):
                 before = self.value(other)
                 sources = value.sources if is_whole else before.sources | value.sources

@@ -112,8 +112,11 @@ def record(
         return run(tuple(example_inputs) if several else (example_inputs,))
     sizes = _likely_input_sizes(model) if input_size is None else [_as_tuple(input_size)]
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    for size in sizes:
+        if not size or not all(isinstance(n, Integral) and n > 0 for n in size):
+            raise GraphError(f"input_size must be positive integers without the batch: {size}.")
     # Two samples: BatchNorm in train mode refuses a single value per channel.
-    images = [_empty((2, *size), dtype) for size in sizes]
+    images = [torch.empty([2, *map(int, size)], dtype=dtype, device="meta") for size in sizes]
     try:
         return run(tuple(images[:1]))
     except GraphError as error:
@@ -121,12 +124,6 @@ def record(
             with suppress(GraphError):
                 return run((image,))
         raise error from None
-
-
-def _empty(shape: tuple, dtype: torch.dtype | None) -> Tensor:
-    if len(shape) == 1 or not all(isinstance(n, Integral) and n > 0 for n in shape):
-        raise GraphError(f"input_size must be positive integers without the batch: {shape[1:]}.")
-    return torch.empty([int(n) for n in shape], dtype=dtype, device="meta")
 
 
 def _likely_input_sizes(model: nn.Module) -> list[tuple[int, ...]]:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.dispatch import OwnRandom
-from pyg_ghn.graph.nested import ATOMS, mapped, tensors
+from pyg_ghn.graph.meta_operations import META
+from pyg_ghn.graph.nested import ATOMS, mapped, storage, tensors
 from pyg_ghn.graph.recorder import Call, Recorder
 from pyg_ghn.graph.stand_ins import StandIns
 
@@ -24,7 +25,11 @@ class _Reference(NamedTuple):
     """A tensor of the pass, in a tape that keeps none of them alive."""
 
     key: int
-    storage: int
+    storage: int | None
+
+    @classmethod
+    def to(cls, tensor: Tensor) -> _Reference:
+        return cls(id(tensor), storage(tensor))
 
 
 def fill_leaks(recorder: Recorder) -> None:
@@ -43,7 +48,7 @@ def fill_leaks(recorder: Recorder) -> None:
     if not recorder.on_meta or not (recorder.below or _may_leak(calls, stand_ins)):
         return
     originals = {id(twin): t for t, twin in stand_ins.tensors}
-    tape = [Call(c.name, *map(_referred, (c.args, c.kwargs, c.out)), c.func) for c in calls]
+    tape = [Call(c.name, *mapped(_Reference.to, (c.args, c.kwargs, c.out)), c.func) for c in calls]
     made = {id(t): weakref.ref(t) for call in calls for t in tensors(call.out) if t.is_meta}
     recorder.forget()
     if any(ref() is not None for ref in made.values()):
@@ -83,11 +88,6 @@ def _may_leak(calls: list[Call], stand_ins: StandIns) -> bool:
     )
 
 
-def _referred(value: Any) -> Any:
-    """The same with a reference for each tensor of the pass."""
-    return mapped(lambda t: _Reference(id(t), t.untyped_storage()._cdata), value)
-
-
 def _replayed(
     tape: list[Call],
     leaks: dict[int, Tensor],
@@ -95,7 +95,7 @@ def _replayed(
     device: torch.device,
 ) -> dict[int, Tensor]:
     """The real values of all tensors on which the leaks depend."""
-    needed = {t.untyped_storage()._cdata for t in leaks.values()}
+    needed = {*map(storage, leaks.values())}
     steps = []
     for call in reversed(tape):
         if not needed.isdisjoint(r.storage for r in tensors(call.out, kind=_Reference)):
@@ -103,21 +103,17 @@ def _replayed(
             needed |= {r.storage for r in tensors(call.args, call.kwargs, kind=_Reference)}
     values: dict[int, Tensor] = {}
 
-    def real(value: Any) -> Any:
-        if isinstance(value, _Reference):
-            if value.key not in values:
-                original = originals[value.key]
-                values[value.key] = (
-                    torch.zeros(original.shape, dtype=original.dtype, device=device)
-                    if original.is_meta
-                    else original.detach().clone()
-                )
-            return values[value.key]
-        if isinstance(value, dict):
-            return {k: real(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)([real(v) for v in value])
-        return device if value in ("meta", torch.device("meta")) else value
+    def real(value: _Reference | torch.device | str) -> Any:
+        if not isinstance(value, _Reference):
+            return device if value in ("meta", META) else value
+        if value.key not in values:
+            original = originals[value.key]
+            values[value.key] = (
+                torch.zeros(original.shape, dtype=original.dtype, device=device)
+                if original.is_meta
+                else original.detach().clone()
+            )
+        return values[value.key]
 
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -125,8 +121,8 @@ def _replayed(
         if torch.get_default_device().type == "meta":
             stack.enter_context(device)
         for _, args, kwargs, out, func in reversed(steps):
-            args = real(args)
-            result = func(*args, **real(kwargs))
+            args, kwargs = mapped(real, (args, kwargs), (_Reference, torch.device, str))
+            result = func(*args, **kwargs)
             if result is not None:  # else it has written into some of the values
                 keys = [r.key for r in tensors(out, kind=_Reference)]
                 values.update(zip(keys, tensors(result), strict=True))

@@ -54,13 +54,18 @@ def reachable_tensors(*values: Any) -> list[Tensor]:
     return found
 
 
-def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
+def mapped(function: Callable[[Any], Any], value: Any, kind: Any = Tensor) -> Any:
     r"""Nested arguments with something else for each tensor."""
-    if isinstance(value, Tensor):
+    if isinstance(value, kind):
         return function(value)
     if isinstance(value, dict):
-        return {k: mapped(function, v) for k, v in value.items()}
+        return {k: mapped(function, v, kind) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [mapped(function, v) for v in value]
+        items = [mapped(function, v, kind) for v in value]
         return tuple(items) if hasattr(type(value), "_fields") else type(value)(items)
     return value
+
+
+def storage(tensor: Tensor) -> int | None:
+    r"""What tensors that share their memory have in common."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else None

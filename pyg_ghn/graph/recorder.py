@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.dispatch import Below, OwnRandom, is_in_place, written
 from pyg_ghn.graph.meta_operations import SHAPE_ONLY
-from pyg_ghn.graph.nested import mapped, tensors
+from pyg_ghn.graph.nested import mapped, storage, tensors
 from pyg_ghn.graph.stand_ins import StandIns
 
 # Factories that models call without naming a device; their results must live beside the inputs.
@@ -119,13 +119,8 @@ class Recorder(TorchFunctionMode):
         if isinstance(value, Tensor):
             return value if id(value) in self.known else self._resolved(value)
         if type(value) in (list, tuple):
-            items = [self.owned(v) for v in value]
-            same = all([a is b for a, b in zip(items, value, strict=True)])
-            return value if same else type(value)(items)
-        if type(value) is dict:
-            items = {k: self.owned(v) for k, v in value.items()}
-            return value if all([items[k] is v for k, v in value.items()]) else items
-        return value
+            return type(value)([self.owned(v) for v in value])
+        return {k: self.owned(v) for k, v in value.items()} if type(value) is dict else value
 
     def _resolved(self, tensor: Tensor) -> Tensor:
         """What to take for a tensor that no recorded function has made."""
@@ -137,13 +132,13 @@ class Recorder(TorchFunctionMode):
                 raise UnrecordedError
             return tensor
         self.stand_ins.originals.append(tensor)
-        if tensor.layout is torch.strided:
+        key = storage(tensor)
+        if key is not None:
             made = [t for call in self.calls[self._indexed :] for t in tensors(call.out)]
             self._indexed = len(self.calls)
             for known in (*made, *(stand_in for _, stand_in in self.stand_ins.tensors)):
-                if known.layout is torch.strided:
-                    self._storages.setdefault(known.untyped_storage()._cdata, known)
-            base = self._storages.get(tensor.untyped_storage()._cdata)
+                self._storages.setdefault(storage(known), known)
+            base = self._storages.get(key)
             if base is not None:  # as_subclass, nn.Parameter: another view of what is known
                 self.known.add(id(tensor))
                 self.calls.append(Call("alias", (base,), {}, tensor, _same))
@@ -194,12 +189,12 @@ class Recorder(TorchFunctionMode):
 
     def _promoted(self, constant: Tensor) -> Tensor:
         """Data is written into a constant: it and all views of it move to meta, for good."""
-        storage = constant.untyped_storage()
-        size = storage.nbytes() // constant.element_size()
+        key, size = storage(constant), constant.untyped_storage().nbytes()
+        size //= constant.element_size()
         flat = torch.empty(size, dtype=constant.dtype, device="meta")
         made = (t for call in self.calls for t in tensors(call.out))
         for view in {id(t): t for t in (constant, *made)}.values():
-            if view.is_meta or view.untyped_storage()._cdata != storage._cdata:
+            if view.is_meta or storage(view) != key:
                 continue
             place = view.size(), view.stride(), view.storage_offset()
             stand_in = self.stand_ins.add(view, flat.as_strided(*place))

@@ -9,7 +9,7 @@ information are contracted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
@@ -77,19 +77,15 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
         result = RULES[name](builder, call)
     if result is None:
         result = builder.passed_on(operands, name)
-    elif not flows and builder.value(_first(call)).params:
-        # It may yet turn out to be a weight.
-        constant = builder.passed_on(operands, name)
-        result = result._replace(params=constant.params, factors=constant.factors)
+    elif not flows:  # a layer of parameters alone: its result may yet turn out to be a weight
+        given = arguments(call)
+        if builder.value(given.get("input", given.get("query"))).params:
+            constant = builder.passed_on(operands, name)
+            result = result._replace(params=constant.params, factors=constant.factors)
     for out in flowing(call, operands):
         builder.set_value(out, result)
         if written is not None or any([out is t for t in operands]):
             builder.write_through(out, result)
-
-
-def _first(call: Call) -> Any:
-    given = arguments(call)
-    return given.get("input", given.get("query"))
 
 
 def _name_once(nodes: list[Node]) -> set[str]:
@@ -123,12 +119,10 @@ def simplify(nodes: list[Node], outputs: frozenset[int]) -> dict[int, Node]:
         The nodes that stay, by index, in topological order; their ``preds`` name only each other.
     """
     kept = {INPUT, *outputs}
-    stack = list(outputs)
-    while stack:
-        new = nodes[stack.pop()].preds - kept
-        kept |= new
-        stack.extend(new)
     # A node's predecessors were recorded before it: the order of recording is topological.
+    for index in reversed(range(len(nodes))):
+        if index in kept:
+            kept |= nodes[index].preds
     graph = {i: nodes[i] for i in sorted(kept)}
     outputs = set(outputs)
     for node in graph.values():
@@ -157,24 +151,11 @@ def _contract(graph: dict[int, Node], indices: Iterable[int], outputs: set[int])
 
 def _squeezes(graph: dict[int, Node], outputs: set[int]) -> list[int]:
     """Global poolings whose result ends in nothing but the gates of ``cse`` nodes."""
-    successors: dict[int, list[int]] = {i: [] for i in graph}
-    for index, node in graph.items():
-        for pred in node.preds:
-            successors[pred].append(index)
-
-    def only_gates(start: int) -> bool:
-        stack, seen = [start], {start}
-        while stack:
-            index = stack.pop()
-            if index in outputs:
-                return False
-            for after in successors[index]:
-                if index not in graph[after].gate and after not in seen:
-                    seen.add(after)
-                    stack.append(after)
-        return True
-
-    return [i for i, n in graph.items() if n.op == "glob_avg" and only_gates(i)]
+    data = set(outputs)  # what goes on otherwise
+    for index in reversed(graph):
+        if index in data:
+            data |= graph[index].preds - graph[index].gate
+    return [i for i, node in graph.items() if node.op == "glob_avg" and i not in data]
 
 
 def _pool_before_classifier(graph: dict[int, Node], outputs: set[int]) -> None:

@@ -118,10 +118,15 @@ class StandIns:
             (frozenset, lambda value: kind(map(self.copy, value))),
             (FunctionType, self._function),
             (MethodType, lambda m: MethodType(self.copy(m.__func__), self.copy(m.__self__))),
-            (functools.partial, self._partial),
+            (
+                functools.partial,
+                lambda p: self.add(
+                    p, kind(*map(self.copy, (p.func, *p.args)), **self.copy(p.keywords))
+                ),
+            ),
             (functools._lru_cache_wrapper, self._cached),
             (weakref.ref, self._reference),
-            (torch.Generator, self._generator),
+            (torch.Generator, lambda value: self.add(value, value.clone_state())),
             (random.SystemRandom, lambda value: value),
             (RANDOM, lambda value: self.add(value, copy.deepcopy(value))),
             (np.ndarray, lambda value: self.add(value, value.copy())),
@@ -154,6 +159,8 @@ class StandIns:
         try:
             twin = object.__new__(kind)
         except TypeError:  # the class is written in C
+            if isinstance(value, Iterator):
+                return self._iterator(value)
             if not isinstance(value, SimpleNamespace):
                 return value
             twin = kind()
@@ -175,19 +182,14 @@ class StandIns:
         return twin
 
     def _dict(self, value: dict) -> dict:
-        if type(value) is dict:
-            self._copies[id(value)] = twin = {}
-            self.originals.append(value)
-            for key, item in value.items():
-                key = key if type(key) in ATOMS else self.copy(key)
-                twin[key] = item if type(item) in ATOMS else self.copy(item)
-            return twin
-        twin = self.add(value, copy.copy(value))
-        if value:
+        is_plain = type(value) is dict
+        twin = self.add(value, {} if is_plain else copy.copy(value))
+        if not is_plain:
             dict.clear(twin)
-            for key, item in value.items():
-                dict.__setitem__(twin, self.copy(key), self.copy(item))
-        return self._attributes(value, twin)
+        for key, item in value.items():
+            key = key if type(key) in ATOMS else self.copy(key)
+            dict.__setitem__(twin, key, item if type(item) in ATOMS else self.copy(item))
+        return twin if is_plain else self._attributes(value, twin)
 
     def _collection(self, value: list | set | deque) -> Any:
         twin = self.add(value, value.copy() if type(value) in (list, set) else copy.copy(value))
@@ -233,11 +235,6 @@ class StandIns:
                 continue
         return twin
 
-    def _partial(self, value: functools.partial) -> functools.partial:
-        keywords = {name: self.copy(item) for name, item in value.keywords.items()}
-        arguments = map(self.copy, value.args)
-        return self.add(value, type(value)(self.copy(value.func), *arguments, **keywords))
-
     def _cached(self, value: Any) -> Any:
         function = self.copy(value.__wrapped__)
         if function is value.__wrapped__:
@@ -252,16 +249,11 @@ class StandIns:
     def _iterator(self, value: Iterator) -> Iterator:
         try:
             function, arguments, *state = value.__reduce__()
-        except TypeError:
-            return self.add(value, _Unread(type(value).__name__))
-        twin = self.add(value, function(*map(self.copy, arguments)))
-        for part in state:
-            twin.__setstate__(self.copy(part))
-        return twin
-
-    def _generator(self, value: torch.Generator) -> torch.Generator:
-        twin = torch.Generator(value.device)
-        twin.set_state(value.get_state())
+            twin = function(*map(self.copy, arguments))
+            for part in state:
+                twin.__setstate__(self.copy(part))
+        except Exception:  # by the kind of iterator
+            twin = _Unread(type(value).__name__)
         return self.add(value, twin)
 
 
@@ -269,19 +261,15 @@ class _Unread:
     """Stands for an iterator that can't be copied: to read on would advance the model's own."""
 
     def __init__(self, kind: str):
-        self.__dict__["kind"] = kind
+        self._kind = kind
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str = "") -> None:
         raise GraphError(
-            f"The forward pass reads on from a {self.kind} that it holds, which tracing would "
-            "advance: let the model hold a list, or an iterator that can be pickled."
+            f"The forward pass reads on from a {vars(self).get('_kind')} that it holds, which "
+            "tracing would advance: let the model hold a list, or an iterator that can be pickled."
         )
 
-    def __iter__(self) -> Iterator:
-        return self
-
-    def __next__(self) -> Any:
-        return self.__getattr__("__next__")
+    __iter__ = __next__ = __getattr__
 
 
 def _refuse(module: torch.jit.ScriptModule) -> None:

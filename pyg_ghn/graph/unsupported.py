@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import torch
 from torch import Tensor
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
-from pyg_ghn.graph.nested import tensors
+from pyg_ghn.graph.nested import storage, tensors
 from pyg_ghn.graph.operations import CASTS, LAYERS, NO_FLOW, NORMS, PRODUCTS, SIGNATURES
 from pyg_ghn.graph.recorder import normalized
 from pyg_ghn.graph.trace import Trace
@@ -90,15 +89,15 @@ def _by_dispatcher(trace: Trace, names: Collection[str]) -> dict[str, str]:
     def owners_of(tensor: Tensor) -> frozenset[str]:
         if id(tensor) not in seen:  # made unseen, as another view of what has been seen
             see(tensor)
-            same = sharing.get(_storage(tensor), ())
+            same = sharing.get(storage(tensor), ())
             before = owners.get(id(tensor), frozenset())
             owners[id(tensor)] = before.union(*(owners.get(id(t), ()) for t in same))
         return owners.get(id(tensor), frozenset())
 
     def see(tensor: Tensor) -> None:
         seen.add(id(tensor))
-        if tensor.layout is torch.strided:
-            sharing.setdefault(_storage(tensor), []).append(tensor)
+        if storage(tensor) is not None:
+            sharing.setdefault(storage(tensor), []).append(tensor)
 
     for tensor in trace.parameters.values():
         see(tensor)
@@ -115,7 +114,7 @@ def _by_dispatcher(trace: Trace, names: Collection[str]) -> dict[str, str]:
             flows = not stops and (is_cast or out.is_floating_point() or out.is_complex())
             owners[id(out)] = carried if flows else frozenset()
             if any(out is t for t in operands):  # in place: all views change
-                for other in sharing.get(_storage(out), ()):
+                for other in sharing.get(storage(out), ()):
                     owners[id(other)] = owners.get(id(other), frozenset()) | carried
             if id(out) not in seen:
                 see(out)
@@ -124,7 +123,3 @@ def _by_dispatcher(trace: Trace, names: Collection[str]) -> dict[str, str]:
     return reasons | {
         name: f"{UNRECORDED} ({first.get(name, '')})" for name in names if name in reaching
     }
-
-
-def _storage(tensor: Tensor) -> int | None:
-    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else None
