@@ -46,6 +46,10 @@ class Call(NamedTuple):
     out: Any
     func: Callable
 
+    @property
+    def operands(self) -> list[Tensor]:
+        return tensors(self.args, self.kwargs)
+
 
 class UnrecordedError(Exception):
     r"""A tensor turned up that no recorded function has made."""

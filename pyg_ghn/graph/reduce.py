@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
-from pyg_ghn.graph.nested import tensors
 from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments, flowing
 from pyg_ghn.graph.recorder import Call
 from pyg_ghn.graph.rules import RULES
@@ -66,7 +65,7 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
     if "out" in call.kwargs:
         written = call.out
         call = call._replace(kwargs={k: v for k, v in call.kwargs.items() if k != "out"})
-    operands = tensors(call.args, call.kwargs)
+    operands = call.operands
     if not operands or name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
         return
     if name in SHAPED_LIKE:

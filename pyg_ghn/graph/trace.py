@@ -168,12 +168,12 @@ def _record(
 def _preserved_rng() -> Iterator[None]:
     """Leaves the process-wide generators as they were, should user code draw from them directly or
     seed them, unless another thread has run meanwhile: what it may have drawn would repeat."""
-    clocks, words = _clocks(), _numpy_words()
+    others, words = _other_threads(), _numpy_words()
     python, numpy, own = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
     try:
         yield
     finally:
-        if clocks is not None and clocks == _clocks():
+        if others is not None and others == _other_threads():
             if python != random.getstate():
                 random.setstate(python)
             if words is None or words != _numpy_words() or numpy["has_gauss"]:
@@ -190,15 +190,21 @@ def _numpy_words() -> bytes | None:
     return None
 
 
-def _clocks() -> dict[int, float] | None:
-    """How long each other thread has run: it has drawn nothing where it has not run meanwhile."""
+def _other_threads() -> dict[int, Any] | None:
+    """What tells whether another thread has run since: the frame in which it waits, or its clock.
+    If it is the same later, the thread has drawn nothing."""
     ids = {thread.ident: thread.native_id for thread in threading.enumerate()}
-    others = sys._current_frames().keys() - {threading.get_ident()}
+    found = sys._current_frames()
+    found.pop(threading.get_ident())
     try:
-        # The clock of a thread on Linux; pthread_getcpuclockid crashes for threads that have ended.
-        return {i: time.clock_gettime(~ids[i] << 3 | 6) for i in others}
+        for i, frame in found.items():
+            waits = frame.f_code.co_name in ("wait", "join", "_wait_for_tstate_lock")
+            if not waits or frame.f_code.co_filename != threading.__file__:
+                # On Linux; pthread_getcpuclockid crashes for a thread that has ended.
+                found[i] = time.clock_gettime(~ids[i] << 3 | 6)
     except (AttributeError, KeyError, OSError, TypeError):  # some still start
         return None
+    return found
 
 
 _eager = {"lock": threading.Lock(), "passes": 0, "stance": None}
@@ -228,8 +234,7 @@ def _explained(
     model: nn.Module, stand_ins: StandIns, args: tuple, kwargs: dict[str, Any], error: Exception
 ) -> GraphError:
     """Names the innermost module on the stack of a failed forward pass and the way out."""
-    modules = ((name, stand_ins.get(module)) for name, module in model.named_modules())
-    names = {id(twin): name for name, twin in modules if twin is not None}
+    names = {id(stand_ins.get(module)): name for name, module in model.named_modules()}
     culprit, where = model, ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get("self")
@@ -247,13 +252,12 @@ def _explained(
         for p in inspect.signature(model.forward).parameters.values()
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
+    advice = "Check input_size (or example_inputs) and that the model runs on a batch of two."
     if len(required) > len(given):
-        advice = f"Its forward needs {', '.join(required)}: pass them as example_inputs, with a "
-        advice += "batch dimension."
+        needed = ", ".join(required)
+        advice = f"Its forward needs {needed}: pass them as example_inputs, with a batch dimension."
     elif isinstance(culprit, (nn.Embedding, nn.EmbeddingBag)):
         advice = "It looks up integers, token ids for example: pass them as example_inputs."
-    else:
-        advice = "Check input_size (or example_inputs) and that the model runs on a batch of two."
     return GraphError(
         f"The forward pass of {type(model).__name__} on {', '.join(given) or 'no input'} failed"
         f"{where}: {type(error).__name__}: {error}. {advice}"

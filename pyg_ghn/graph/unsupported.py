@@ -61,7 +61,7 @@ def _uses(trace: Trace, builder: GraphBuilder) -> dict[str, dict[str, Value]]:
     meets data."""
     uses: dict[str, dict[str, Value]] = {}
     for call in trace.calls:
-        for place, tensor in enumerate(tensors(call.args, call.kwargs)):
+        for place, tensor in enumerate(call.operands):
             value = builder.value(tensor)
             if not value.params:
                 continue

@@ -89,6 +89,19 @@ def test_the_generators_are_left_as_they_were_beside_threads_that_wait(alone):
     assert generator_states() == states
 
 
+def test_the_generators_are_left_as_they_were_beside_an_idle_pool(alone):
+    def unchanged():
+        time.sleep(0.01)  # until the worker waits
+        states = generator_states()
+        from_module(model, (3, 8, 8))
+        return generator_states() == states
+
+    model = Stateful()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        assert any(unchanged() for _ in range(9))
+
+
 @pytest.mark.parametrize("reads_values", [True, False])
 def test_numbers_that_another_thread_draws_do_not_repeat(reads_values):
     """And what the model draws from torch does not advance its generator."""
