@@ -9,17 +9,16 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pyg_ghn.graph.nested import tensors
+from pyg_ghn.graph.nested import storage, tensors
 from pyg_ghn.graph.operations import CONCATENATIONS, LOOKUPS, VIEWS
 from pyg_ghn.graph.trace import Trace
 
 INPUT = 0  # index of the input node
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     r"""A node of the graph that is being built.
 
@@ -94,18 +93,18 @@ class GraphBuilder:
     def write_through(self, tensor: Tensor, value: Value) -> None:
         """What is written into a tensor is also in all views that share its memory, older ones
         and what it is itself a view of included."""
-        if tensor.layout is not torch.strided:
-            return
         if self._sharing is None:
             made = (t for call in self._trace.calls for t in tensors(call.out))
             known = *self._trace.inputs, *self._trace.parameters.values(), *made
             self._sharing = {}
-            for other in {id(t): t for t in known if t.layout is torch.strided}.values():
-                self._sharing.setdefault(other.untyped_storage()._cdata, []).append(other)
-        storage = tensor.untyped_storage()
-        is_whole = tensor.numel() * tensor.element_size() == storage.nbytes()
+            for other in {id(t): t for t in known}.values():
+                self._sharing.setdefault(storage(other), []).append(other)
+        key = storage(tensor)
+        if key is None:
+            return
+        is_whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
         is_data = value.sources and not value.params
-        for other in self._sharing.get(storage._cdata, ()):
+        for other in self._sharing.get(key, ()):
             if other is not tensor and _overlap(tensor, other):
                 before = self.value(other)
                 sources = value.sources if is_whole else before.sources | value.sources
@@ -114,7 +113,8 @@ class GraphBuilder:
 
     def sources(self, *operands: Any) -> frozenset[int]:
         """The nodes that all operands together directly come from."""
-        return frozenset().union(*[self.value(t).sources for t in operands])
+        found = [s for t in operands if (s := self.value(t).sources)]
+        return found[0] if len(found) == 1 else frozenset().union(*found)
 
     def add(self, op: str, preds: Iterable[int], param: str | None = None, **labels: Any) -> Value:
         """Adds a node and returns the value of the tensor that it makes."""
@@ -137,14 +137,14 @@ class GraphBuilder:
         value = self.value(weight)
         if not value.params:
             return preds | value.sources
-        return frozenset().union(*(self.add(op, preds, name).sources for name in value.params))
+        return frozenset([i for name in value.params for i in self.add(op, preds, name).sources])
 
     def passed_on(self, operands: list[Tensor], name: str) -> Value:
         """What an operation without a rule makes: its operands' sources, no node."""
         values = [v for t in operands if (v := self.value(t)).sources or v.params]
         if not values:
             return NOTHING
-        sources = frozenset().union(*[v.sources for v in values])
+        sources = values[0].sources.union(*[v.sources for v in values[1:]])
         if not all([v.params for v in values]):
             first, *others = (v for v in values if v.sources)
             attention = first.attention and not others

@@ -17,7 +17,7 @@ from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.leaks import fill_leaks
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.reduce import Reduction, reduce
-from pyg_ghn.graph.trace import Trace, own_device, trace
+from pyg_ghn.graph.trace import Trace, trace
 from pyg_ghn.graph.unsupported import CUT_OFF, UNUSED
 
 DEFAULT_INPUT_SIZES = ((3, 224, 224), (3, 299, 299))  # Inception in train mode needs the larger one
@@ -92,7 +92,7 @@ def _reduced(model: nn.Module, *inputs: Any, thorough: bool = False) -> Reductio
         return reduce(recorded)
     finally:
         del recorded
-        fill_leaks(recorder, own_device(model))
+        fill_leaks(recorder)
 
 
 def record(
@@ -112,8 +112,11 @@ def record(
         return run(tuple(example_inputs) if several else (example_inputs,))
     sizes = _likely_input_sizes(model) if input_size is None else [_as_tuple(input_size)]
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    for size in sizes:
+        if not size or not all(isinstance(n, Integral) and n > 0 for n in size):
+            raise GraphError(f"input_size must be positive integers without the batch: {size}.")
     # Two samples: BatchNorm in train mode refuses a single value per channel.
-    images = [_empty((2, *size), dtype) for size in sizes]
+    images = [torch.empty([2, *map(int, size)], dtype=dtype, device="meta") for size in sizes]
     try:
         return run(tuple(images[:1]))
     except GraphError as error:
@@ -121,12 +124,6 @@ def record(
             with suppress(GraphError):
                 return run((image,))
         raise error from None
-
-
-def _empty(shape: tuple, dtype: torch.dtype | None) -> Tensor:
-    if len(shape) == 1 or not all(isinstance(n, Integral) and n > 0 for n in shape):
-        raise GraphError(f"input_size must be positive integers without the batch: {shape[1:]}.")
-    return torch.empty([int(n) for n in shape], dtype=dtype, device="meta")
 
 
 def _likely_input_sizes(model: nn.Module) -> list[tuple[int, ...]]:

@@ -3,14 +3,13 @@ r"""What the dispatcher sees of a forward pass, below the functions that a model
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyg_ghn.graph.nested import tensors
+from pyg_ghn.graph.nested import storage, tensors
 
 
 class Flow(NamedTuple):
@@ -31,11 +30,9 @@ class OwnRandom(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        draws = torch.Tag.nondeterministic_seeded in func.tags
-        return self._drawn(func, args, kwargs) if draws else func(*args, **kwargs)
-
-    def _drawn(self, func: Callable, args: tuple, kwargs: dict) -> Any:
-        operand = next(tensors(args, kwargs), None)
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        operand = next(iter(tensors(args, kwargs)), None)
         device = torch.device(kwargs.get("device") or "cpu") if operand is None else operand.device
         if device.type == "meta":
             return func(*args, **{k: v for k, v in kwargs.items() if k != "generator"})
@@ -72,16 +69,11 @@ class Below(OwnRandom):
 
     def made(self, tensor: Tensor) -> bool:
         """Whether the dispatcher saw the tensor, or what it is a view of, come into being."""
-        if tensor.layout is not torch.strided:
-            return True
-        key, outs = tensor.untyped_storage()._cdata, (f.outs for f in reversed(self.flows))
-        return any(
-            t.layout is torch.strided and t.untyped_storage()._cdata == key
-            for t in chain.from_iterable(outs)
-        )
+        key, flows = storage(tensor), reversed(self.flows)
+        return key is None or any(storage(t) == key for flow in flows for t in flow.outs)
 
     def see(self, func: Callable, operands: Any, out: Any) -> None:
-        self.flows.append(Flow(func, list(tensors(operands)), list(tensors(out))))
+        self.flows.append(Flow(func, tensors(operands), tensors(out)))
 
 
 def written(name: str, func: Callable, args: tuple, kwargs: dict) -> Any:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.dispatch import OwnRandom
-from pyg_ghn.graph.nested import mapped, tensors
+from pyg_ghn.graph.meta_operations import META
+from pyg_ghn.graph.nested import ATOMS, mapped, storage, tensors
 from pyg_ghn.graph.recorder import Call, Recorder
 from pyg_ghn.graph.stand_ins import StandIns
 
@@ -24,16 +25,19 @@ class _Reference(NamedTuple):
     """A tensor of the pass, in a tape that keeps none of them alive."""
 
     key: int
-    storage: int
+    storage: int | None
+
+    @classmethod
+    def to(cls, tensor: Tensor) -> _Reference:
+        return cls(id(tensor), storage(tensor))
 
 
-def fill_leaks(recorder: Recorder, device: torch.device) -> None:
+def fill_leaks(recorder: Recorder) -> None:
     r"""Ends a recorded pass. If a cache, a global list or the like still holds a meta tensor that
     the pass made, the operations that made it are run for real, on the model's values.
 
     Args:
         recorder (Recorder): The pass, of which the caller must keep nothing else.
-        device (torch.device): Where the model lives.
 
     Raises:
         GraphError: If the values of such a tensor can't be computed.
@@ -44,7 +48,7 @@ def fill_leaks(recorder: Recorder, device: torch.device) -> None:
     if not recorder.on_meta or not (recorder.below or _may_leak(calls, stand_ins)):
         return
     originals = {id(twin): t for t, twin in stand_ins.tensors}
-    tape = [Call(c.name, *map(_referred, (c.args, c.kwargs, c.out)), c.func) for c in calls]
+    tape = [Call(c.name, *mapped(_Reference.to, (c.args, c.kwargs, c.out)), c.func) for c in calls]
     made = {id(t): weakref.ref(t) for call in calls for t in tensors(call.out) if t.is_meta}
     recorder.forget()
     if any(ref() is not None for ref in made.values()):
@@ -52,7 +56,7 @@ def fill_leaks(recorder: Recorder, device: torch.device) -> None:
     leaks = {key: tensor for key, ref in made.items() if (tensor := ref()) is not None}
     made.clear()  # tensors with weak references can't be swapped
     try:
-        values = _replayed(tape, leaks, originals, device) if leaks else {}
+        values = _replayed(tape, leaks, originals, stand_ins.home) if leaks else {}
         for key, tensor in reversed(leaks.items()):  # views before what they are views of
             torch.utils.swap_tensors(tensor, values[key].clone())  # which has no views
     except Exception as error:  # whatever an operation raises
@@ -66,11 +70,11 @@ def fill_leaks(recorder: Recorder, device: torch.device) -> None:
 
 def _may_leak(calls: list[Call], stand_ins: StandIns) -> bool:
     """Whether something beside the recorded calls refers to a tensor that they made."""
-    arguments = list(chain.from_iterable(call.args for call in calls))
-    arguments += chain.from_iterable(call.kwargs.values() for call in calls if call.kwargs)
+    arguments = chain.from_iterable((*call.args, *call.kwargs.values()) for call in calls)
+    arguments = [v for v in arguments if type(v) not in ATOMS]
     outs = [call.out for call in calls]
     nested = {id(v): v for v in (*arguments, *outs) if isinstance(v, (list, tuple, dict))}
-    inner = list(tensors(*nested.values()))
+    inner = tensors(*nested.values())
     holders = Counter(map(id, chain(arguments, outs, inner)))
     views = {id(t._base) for t in (*outs, *inner) if isinstance(t, Tensor) and t._is_view()}
     made = list({id(t): t for t in (*outs, *inner) if isinstance(t, Tensor)}.values())
@@ -84,11 +88,6 @@ def _may_leak(calls: list[Call], stand_ins: StandIns) -> bool:
     )
 
 
-def _referred(value: Any) -> Any:
-    """The same with a reference for each tensor of the pass."""
-    return mapped(lambda t: _Reference(id(t), t.untyped_storage()._cdata), value)
-
-
 def _replayed(
     tape: list[Call],
     leaks: dict[int, Tensor],
@@ -96,29 +95,25 @@ def _replayed(
     device: torch.device,
 ) -> dict[int, Tensor]:
     """The real values of all tensors on which the leaks depend."""
-    needed = {t.untyped_storage()._cdata for t in leaks.values()}
+    needed = {*map(storage, leaks.values())}
     steps = []
     for call in reversed(tape):
-        if not needed.isdisjoint(r.storage for r in _references(call.out)):
+        if not needed.isdisjoint(r.storage for r in tensors(call.out, kind=_Reference)):
             steps.append(call)
-            needed |= {r.storage for r in _references(call.args, call.kwargs)}
+            needed |= {r.storage for r in tensors(call.args, call.kwargs, kind=_Reference)}
     values: dict[int, Tensor] = {}
 
-    def real(value: Any) -> Any:
-        if isinstance(value, _Reference):
-            if value.key not in values:
-                original = originals[value.key]
-                values[value.key] = (
-                    torch.zeros(original.shape, dtype=original.dtype, device=device)
-                    if original.is_meta
-                    else original.detach().clone()
-                )
-            return values[value.key]
-        if isinstance(value, dict):
-            return {k: real(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)([real(v) for v in value])
-        return device if value in ("meta", torch.device("meta")) else value
+    def real(value: _Reference | torch.device | str) -> Any:
+        if not isinstance(value, _Reference):
+            return device if value in ("meta", META) else value
+        if value.key not in values:
+            original = originals[value.key]
+            values[value.key] = (
+                torch.zeros(original.shape, dtype=original.dtype, device=device)
+                if original.is_meta
+                else original.detach().clone()
+            )
+        return values[value.key]
 
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -126,24 +121,12 @@ def _replayed(
         if torch.get_default_device().type == "meta":
             stack.enter_context(device)
         for _, args, kwargs, out, func in reversed(steps):
-            args = real(args)
-            result = func(*args, **real(kwargs))
+            args, kwargs = mapped(real, (args, kwargs), (_Reference, torch.device, str))
+            result = func(*args, **kwargs)
             if result is not None:  # else it has written into some of the values
-                keys = [r.key for r in _references(out)]
+                keys = [r.key for r in tensors(out, kind=_Reference)]
                 values.update(zip(keys, tensors(result), strict=True))
     return values
-
-
-def _references(*values: Any) -> list[_Reference]:
-    found = []
-    for value in values:
-        if isinstance(value, _Reference):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found += _references(*value)
-        elif isinstance(value, dict):
-            found += _references(*value.values())
-    return found
 
 
 # How many references there are to a tensor in a list while they are counted, and how many more

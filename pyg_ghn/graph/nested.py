@@ -2,24 +2,36 @@ r"""Tensors in nested arguments, results and objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type, torch.Size})
+ATOMS |= {torch.dtype, torch.device, torch.layout, torch.memory_format}
 
-def tensors(*values: Any) -> Iterator[Tensor]:
-    """Yields all tensors in nested lists, tuples, mappings and dataclass-like outputs."""
+
+def tensors(*values: Any, kind: type = Tensor) -> list[Any]:
+    """All tensors in nested lists, tuples, mappings and dataclass-like outputs."""
+    found = []
     for value in values:
-        if isinstance(value, Tensor):
-            yield value
+        of = type(value)
+        if of in ATOMS:
+            continue
+        if (
+            of is not dict and of is not tuple and isinstance(value, kind)
+        ):  # the frequent ones first
+            found.append(value)
         elif isinstance(value, (list, tuple, set)):
-            yield from tensors(*value)
-        elif isinstance(value, Mapping):
-            yield from tensors(*value.values())
+            found += tensors(*value, kind=kind)
+        elif isinstance(value, (dict, Mapping)):
+            if value:
+                found += tensors(*value.values(), kind=kind)
         elif hasattr(value, "__dataclass_fields__"):
-            yield from tensors(*vars(value).values())
+            found += tensors(*vars(value).values(), kind=kind)
+    return found
 
 
 def reachable_tensors(*values: Any) -> list[Tensor]:
@@ -42,13 +54,18 @@ def reachable_tensors(*values: Any) -> list[Tensor]:
     return found
 
 
-def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
+def mapped(function: Callable[[Any], Any], value: Any, kind: Any = Tensor) -> Any:
     r"""Nested arguments with something else for each tensor."""
-    if isinstance(value, Tensor):
+    if isinstance(value, kind):
         return function(value)
     if isinstance(value, dict):
-        return {k: mapped(function, v) for k, v in value.items()}
+        return {k: mapped(function, v, kind) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [mapped(function, v) for v in value]
+        items = [mapped(function, v, kind) for v in value]
         return tuple(items) if hasattr(type(value), "_fields") else type(value)(items)
     return value
+
+
+def storage(tensor: Tensor) -> int | None:
+    r"""What tensors that share their memory have in common."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else None

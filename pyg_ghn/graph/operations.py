@@ -64,10 +64,10 @@ def arguments(call: Call) -> dict[str, Any]:
 def flowing(call: Call, operands: list[Tensor]) -> list[Tensor]:
     r"""The results of a call that carry on what flows into it: integers and truth values that are
     computed from continuous data are positions and masks, unless it was only rounded."""
-    outs = list(tensors(call.out))
-    if call.name in CASTS or all(t.dtype.is_floating_point for t in outs):
+    outs = tensors(call.out)
+    if call.name in CASTS or all([t.is_floating_point() for t in outs]):
         return outs
-    if not any(t.dtype.is_floating_point for t in operands):
+    if not any([t.is_floating_point() for t in operands]):
         return outs
     return [t for t in outs if t.dtype.is_floating_point or t.dtype.is_complex]
 

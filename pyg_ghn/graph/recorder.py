@@ -3,7 +3,7 @@ r"""What sees every tensor operation of a forward pass."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.dispatch import Below, OwnRandom, is_in_place, written
 from pyg_ghn.graph.meta_operations import SHAPE_ONLY
-from pyg_ghn.graph.nested import mapped, tensors
+from pyg_ghn.graph.nested import mapped, storage, tensors
 from pyg_ghn.graph.stand_ins import StandIns
 
 # Factories that models call without naming a device; their results must live beside the inputs.
@@ -30,9 +30,11 @@ RANDOM = frozenset(
     """.split()
 )
 RECURRENT = frozenset("lstm gru rnn_tanh rnn_relu".split())  # minutes on meta without a short cut
-
-# torch.batch_norm and torch.nn.functional.batch_norm take their arguments in different orders.
-TWOFOLD = frozenset("batch_norm instance_norm embedding embedding_bag".split())
+LEAVING = frozenset("numpy __array__ tolist __dlpack__".split())  # the dispatcher sees no such read
+COPIED = (Tensor._backward_hooks.__get__, Tensor.__reduce_ex__)  # what copy.copy and pickle ask for
+# What they read of a tensor is the same of its stand-in.
+READERS = {Tensor.dim, Tensor.numel, Tensor.size, Tensor.stride, Tensor.is_floating_point}
+READERS |= {Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__}
 
 
 class Call(NamedTuple):
@@ -43,6 +45,10 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
     out: Any
     func: Callable
+
+    @property
+    def operands(self) -> list[Tensor]:
+        return tensors(self.args, self.kwargs)
 
 
 class UnrecordedError(Exception):
@@ -57,17 +63,14 @@ class Recorder(TorchFunctionMode):
         below (Below, optional): Is active under this mode in a thorough pass, in which what no
             function shows (:func:`torch.vmap`, scripted functions) is recorded as the dispatcher
             sees it. Otherwise it ends in an :class:`UnrecordedError`. (default: :obj:`None`)
-        elsewhere (list, optional): Tensors on meta that no function has made in an earlier thorough
-            pass, in order. (default: :obj:`()`)
     """
 
-    def __init__(
-        self, stand_ins: StandIns, below: Below | None = None, elsewhere: Sequence[Tensor] = ()
-    ):
+    def __init__(self, stand_ins: StandIns, below: Below | None = None):
         super().__init__()
         self.calls: list[Call] = []
-        self.on_meta = stand_ins.device.type == "meta"
-        self.stand_ins, self.below, self.elsewhere = stand_ins, below, [*elsewhere]
+        self.on_meta = stand_ins.on_meta
+        self.stand_ins, self.below = stand_ins, below
+        self.elsewhere: list[Tensor] = []  # what neither function nor dispatcher has made
         self.known: set[int] = set()  # ids of the tensors that the pass may use
         self._random = OwnRandom()
         self._transforms = False  # of torch.func, whose tensors may outlive them
@@ -76,21 +79,16 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        known = self.known
-        for value in args:
-            if isinstance(value, Tensor):
-                if id(value) not in known:
-                    args = self.owned(args)
-                    break
-            elif type(value) in (list, tuple, dict):
-                args = self.owned(args)
-                break
-        if kwargs:
-            kwargs = self.owned(kwargs)
+        if func in READERS:
+            return func(*args, **kwargs)
+        known, given = self.known, tensors(args, kwargs)
+        if not known.issuperset(map(id, given)):
+            args, kwargs = self.owned(args), self.owned(kwargs)
+            given = tensors(args, kwargs)
         name = getattr(func, "__name__", "")
         if isinstance(func, torch._ops.HigherOrderOperator):
             return self._higher_order(name, func, args, kwargs)
-        out = self._run(name, func, args, kwargs)
+        out = self._run(name, func, args, kwargs, given)
         if isinstance(out, Tensor):
             known.add(id(out))
             made = out
@@ -98,12 +96,19 @@ class Recorder(TorchFunctionMode):
             ids = [id(t) for t in tensors(out)]
             known.update(ids)
             made = out if ids else written(name, func, args, kwargs)
+            if func in COPIED and (given[0].is_meta or not self.on_meta):
+                raise GraphError(
+                    f"The model copies a tensor of shape {tuple(given[0].shape)} by copy.copy or "
+                    "pickle, which no function shows: copy it by its method clone."
+                )
+            if name in LEAVING and self.below is not None:
+                self.below.see(func, given, ())
         if made is not None:
             name = normalized(name, isinstance(func, FunctionType))
             call = Call(name, args, kwargs, made, func)
             self._transforms |= functorch.peek_interpreter_stack() is not None
             if self._transforms:
-                call = Call(name, _unwrapped(args), _unwrapped(kwargs), _unwrapped(made), func)
+                call = Call(name, *mapped(_unwrapped, (args, kwargs, made)), func)
             self.calls.append(call)
         return out
 
@@ -118,13 +123,8 @@ class Recorder(TorchFunctionMode):
         if isinstance(value, Tensor):
             return value if id(value) in self.known else self._resolved(value)
         if type(value) in (list, tuple):
-            items = [self.owned(v) for v in value]
-            same = all([a is b for a, b in zip(items, value, strict=True)])
-            return value if same else type(value)(items)
-        if type(value) is dict:
-            items = {k: self.owned(v) for k, v in value.items()}
-            return value if all([items[k] is v for k, v in value.items()]) else items
-        return value
+            return type(value)([self.owned(v) for v in value])
+        return {k: self.owned(v) for k, v in value.items()} if type(value) is dict else value
 
     def _resolved(self, tensor: Tensor) -> Tensor:
         """What to take for a tensor that no recorded function has made."""
@@ -136,48 +136,41 @@ class Recorder(TorchFunctionMode):
                 raise UnrecordedError
             return tensor
         self.stand_ins.originals.append(tensor)
-        if tensor.layout is torch.strided:
+        key = storage(tensor)
+        if key is not None:
             made = [t for call in self.calls[self._indexed :] for t in tensors(call.out)]
             self._indexed = len(self.calls)
             for known in (*made, *(stand_in for _, stand_in in self.stand_ins.tensors)):
-                if known.layout is torch.strided:
-                    self._storages.setdefault(known.untyped_storage()._cdata, known)
-            base = self._storages.get(tensor.untyped_storage()._cdata)
+                self._storages.setdefault(storage(known), known)
+            base = self._storages.get(key)
             if base is not None:  # as_subclass, nn.Parameter: another view of what is known
                 self.known.add(id(tensor))
                 self.calls.append(Call("alias", (base,), {}, tensor, _same))
                 return tensor
-        if tensor.is_meta and (self.below is None or not self.below.made(tensor)):
-            self._expect(tensor)
+            # What torch has not allocated is NumPy's and comes from no operation.
+            if tensor.is_meta or (not self.on_meta and tensor.untyped_storage().resizable()):
+                if self.below is None:
+                    raise UnrecordedError
+                if not self.below.made(tensor):
+                    self.elsewhere.append(tensor)
         stand_in = tensor if tensor.is_meta and self.on_meta else self.stand_ins.tensor(tensor)
         self.known.add(id(stand_in))
         return stand_in
 
-    def _expect(self, tensor: Tensor) -> None:
-        """A tensor from outside turns up in every pass, what another thread makes in only one."""
-        if self.elsewhere and self.elsewhere[0] is tensor:
-            self.elsewhere.pop(0)
-        elif self.elsewhere:
-            raise GraphError(
-                f"The model uses a tensor of shape {tuple(tensor.shape)} that no recorded function "
-                "made: what it computes in other threads can't be seen, call it in the same one."
-            )
-        else:
-            raise UnrecordedError(tensor)
-
-    def _run(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
+    def _run(self, name: str, func: Callable, args: tuple, kwargs: dict, given: list) -> Any:
         if not self.on_meta:
             return func(*args, **kwargs)
         if name in FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
             kwargs = {**kwargs, "device": "meta"}
-        short = SHAPE_ONLY.get(name) if self.below is None or name in RECURRENT else None
+        on_meta = all([t.is_meta for t in given])
+        is_short = name in RECURRENT or (on_meta and self.below is None)
+        short = SHAPE_ONLY.get(name) if is_short else None
         if short is not None and not torch.is_grad_enabled():
             out = short(*args, **kwargs)
             if out is not NotImplemented:
                 if self.below is not None:
                     self.below.see(func, (args, kwargs), out)
                 return out
-        on_meta = all([t.is_meta for t in tensors(*args, *kwargs.values())])
         draws = not on_meta  # whatever it comes down to
         if name in RANDOM:
             draws |= torch.device(kwargs.get("device") or "meta").type != "meta"
@@ -195,16 +188,17 @@ class Recorder(TorchFunctionMode):
         target = args[0] if args else None
         if isinstance(target, Tensor) and not target.is_meta and is_in_place(name):
             args = (self._promoted(target), *args[1:])
-        return func(*_to_meta(args), **_to_meta(kwargs))
+        args, kwargs = mapped(lambda t: t if t.is_meta else t.to("meta"), (args, kwargs))
+        return func(*args, **kwargs)
 
     def _promoted(self, constant: Tensor) -> Tensor:
         """Data is written into a constant: it and all views of it move to meta, for good."""
-        storage = constant.untyped_storage()
-        size = storage.nbytes() // constant.element_size()
+        key, size = storage(constant), constant.untyped_storage().nbytes()
+        size //= constant.element_size()
         flat = torch.empty(size, dtype=constant.dtype, device="meta")
         made = (t for call in self.calls for t in tensors(call.out))
         for view in {id(t): t for t in (constant, *made)}.values():
-            if view.is_meta or view.untyped_storage()._cdata != storage._cdata:
+            if view.is_meta or storage(view) != key:
                 continue
             place = view.size(), view.stride(), view.storage_offset()
             stand_in = self.stand_ins.add(view, flat.as_strided(*place))
@@ -248,7 +242,9 @@ def normalized(name: str, is_python: bool) -> str:
     name = name.partition(".")[0].strip("_")
     name = name.removeprefix("linalg_").removeprefix("special_")
     name = _OTHER_NAMES.get(name, name)
-    return f"native {name}" if name in TWOFOLD and not is_python else name
+    # torch.batch_norm and torch.nn.functional.batch_norm take their arguments in different orders.
+    is_twofold = name in ("batch_norm", "instance_norm", "embedding", "embedding_bag")
+    return f"native {name}" if is_twofold and not is_python else name
 
 
 _PREFIXED_DUNDERS = frozenset(
@@ -288,16 +284,8 @@ def _same(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _to_meta(value: Any) -> Any:
-    return mapped(lambda t: t if t.is_meta else t.to("meta"), value)
-
-
-def _unwrapped(value: Any) -> Any:
-    """The tensors within those of torch.func: what the dispatcher sees."""
-
-    def unwrap(tensor: Tensor) -> Tensor:
-        while functorch.is_functorch_wrapped_tensor(tensor):
-            tensor = functorch.get_unwrapped(tensor)
-        return tensor
-
-    return mapped(unwrap, value)
+def _unwrapped(tensor: Tensor) -> Tensor:
+    """The tensor within one of torch.func: what the dispatcher sees."""
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor

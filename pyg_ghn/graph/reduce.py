@@ -9,11 +9,10 @@ information are contracted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.builder import INPUT, GraphBuilder, Node
-from pyg_ghn.graph.nested import tensors
 from pyg_ghn.graph.operations import LAYERS, NO_FLOW, SHAPED_LIKE, arguments, flowing
 from pyg_ghn.graph.recorder import Call
 from pyg_ghn.graph.rules import RULES
@@ -66,7 +65,7 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
     if "out" in call.kwargs:
         written = call.out
         call = call._replace(kwargs={k: v for k, v in call.kwargs.items() if k != "out"})
-    operands = list(tensors(call.args, call.kwargs))
+    operands = call.operands
     if not operands or name in NO_FLOW or name.startswith("new_") or name.endswith("_like"):
         return
     if name in SHAPED_LIKE:
@@ -77,19 +76,15 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
         result = RULES[name](builder, call)
     if result is None:
         result = builder.passed_on(operands, name)
-    elif not flows and builder.value(_first(call)).params:
-        # It may yet turn out to be a weight.
-        constant = builder.passed_on(operands, name)
-        result = result._replace(params=constant.params, factors=constant.factors)
+    elif not flows:  # a layer of parameters alone: its result may yet turn out to be a weight
+        given = arguments(call)
+        if builder.value(given.get("input", given.get("query"))).params:
+            constant = builder.passed_on(operands, name)
+            result = result._replace(params=constant.params, factors=constant.factors)
     for out in flowing(call, operands):
         builder.set_value(out, result)
         if written is not None or any([out is t for t in operands]):
             builder.write_through(out, result)
-
-
-def _first(call: Call) -> Any:
-    given = arguments(call)
-    return given.get("input", given.get("query"))
 
 
 def _name_once(nodes: list[Node]) -> set[str]:
@@ -123,12 +118,10 @@ def simplify(nodes: list[Node], outputs: frozenset[int]) -> dict[int, Node]:
         The nodes that stay, by index, in topological order; their ``preds`` name only each other.
     """
     kept = {INPUT, *outputs}
-    stack = list(outputs)
-    while stack:
-        new = nodes[stack.pop()].preds - kept
-        kept |= new
-        stack.extend(new)
     # A node's predecessors were recorded before it: the order of recording is topological.
+    for index in reversed(range(len(nodes))):
+        if index in kept:
+            kept |= nodes[index].preds
     graph = {i: nodes[i] for i in sorted(kept)}
     outputs = set(outputs)
     for node in graph.values():
@@ -143,38 +136,25 @@ def simplify(nodes: list[Node], outputs: frozenset[int]) -> dict[int, Node]:
 
 def _contract(graph: dict[int, Node], indices: Iterable[int], outputs: set[int]) -> None:
     """Removes nodes and hands their predecessors to their successors."""
-    for index in indices:
-        preds = graph.pop(index).preds
-        for node in graph.values():
-            if index in node.preds:
-                node.preds = (node.preds - {index}) | preds
-            if index in node.gate:
-                node.gate = (node.gate - {index}) | preds
-        if index in outputs:
-            outputs.remove(index)
-            outputs |= preds
+    gone = dict.fromkeys(indices, frozenset())
+    for index, node in [*graph.items()]:  # predecessors come first
+        if not gone.keys().isdisjoint(node.preds):
+            node.preds = {p for pred in node.preds for p in gone.get(pred, (pred,))}
+            node.gate = frozenset(p for pred in node.gate for p in gone.get(pred, (pred,)))
+        if index in gone:
+            gone[index] = graph.pop(index).preds
+            if index in outputs:
+                outputs.remove(index)
+                outputs |= gone[index]
 
 
 def _squeezes(graph: dict[int, Node], outputs: set[int]) -> list[int]:
     """Global poolings whose result ends in nothing but the gates of ``cse`` nodes."""
-    successors: dict[int, list[int]] = {i: [] for i in graph}
-    for index, node in graph.items():
-        for pred in node.preds:
-            successors[pred].append(index)
-
-    def only_gates(start: int) -> bool:
-        stack, seen = [start], {start}
-        while stack:
-            index = stack.pop()
-            if index in outputs:
-                return False
-            for after in successors[index]:
-                if index not in graph[after].gate and after not in seen:
-                    seen.add(after)
-                    stack.append(after)
-        return True
-
-    return [i for i, n in graph.items() if n.op == "glob_avg" and only_gates(i)]
+    data = set(outputs)  # what goes on otherwise
+    for index in reversed(graph):
+        if index in data:
+            data |= graph[index].preds - graph[index].gate
+    return [i for i, node in graph.items() if node.op == "glob_avg" and i not in data]
 
 
 def _pool_before_classifier(graph: dict[int, Node], outputs: set[int]) -> None:

@@ -44,7 +44,7 @@ def _layer(builder: GraphBuilder, call: Call) -> Value | None:
 def _matmul(builder: GraphBuilder, call: Call) -> Value | None:
     """A product with a parameter is a layer, one of attention and values a part of ``msa``. What
     :func:`torch.addmm` and its like add comes after it."""
-    operands, added = list(tensors(call.args, call.kwargs)), None
+    operands, added = call.operands, None
     if call.name in SUMS_WITH_PRODUCT:
         added = call.kwargs["input"] if "input" in call.kwargs else operands[0]
         operands = [t for t in operands if t is not added]
@@ -86,17 +86,13 @@ def _multi_head_attention(builder: GraphBuilder, call: Call) -> Value:
     """In-projection, attention and out-projection of :class:`torch.nn.MultiheadAttention`."""
     given = arguments(call)
     inputs = [given["query"], given["key"], given["value"]]
-    if builder.value(given["in_proj_weight"]).params:
-        projected = builder.add_each("conv", builder.sources(*inputs), given["in_proj_weight"])
-    else:  # key and value of another width than the query
+    parts = [(inputs, given["in_proj_weight"])]
+    if not builder.value(given["in_proj_weight"]).params:
+        # Key and value of another width than the query.
         weights = [given.get(f"{name}_proj_weight") for name in "qkv"]
-        projected = frozenset().union(
-            *(
-                builder.add_each("conv", builder.sources(data), weight)
-                for data, weight in zip(inputs, weights, strict=True)
-            )
-        )
-    projected = builder.add_each("bias", projected, given["in_proj_bias"])
+        parts = [([data], weight) for data, weight in zip(inputs, weights, strict=True)]
+    each = [builder.add_each("conv", builder.sources(*data), weight) for data, weight in parts]
+    projected = builder.add_each("bias", frozenset().union(*each), given["in_proj_bias"])
     attended = builder.add("msa", projected).sources
     out = builder.add_each("conv", attended, given["out_proj_weight"])
     return Value(builder.add_each("bias", out, given["out_proj_bias"]))
@@ -126,14 +122,6 @@ def _pool(op: str) -> Rule:
     return rule
 
 
-def _sources(builder: GraphBuilder, call: Call) -> frozenset[int]:
-    return builder.sources(*tensors(call.args, call.kwargs))
-
-
-def _global_pool(builder: GraphBuilder, call: Call) -> Value:
-    return builder.add("glob_avg", _sources(builder, call))
-
-
 def _mean(builder: GraphBuilder, call: Call) -> Value | None:
     """A mean over everything but the batch and one more dimension, the channels."""
     given = arguments(call)
@@ -142,11 +130,11 @@ def _mean(builder: GraphBuilder, call: Call) -> Value | None:
         return None
     dims = {d % input.dim() for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
     over_positions = 0 not in dims and 0 < len(dims) == input.dim() - 2
-    return _global_pool(builder, call) if over_positions else None
+    return builder.add("glob_avg", builder.sources(input)) if over_positions else None
 
 
 def _add(builder: GraphBuilder, call: Call) -> Value | None:
-    operands = list(tensors(call.args, call.kwargs))
+    operands = call.operands
     if len(operands) != 2:
         return None
     if all(builder.value(t).sources for t in operands):
@@ -189,7 +177,7 @@ def _has_positions(shape: tuple[int, ...]) -> bool:
 
 
 def _concat(builder: GraphBuilder, call: Call) -> Value | None:
-    data = [t for t in tensors(call.args, call.kwargs) if builder.value(t).sources]
+    data = [t for t in call.operands if builder.value(t).sources]
     return _join("concat", builder, data)
 
 
@@ -203,13 +191,12 @@ def _join(
 
 
 def _gate(builder: GraphBuilder, call: Call) -> Value:
-    operands = list(tensors(call.args, call.kwargs))
-    return Value(builder.sources(*operands), gate=operands[0].numel())
+    return Value(builder.sources(*call.operands), gate=call.operands[0].numel())
 
 
 def _product(builder: GraphBuilder, call: Call) -> Value | None:
     """Data times a gate of fewer elements is ``cse``."""
-    operands = [t for t in tensors(call.args, call.kwargs) if builder.value(t).sources]
+    operands = [t for t in call.operands if builder.value(t).sources]
     if len(operands) != 2:
         return None
     for data, gate in (operands, reversed(operands)):
@@ -234,13 +221,16 @@ def _by_own_mean(builder: GraphBuilder, call: Call) -> Value | None:
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*CONVOLUTIONS, *EMBEDDINGS, "linear"), _layer),
     **dict.fromkeys(PRODUCTS, _matmul),
-    "softmax": lambda builder, call: Value(_sources(builder, call), attention=True),
+    "softmax": lambda builder, call: Value(builder.sources(*call.operands), attention=True),
     **dict.fromkeys(("scaled_dot_product_attention", "flex_attention"), _attention),
     "multi_head_attention_forward": _multi_head_attention,
     **dict.fromkeys(NORMS, _norm("bn")),
     **dict.fromkeys(("layer_norm", "rms_norm"), _norm("ln")),
     **{name: _pool(name[:8]) for name in POOLS},
-    **dict.fromkeys([f"adaptive_avg_pool{n}d" for n in (1, 2, 3)], _global_pool),
+    **dict.fromkeys(
+        [f"adaptive_avg_pool{n}d" for n in (1, 2, 3)],
+        lambda builder, call: builder.add("glob_avg", builder.sources(*call.operands)),
+    ),
     "mean": _mean,
     "add": _add,
     **dict.fromkeys(CONCATENATIONS, _concat),

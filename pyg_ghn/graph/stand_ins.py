@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import enum
 import functools
+import io
 import random
 import sys
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CellType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
@@ -19,9 +20,10 @@ from torch import Tensor, nn
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.meta_operations import to_meta
+from pyg_ghn.graph.nested import ATOMS
 
-ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type, torch.Size})
 RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+STATE = (Tensor, nn.Module, dict, list, set, deque, Iterator, torch.Generator, *RANDOM)
 # Their objects hold locks, files, processes or graphs of code rather than tensors to compute with.
 OPAQUE = sys.stdlib_module_names | {"torch"}
 TRANSPARENT = frozenset({"argparse", "collections", "types"})
@@ -35,10 +37,12 @@ class StandIns:
 
     Args:
         device (torch.device): Where the copy is going to run.
+        home (torch.device): Where the model lives, the CPU if it has no values.
     """
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, device: torch.device, home: torch.device):
+        self.device, self.home = device, home
+        self.on_meta = device.type == "meta"
         self.moves = False  # tensors to the device; the model's own may lie on several
         self.originals: list[Any] = []  # kept alive, so that ids stay theirs
         self.tensors: list[tuple[Tensor, Tensor]] = []  # and their stand-ins
@@ -62,9 +66,10 @@ class StandIns:
         found = self._copies.get(id(value))
         if found is not None:
             return found
-        if kind not in self._copiers:
-            self._copiers[kind] = self._copier(kind)
-        return self._copiers[kind](value)
+        copier = self._copiers.get(kind)
+        if copier is None:
+            copier = self._copiers[kind] = self._copier(kind)
+        return copier(value)
 
     def tensor(self, tensor: Tensor) -> Tensor:
         r"""The stand-in for a tensor."""
@@ -76,17 +81,18 @@ class StandIns:
         found = self._copies.get(id(tensor))
         if found is not None:
             return found
-        if self.device.type == "meta":
-            stand_in = to_meta(tensor)
-        elif tensor.is_meta:
-            stand_in = torch.zeros(tensor.shape, dtype=tensor.dtype, device=self.device)
+        if self.on_meta:
+            stand_in = to_meta(tensor, tensor.requires_grad)
         else:
-            stand_in = tensor.detach().clone()
-            stand_in = stand_in.to(self.device) if self.moves else stand_in
-        if isinstance(tensor, nn.Parameter):
-            stand_in = Tensor._make_subclass(nn.Parameter, stand_in, tensor.requires_grad)
-        elif tensor.requires_grad:
-            stand_in.requires_grad_()
+            if tensor.is_meta:
+                stand_in = torch.zeros(tensor.shape, dtype=tensor.dtype, device=self.device)
+            else:
+                stand_in = tensor.detach().clone()
+                stand_in = stand_in.to(self.device) if self.moves else stand_in
+            stand_in.requires_grad_(tensor.requires_grad)
+        kind = type(tensor)
+        if kind is nn.Parameter or (kind is not Tensor and isinstance(tensor, nn.Parameter)):
+            stand_in.__class__ = nn.Parameter  # without a second tensor
         self.tensors.append((tensor, stand_in))
         return self.add(tensor, stand_in)
 
@@ -112,10 +118,16 @@ class StandIns:
             (frozenset, lambda value: kind(map(self.copy, value))),
             (FunctionType, self._function),
             (MethodType, lambda m: MethodType(self.copy(m.__func__), self.copy(m.__self__))),
-            (functools.partial, self._partial),
+            (
+                functools.partial,
+                lambda p: self.add(
+                    p, kind(*map(self.copy, (p.func, *p.args)), **self.copy(p.keywords))
+                ),
+            ),
             (functools._lru_cache_wrapper, self._cached),
             (weakref.ref, self._reference),
-            (torch.Generator, self._generator),
+            (torch.Generator, lambda value: self.add(value, value.clone_state())),
+            (random.SystemRandom, lambda value: value),
             (RANDOM, lambda value: self.add(value, copy.deepcopy(value))),
             (np.ndarray, lambda value: self.add(value, value.copy())),
             (SimpleNamespace, self._object),
@@ -124,6 +136,8 @@ class StandIns:
                 return copier
         root = kind.__module__.partition(".")[0]
         opaque = root in OPAQUE and root not in TRANSPARENT
+        if opaque and issubclass(kind, Iterator) and not issubclass(kind, io.IOBase):
+            return self._iterator
         if opaque or issubclass(kind, (type, enum.Enum)) or hasattr(kind, "__del__"):
             return lambda value: value
         return self._object
@@ -133,8 +147,7 @@ class StandIns:
         if dynamo is not None and isinstance(module, dynamo.OptimizedModule):
             return self.add(module, self.copy(module._orig_mod))
         twin = self._object(module)
-        if twin.__dict__.get("_compiled_call_impl") is not None:
-            twin.__dict__["_compiled_call_impl"] = None
+        twin.__dict__.pop("_compiled_call_impl", None)
         return twin
 
     def _object(self, value: Any) -> Any:
@@ -146,19 +159,18 @@ class StandIns:
         try:
             twin = object.__new__(kind)
         except TypeError:  # the class is written in C
+            if isinstance(value, Iterator):
+                return self._iterator(value)
             if not isinstance(value, SimpleNamespace):
                 return value
             twin = kind()
         self.add(value, twin)
-        made = {}
-        for name, item in attributes.items():  # most of them need no copy
+        made = attributes.copy()
+        for name, item in made.items():  # most of them need no copy
             kind_of_item = type(item)
-            if kind_of_item in ATOMS:
-                made[name] = item
-            elif kind_of_item is OrderedDict and not item:
-                made[name] = OrderedDict()
-            else:
-                made[name] = self.copy(item)
+            if kind_of_item not in ATOMS:
+                is_empty = kind_of_item is OrderedDict and not item  # what holds no hooks
+                made[name] = OrderedDict() if is_empty else self.copy(item)
         for name in shared:
             if name not in made:
                 made[name] = self.copy(getattr(kind, name))
@@ -170,22 +182,26 @@ class StandIns:
         return twin
 
     def _dict(self, value: dict) -> dict:
-        twin = self.add(value, type(value)() if type(value) is dict else copy.copy(value))
-        if value:
+        is_plain = type(value) is dict
+        twin = self.add(value, {} if is_plain else copy.copy(value))
+        if not is_plain:
             dict.clear(twin)
-            for key, item in value.items():
-                key = key if type(key) in ATOMS else self.copy(key)
-                dict.__setitem__(twin, key, self.copy(item))
-        return self._attributes(value, twin)
+        for key, item in value.items():
+            key = key if type(key) in ATOMS else self.copy(key)
+            dict.__setitem__(twin, key, item if type(item) in ATOMS else self.copy(item))
+        return twin if is_plain else self._attributes(value, twin)
 
     def _collection(self, value: list | set | deque) -> Any:
-        twin = self.add(value, copy.copy(value))
-        items = [self.copy(item) for item in value]
-        twin.clear()
-        (twin.update if isinstance(value, set) else twin.extend)(items)
+        twin = self.add(value, value.copy() if type(value) in (list, set) else copy.copy(value))
+        if not ATOMS.issuperset(map(type, value)):
+            items = [self.copy(item) for item in value]
+            twin.clear()
+            (twin.update if isinstance(value, set) else twin.extend)(items)
         return self._attributes(value, twin)
 
     def _tuple(self, value: tuple) -> tuple:
+        if ATOMS.issuperset(map(type, value)):
+            return value
         items = [self.copy(item) for item in value]
         if all(a is b for a, b in zip(items, value, strict=True)):
             return value
@@ -219,11 +235,6 @@ class StandIns:
                 continue
         return twin
 
-    def _partial(self, value: functools.partial) -> functools.partial:
-        keywords = {name: self.copy(item) for name, item in value.keywords.items()}
-        arguments = map(self.copy, value.args)
-        return self.add(value, type(value)(self.copy(value.func), *arguments, **keywords))
-
     def _cached(self, value: Any) -> Any:
         function = self.copy(value.__wrapped__)
         if function is value.__wrapped__:
@@ -235,10 +246,30 @@ class StandIns:
         is_copied = isinstance(target, (Tensor, nn.Module)) or self.get(target) is not None
         return weakref.ref(self.copy(target)) if is_copied else value
 
-    def _generator(self, value: torch.Generator) -> torch.Generator:
-        twin = torch.Generator(value.device)
-        twin.set_state(value.get_state())
+    def _iterator(self, value: Iterator) -> Iterator:
+        try:
+            function, arguments, *state = value.__reduce__()
+            twin = function(*map(self.copy, arguments))
+            for part in state:
+                twin.__setstate__(self.copy(part))
+        except Exception:  # by the kind of iterator
+            twin = _Unread(type(value).__name__)
         return self.add(value, twin)
+
+
+class _Unread:
+    """Stands for an iterator that can't be copied: to read on would advance the model's own."""
+
+    def __init__(self, kind: str):
+        self._kind = kind
+
+    def __getattr__(self, name: str = "") -> None:
+        raise GraphError(
+            f"The forward pass reads on from a {vars(self).get('_kind')} that it holds, which "
+            "tracing would advance: let the model hold a list, or an iterator that can be pickled."
+        )
+
+    __iter__ = __next__ = __getattr__
 
 
 def _refuse(module: torch.jit.ScriptModule) -> None:
@@ -257,7 +288,7 @@ def _class_state(kind: type) -> tuple[list[str], list[str]]:
         if base.__module__.partition(".")[0] in ("torch", "builtins"):
             continue
         for name, value in vars(base).items():
-            state = isinstance(value, (Tensor, nn.Module, dict, list, set, deque))
+            state = isinstance(value, STATE)
             shared.setdefault(name, state and not name.startswith("__"))
         names = vars(base).get("__slots__", ())
         slots += [names] if isinstance(names, str) else names

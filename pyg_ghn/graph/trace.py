@@ -2,14 +2,15 @@ r"""One forward pass of a copy of a module on the meta device, every tensor oper
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import random
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ class _Way(NamedTuple):
     device: torch.device
     thorough: bool = False
     grad: bool = False
-    elsewhere: tuple[Tensor, ...] = ()  # that no function has made
+    elsewhere: tuple[Tensor, ...] | None = None  # what no function made in the pass before
 
 
 def trace(
@@ -77,50 +78,49 @@ def trace(
             can't be recorded.
     """
     kwargs = kwargs or {}
-    real = own_device(model)
-    holds_meta = any(p.is_meta for p in model.parameters())
+    parameters = dict(model.named_parameters())
+    home = next((p.device for p in parameters.values() if not p.is_meta), torch.device("cpu"))
     way = _Way(torch.device("meta"), thorough)
     while True:
-        stand_ins, compiles = StandIns(way.device), "torch._dynamo" not in sys.modules
-        recorder = Recorder(stand_ins, Below() if way.thorough else None, way.elsewhere)
+        stand_ins, compiles = StandIns(way.device, home), "torch._dynamo" not in sys.modules
+        recorder = Recorder(stand_ins, Below() if way.thorough else None)
         try:
-            recorded = _record(model, args, kwargs, way, recorder)
-            if not (compiles and "torch._dynamo" in sys.modules):
+            recorded = _record(model, parameters, args, kwargs, way, recorder)
+            found = {id(t) for t in recorder.elsewhere}
+            # What is there for good turns up in every pass.
+            lost = [t for t in way.elsewhere or () if id(t) not in found]
+            compiled = compiles and "torch._dynamo" in sys.modules
+            if not (compiled or lost or (found and way.elsewhere is None)):
                 return recorded
-            failure, following, recorded = None, way, None  # again, uncompiled
-        except UnrecordedError as error:
-            failure, following = (
-                None,
-                way._replace(
-                    thorough=True, elsewhere=way.elsewhere + error.args if way.thorough else ()
-                ),
-            )
-            _clear_frames(error)
-        except GraphError as error:
+            failure = recorded = None
+            following = way if compiled else way._replace(elsewhere=tuple(recorder.elsewhere))
+            if lost:
+                following, shape = None, tuple(lost[0].shape)
+                failure = GraphError(
+                    f"The model uses a tensor of shape {shape} that no recorded function made: "
+                    "what it computes in other threads can't be seen, call it in the same one."
+                )
+        except Exception as error:
             failure, following = error, None
+            if isinstance(error, UnrecordedError):
+                failure, following = None, way._replace(thorough=True)
+            elif not isinstance(error, GraphError):  # whatever user code raises on meta
+                failure = _explained(model, stand_ins, args, kwargs, error)
+                reason = str(error).lower()
+                # An operation failed for lack of values; torch has no one type of error for it.
+                asks_for_values = isinstance(error, NotImplementedError) or "meta" in reason
+                has_values = not any(p.is_meta for p in parameters.values())
+                if not way.grad and "grad" in reason:
+                    following = way._replace(grad=True)
+                elif way.device.type == "meta" and (asks_for_values or has_values):
+                    following = _Way(home, thorough=True, grad=way.grad)  # a real pass decides
+                else:
+                    failure.__cause__ = error
             _clear_frames(error)
-        except Exception as error:  # whatever user code raises on meta: a real pass decides
-            failure = _explained(model, stand_ins, args, kwargs, error)
-            reason = str(error).lower()
-            # An operation failed for lack of values; torch has no one type of error for it.
-            asks_for_values = isinstance(error, NotImplementedError) or "meta" in reason
-            if not way.grad and "grad" in reason:
-                following = way._replace(grad=True)
-            elif way.device.type == "meta" and (asks_for_values or not holds_meta):
-                following = way._replace(device=real, thorough=True)
-            else:
-                following = None
-            failure.__cause__ = error if following is None else None
-            _clear_frames(error)
-        fill_leaks(recorder, real)
+        fill_leaks(recorder)
         if following is None:
             raise failure
         way = following
-
-
-def own_device(model: nn.Module) -> torch.device:
-    r"""The device that a model lives on, the CPU if it has no values."""
-    return next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
 
 
 def _clear_frames(error: BaseException | None) -> None:
@@ -132,9 +132,15 @@ def _clear_frames(error: BaseException | None) -> None:
         error = error.__context__
 
 
-def _record(model: nn.Module, args: tuple, kwargs: dict, way: _Way, recorder: Recorder) -> Trace:
+def _record(
+    model: nn.Module,
+    parameters: dict[str, Tensor],
+    args: tuple,
+    kwargs: dict[str, Any],
+    way: _Way,
+    recorder: Recorder,
+) -> Trace:
     stand_ins = recorder.stand_ins
-    parameters = dict(model.named_parameters())
     while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         model = model.module  # which runs on one device
     with ExitStack() as stack:
@@ -161,27 +167,44 @@ def _record(model: nn.Module, args: tuple, kwargs: dict, way: _Way, recorder: Re
 @contextmanager
 def _preserved_rng() -> Iterator[None]:
     """Leaves the process-wide generators as they were, should user code draw from them directly or
-    seed them, unless another thread may have drawn meanwhile, whose numbers would then repeat."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    before = _waiting_threads()
+    seed them, unless another thread has run meanwhile: what it may have drawn would repeat."""
+    others, words = _other_threads(), _numpy_words()
+    python, numpy, own = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
     try:
         yield
     finally:
-        if before is not None and before == _waiting_threads():
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
+        if others is not None and others == _other_threads():
+            if python != random.getstate():
+                random.setstate(python)
+            if words is None or words != _numpy_words() or numpy["has_gauss"]:
+                np.random.set_state(numpy)
+            if not torch.equal(own, torch.get_rng_state()):
+                torch.set_rng_state(own)
 
 
-def _waiting_threads() -> dict[int, FrameType] | None:
-    """The frames in which all other threads wait, progress bars for their next update for example,
-    or :obj:`None` if one of them does something else. In the same frame later, they never left."""
-    frames = sys._current_frames()
-    frames.pop(threading.get_ident())
-    codes = [frame.f_code for frame in frames.values()]
-    waits = ("wait", "join", "_wait_for_tstate_lock")  # by the version of Python
-    waiting = all(c.co_filename == threading.__file__ and c.co_name in waits for c in codes)
-    return frames if waiting else None
+def _numpy_words() -> bytes | None:
+    """What NumPy draws from next; to read or to set all of its state takes 500 times longer."""
+    generator = np.random.get_bit_generator()
+    if isinstance(generator, np.random.MT19937):
+        return ctypes.string_at(generator.ctypes.state_address, 625 * 4)
+    return None
+
+
+def _other_threads() -> dict[int, Any] | None:
+    """What tells whether another thread has run since: the frame in which it waits, or its clock.
+    If it is the same later, the thread has drawn nothing."""
+    ids = {thread.ident: thread.native_id for thread in threading.enumerate()}
+    found = sys._current_frames()
+    found.pop(threading.get_ident())
+    try:
+        for i, frame in found.items():
+            waits = frame.f_code.co_name in ("wait", "join", "_wait_for_tstate_lock")
+            if not waits or frame.f_code.co_filename != threading.__file__:
+                # On Linux; pthread_getcpuclockid crashes for a thread that has ended.
+                found[i] = time.clock_gettime(~ids[i] << 3 | 6)
+    except (AttributeError, KeyError, OSError, TypeError):  # some still start
+        return None
+    return found
 
 
 _eager = {"lock": threading.Lock(), "passes": 0, "stance": None}
@@ -211,8 +234,7 @@ def _explained(
     model: nn.Module, stand_ins: StandIns, args: tuple, kwargs: dict[str, Any], error: Exception
 ) -> GraphError:
     """Names the innermost module on the stack of a failed forward pass and the way out."""
-    modules = ((name, stand_ins.get(module)) for name, module in model.named_modules())
-    names = {id(twin): name for name, twin in modules if twin is not None}
+    names = {id(stand_ins.get(module)): name for name, module in model.named_modules()}
     culprit, where = model, ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get("self")
@@ -230,13 +252,12 @@ def _explained(
         for p in inspect.signature(model.forward).parameters.values()
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
+    advice = "Check input_size (or example_inputs) and that the model runs on a batch of two."
     if len(required) > len(given):
-        advice = f"Its forward needs {', '.join(required)}: pass them as example_inputs, with a "
-        advice += "batch dimension."
+        needed = ", ".join(required)
+        advice = f"Its forward needs {needed}: pass them as example_inputs, with a batch dimension."
     elif isinstance(culprit, (nn.Embedding, nn.EmbeddingBag)):
         advice = "It looks up integers, token ids for example: pass them as example_inputs."
-    else:
-        advice = "Check input_size (or example_inputs) and that the model runs on a batch of two."
     return GraphError(
         f"The forward pass of {type(model).__name__} on {', '.join(given) or 'no input'} failed"
         f"{where}: {type(error).__name__}: {error}. {advice}"

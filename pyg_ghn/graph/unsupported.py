@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import torch
 from torch import Tensor
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
-from pyg_ghn.graph.nested import tensors
+from pyg_ghn.graph.nested import storage, tensors
 from pyg_ghn.graph.operations import CASTS, LAYERS, NO_FLOW, NORMS, PRODUCTS, SIGNATURES
 from pyg_ghn.graph.recorder import normalized
 from pyg_ghn.graph.trace import Trace
 
 STOPPING = NO_FLOW | {"detach"}
 MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
+READS = {"numpy": "numpy", "array": "numpy", "tolist": "tolist", "dlpack": "dlpack"}
+READS |= {"local_scalar_dense": "item"}
 MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
 UNUSED = "never used in the forward pass"
 CUT_OFF = "does not reach the output"
 UNRECORDED = "reaches the output through operations that no rule follows"
+READ = "read as values"
 FACTOR = "a factor of a parametrized weight"
 LARGE = "more than four dimensions"
 NO_WEIGHT = "bias of a normalization that has no weight"
@@ -34,7 +36,7 @@ def reasons(trace: Trace, builder: GraphBuilder, names: Collection[str]) -> dict
     found = {name: _reason(name, builder, uses.get(name), name in made) for name in names}
     doubtful = [name for name, reason in found.items() if reason in (UNUSED, CUT_OFF)]
     if doubtful and trace.flows is not None:
-        found |= {name: f"{UNRECORDED} ({op})" for name, op in _reaching(trace, doubtful).items()}
+        found |= _by_dispatcher(trace, doubtful)
     return found
 
 
@@ -59,7 +61,7 @@ def _uses(trace: Trace, builder: GraphBuilder) -> dict[str, dict[str, Value]]:
     meets data."""
     uses: dict[str, dict[str, Value]] = {}
     for call in trace.calls:
-        for place, tensor in enumerate(tensors(call.args, call.kwargs)):
+        for place, tensor in enumerate(call.operands):
             value = builder.value(tensor)
             if not value.params:
                 continue
@@ -67,7 +69,7 @@ def _uses(trace: Trace, builder: GraphBuilder) -> dict[str, dict[str, Value]]:
             is_input = place == 0 and first in ("input", "query")
             use = f"input of {call.name}" if is_input else call.name
             is_data = value.sources and use not in LAYERS  # a layer's result, no weight
-            meets = not is_data and builder.value(next(tensors(call.out))).sources
+            meets = not is_data and builder.value(tensors(call.out)[0]).sources
             for name in (*value.params, *value.factors):
                 of_name = uses.setdefault(name, {})
                 if meets:
@@ -75,26 +77,27 @@ def _uses(trace: Trace, builder: GraphBuilder) -> dict[str, dict[str, Value]]:
     return uses
 
 
-def _reaching(trace: Trace, names: Collection[str]) -> dict[str, str]:
-    """Those of the named parameters that do reach the output, with the first operation on each, as
-    the dispatcher saw it: without the rules, without the functions that the model calls."""
+def _by_dispatcher(trace: Trace, names: Collection[str]) -> dict[str, str]:
+    """The reason for those of the named parameters that do reach the output, or that Python code
+    reads, as the dispatcher saw it: without the rules, without the functions of the model."""
     owners = {id(trace.parameters[name]): frozenset([name]) for name in names}
     sharing: dict[int, list[Tensor]] = {}
     seen: set[int] = set()
     first: dict[str, str] = {}
+    read: dict[str, str] = {}
 
     def owners_of(tensor: Tensor) -> frozenset[str]:
         if id(tensor) not in seen:  # made unseen, as another view of what has been seen
             see(tensor)
-            same = sharing.get(_storage(tensor), ())
+            same = sharing.get(storage(tensor), ())
             before = owners.get(id(tensor), frozenset())
             owners[id(tensor)] = before.union(*(owners.get(id(t), ()) for t in same))
         return owners.get(id(tensor), frozenset())
 
     def see(tensor: Tensor) -> None:
         seen.add(id(tensor))
-        if tensor.layout is torch.strided:
-            sharing.setdefault(_storage(tensor), []).append(tensor)
+        if storage(tensor) is not None:
+            sharing.setdefault(storage(tensor), []).append(tensor)
 
     for tensor in trace.parameters.values():
         see(tensor)
@@ -103,19 +106,20 @@ def _reaching(trace: Trace, names: Collection[str]) -> dict[str, str]:
         carried = frozenset().union(*map(owners_of, operands))
         for owner in carried:
             first.setdefault(owner, name)
+            if name in READS:
+                read.setdefault(owner, READS[name])
         stops = name in STOPPING or name.startswith("new_") or name.endswith("_like")
         is_cast = name in CASTS or not any(t.is_floating_point() for t in operands)
         for out in outs:
             flows = not stops and (is_cast or out.is_floating_point() or out.is_complex())
             owners[id(out)] = carried if flows else frozenset()
             if any(out is t for t in operands):  # in place: all views change
-                for other in sharing.get(_storage(out), ()):
+                for other in sharing.get(storage(out), ()):
                     owners[id(other)] = owners.get(id(other), frozenset()) | carried
             if id(out) not in seen:
                 see(out)
     reaching = frozenset().union(*map(owners_of, trace.outputs))
-    return {name: first.get(name, "") for name in names if name in reaching}
-
-
-def _storage(tensor: Tensor) -> int | None:
-    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else None
+    reasons = {name: f"{READ} ({how}), which can't be followed" for name, how in read.items()}
+    return reasons | {
+        name: f"{UNRECORDED} ({first.get(name, '')})" for name in names if name in reaching
+    }

@@ -1,7 +1,11 @@
 """Data flow past the functions of torch: operators, views, transforms, scripts, threads."""
 
+import copy
+import io
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -101,16 +105,72 @@ def test_flows_through_transforms_are_recorded_or_said_to_be_there(between, appl
     assert "a.weight" in data.param_name or reasons["a.weight"].startswith("reaches the output")
 
 
-def test_what_other_threads_compute_is_refused(applied):
+LEAVES = {
+    "numpy": lambda x: torch.from_numpy(np.tanh(x.numpy())),
+    "asarray": lambda x: torch.tensor(np.asarray(x)),
+    "tolist": lambda x: torch.tensor(x.tolist()),
+    "item": lambda x: torch.tensor([[v.item() for v in row] for row in x]),
+    "dlpack": lambda x: torch.from_dlpack(x) if float(x[0, 0]) < 1e9 else x,
+}
+
+
+@pytest.mark.parametrize("between", LEAVES.values(), ids=LEAVES)
+def test_values_that_leave_torch_are_said_to_be_read(between, applied):
+    model = applied(
+        lambda self, x: self.b(between(self.a(x))), a=nn.Linear(8, 8), b=nn.Linear(8, 2)
+    )
+    data = from_module(model, (8,))
+    assert data.unsupported == ["a.weight", "a.bias"]
+    assert all(reason.startswith("read as values (") for reason in data.unsupported_reason)
+
+
+def saved(x):
+    torch.save(x, file := io.BytesIO())
+    file.seek(0)
+    return torch.load(file)
+
+
+class Tagged(torch.Tensor):
+    pass
+
+
+COPIES = {
+    "copy": copy.copy,
+    "copy of a subclass": lambda x: copy.copy(x.as_subclass(Tagged)),
+    "pickle": lambda x: pickle.loads(pickle.dumps([x])),
+    "save": saved,
+}
+
+
+@pytest.mark.parametrize("between", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("reads_values", [False, True])
+def test_copies_that_no_function_shows_are_refused(between, reads_values, applied):
     def forward(self, x):
-        with ThreadPoolExecutor(1) as pool:
+        x = self.a(x)
+        return x if reads_values and float(x.sum()) > 1e9 else between(x)
+
+    with pytest.raises(GraphError, match=r"shape \(2, 8\) by copy.copy or pickle.*clone"):
+        from_module(applied(forward, a=nn.Linear(8, 8)), (8,))
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("reads_values", [False, True])
+def test_what_other_threads_compute_is_refused(reads_values, held, applied):
+    def forward(self, x):
+        if reads_values and float(x.sum()) > 1e9:
+            return x
+        with ThreadPoolExecutor(1) as own:
+            pool = self.pool if held else own
             return self.b(pool.submit(self.a, x).result())
 
-    with pytest.raises(GraphError, match=r"shape \(2, 8\) that no recorded.*other threads"):
-        from_module(applied(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 2)), (8,))
+    with ThreadPoolExecutor(1) as pool:
+        model = applied(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 2), pool=pool)
+        with pytest.raises(GraphError, match=r"shape \(2, 8\) that no recorded.*other threads"):
+            from_module(model, (8,))
 
 
 ELSEWHERE = [torch.ones(8, device="meta"), torch.ones(8, device="meta")]
+CONSTANT, CACHE = torch.ones(8), {}
 
 
 def test_constants_on_meta_that_a_model_finds_elsewhere(applied, names_of):
@@ -120,3 +180,17 @@ def test_constants_on_meta_that_a_model_finds_elsewhere(applied, names_of):
         b=nn.Linear(8, 2),
     )
     assert ("a.bias", "b.weight") in names_of(from_module(model, (8,)))[1]
+
+
+def test_constants_that_a_real_pass_finds_elsewhere(applied, names_of):
+    def forward(self, x):
+        x = self.a(x) * CONSTANT
+        if float(x.sum()) > 1e9:
+            return x
+        if "scale" not in CACHE:
+            CACHE["scale"] = torch.full((8,), 2.0)
+        return self.b(x * CACHE["scale"] + torch.from_numpy(np.ones(8, np.float32)))
+
+    data = from_module(applied(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 2)), (8,))
+    assert ("a.bias", "b.weight") in names_of(data)[1]
+    assert torch.equal(CACHE.pop("scale"), torch.full((8,), 2.0))

@@ -91,6 +91,8 @@ def test_an_exception_at_any_point_leaves_the_model_as_it_was(error, few_objects
     """At each place in turn from which a function of the tracer is called."""
     folder = str(Path(pyg_ghn.graph.__file__).parent)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+    model.held = [iter("ab"), {"of": (nn.Identity(), functools.partial(print, end=""))}]
+    model.register_forward_pre_hook(lambda module, args: (args[0] * torch.ones(2, 3, 4, 4),))
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     values = {name: t.clone() for name, t in tensors.items()}
     attributes = [dict(vars(m)) for m in model.modules()]

@@ -31,6 +31,18 @@ CASES = [
     (torch.mul, (half, 2.5), {}),
     (torch.mul, (x, torch.empty(4, 1, 1, device="meta")), {}),
     (torch.sub, (torch.empty(8, device="meta"), x), {}),
+    (torch.add, (x.transpose(1, 3), x.transpose(1, 3).contiguous()), {}),
+    (torch.add, (x, x.mT.contiguous().mT), {}),
+    (torch.mul, (x.permute(2, 0, 3, 1), torch.empty(9, 1, 1, 1, device="meta")), {}),
+    (torch.div, (x, torch.empty(2, 1, 1, 8, device="meta")), {}),
+    (torch.div, (half, 3), {}),
+    (torch.eq, (x, 0), {}),
+    (torch.Tensor.__ge__, (x.long(), 1.5), {}),
+    (torch.masked_fill, (x, x[0] == 0, 1.0), {}),
+    (torch.masked_fill, (x[0, 0], x == 0, 1), {}),
+    (torch.Tensor.__getitem__, (x, torch.ones(3, 5, device="meta").long()), {}),
+    (torch.matmul, (x, torch.empty(2, 4, 8, 3, device="meta")), {}),
+    (torch.matmul, (x.mT, torch.empty(9, 3, device="meta")), {}),
     (torch.cat, ([x, x[:, :1]],), {"dim": 1}),
     (torch.cat, ((x, x), -1), {}),
     (torch.mean, (x, (2, 3)), {}),
@@ -53,7 +65,7 @@ def test_same_shape_and_type(function, args, kwargs):
     found = SHAPE_ONLY[function.__name__](*args, **kwargs)
     assert found.shape == expected.shape and found.dtype == expected.dtype
     assert found.is_meta and found is not args[0]
-    if function is F.normalize:
+    if function in (F.normalize, torch.add, torch.mul, torch.masked_fill):
         assert found.stride() == expected.stride()
 
 
@@ -65,6 +77,24 @@ def test_same_shape_and_type(function, args, kwargs):
         ("mul", (x.transpose(1, 2), 2), {}),
         ("add", (x, x), {"alpha": 2}),
         ("mul", (x, half), {}),  # type promotion
+        ("add", (x.transpose(1, 2)[..., ::2], x.transpose(1, 2)[..., ::2]), {}),  # has gaps
+        ("mul", (x[:1].expand(2, -1, -1, -1), x), {}),
+        ("add", (x, x[..., :3]), {}),
+        ("div", (x.long(), 2), {}),
+        ("add_", (x.long(), 1.5), {}),
+        ("div_", (x.long(), 2), {}),
+        ("add_", (x, x[0]), {}),
+        ("mul_", (x[:1].expand(2, -1, -1, -1), 2), {}),
+        ("eq", (x, x), {}),
+        ("eq", (torch.ones(2), 1), {}),
+        ("masked_fill", (x, x, 1.0), {}),
+        ("masked_fill", (x, x == 0, x.sum()), {}),
+        ("__getitem__", (x, 0), {}),
+        ("__getitem__", (x, x == 0), {}),
+        ("__getitem__", (x.mT, torch.ones(2, device="meta").long()), {}),
+        ("matmul", (x, x), {}),
+        ("matmul", (x, x[0, 0, 0]), {}),
+        ("matmul", (x, x[0].mT), {}),
         ("exp", (x.long(),), {}),
         ("exp", (x,), {"out": x}),
         ("mul", (torch.ones(2), 2), {}),  # a constant keeps its values
@@ -116,7 +146,8 @@ def test_recurrent(applied, kind, packed):
 def test_in_place_operations_are_not_replaced(applied):
     def forward(self, x):
         y = F.relu(x, inplace=True)
-        assert y is x and x.add_(y) is x
+        assert y is x and x.add_(y) is x and x.mul_(2) is x
+        y /= 2
         return y
 
     assert from_module(applied(forward), (3,)).num_nodes == 1

@@ -1,10 +1,12 @@
 """Tracing leaves no trace."""
 
 import copy
+import itertools
 import random
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,6 +89,19 @@ def test_the_generators_are_left_as_they_were_beside_threads_that_wait(alone):
     assert generator_states() == states
 
 
+def test_the_generators_are_left_as_they_were_beside_an_idle_pool(alone):
+    def unchanged():
+        time.sleep(0.01)  # until the worker waits
+        states = generator_states()
+        from_module(model, (3, 8, 8))
+        return generator_states() == states
+
+    model = Stateful()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        assert any(unchanged() for _ in range(9))
+
+
 @pytest.mark.parametrize("reads_values", [True, False])
 def test_numbers_that_another_thread_draws_do_not_repeat(reads_values):
     """And what the model draws from torch does not advance its generator."""
@@ -111,6 +126,68 @@ def test_numbers_that_another_thread_draws_do_not_repeat(reads_values):
     from_module(model, (3, 8, 8))
     assert not {random.random() for _ in range(9)} & {*drawn}
     assert generator_states()[2] == states[2]
+
+
+def test_numbers_that_a_thread_draws_between_two_waits_do_not_repeat(alone):
+    """As a worker of a pool does: it waits in the same place before and after."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        drawn = []
+
+        class Draws(Stateful):
+            def forward(self, x):
+                drawn.append(pool.submit(random.random).result())
+                time.sleep(0.01)  # until it waits again
+                return super().forward(x)
+
+        from_module(Draws(), (3, 8, 8))
+    assert not {random.random() for _ in range(9)} & {*drawn}
+
+
+ITERATORS = {
+    "count": itertools.count,
+    "list": lambda: iter([1.0, 2.0, 3.0]),
+    "dict": lambda: iter({1.0: "a", 2.0: "b"}),
+    "cycle": lambda: itertools.cycle([1.0, 2.0]),
+    "chain": lambda: itertools.chain([1.0], [2.0]),
+    "map": lambda: map(float, itertools.count()),
+    "zip": lambda: map(sum, zip(itertools.count(), itertools.repeat(1), strict=False)),
+    "enumerate": lambda: map(sum, enumerate([3, 4])),
+}
+
+
+@pytest.mark.parametrize("make", ITERATORS.values(), ids=ITERATORS)
+@pytest.mark.parametrize("of_class", [False, True])
+def test_iterators_that_a_model_holds_are_not_advanced(make, of_class):
+    class Counting(nn.Linear):
+        if of_class:
+            numbers = make()
+
+        def forward(self, x):
+            return super().forward(x) * next(self.numbers)
+
+    model = Counting(4, 2)
+    if not of_class:
+        model.numbers = make()
+    assert from_module(model, (4,)).num_nodes == 3
+    assert [next(model.numbers) for _ in range(2)] == [*itertools.islice(make(), 2)]
+
+
+def test_generators_that_a_model_holds_are_refused_only_where_it_uses_them(applied):
+    model = applied(lambda self, x: self.linear(x), linear=nn.Linear(4, 2), numbers=None)
+    model.numbers = (n for n in range(3))
+    assert from_module(model, (4,)).num_nodes == 3
+    model._forward = lambda self, x: self.linear(x) * next(self.numbers)
+    with pytest.raises(GraphError, match="generator that it holds"):
+        from_module(model, (4,))
+    assert next(model.numbers) == 0
+
+
+def test_a_random_source_of_the_system_is_no_state(applied):
+    source = random.SystemRandom()
+    model = applied(lambda self, x: self.linear(x) * self.of.random(), linear=nn.Linear(4, 2))
+    model.of = source
+    assert from_module(model, (4,)).num_nodes == 3
 
 
 def test_nothing_changes_when_the_model_fails():
