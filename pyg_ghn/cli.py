@@ -268,7 +268,8 @@ def finetune(
         return build_for_images(model, data.num_classes, data.input_size, model_args)
 
     found, lrs = [], lrs or [0.1, 0.02, 0.004, 0.001]
-    curves: dict[str, list[Any]] = {start: [] for start in inits}
+    first = sorted(inits, key="random".__ne__)  # as its colour is
+    curves: dict[str, list[Any]] = {start: [] for start in first}
     for comparison in compare(build, inits, data, config, lrs, seeds or [0]):
         print(*[comparison.header()] * (not found), comparison, sep="\n", flush=True)
         found.append(comparison)

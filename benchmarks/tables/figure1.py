@@ -8,9 +8,10 @@ from statistics import fmean, pstdev
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from pyg_ghn.drawing.style import SERIES
 from tables.checkpoints import CHECKPOINTS
 from tables.finetuning import KINDS, PREDICTED, curves, in_kind, top
-from tables.output import COLORS, Table, mean_std, new_figure
+from tables.output import Table, mean_std, new_figure
 from tables.rows import Results, Row
 from tables.zero_step import ZERO_STEP
 
@@ -43,12 +44,12 @@ def against(
             cells.append(mean_std(values))
             if not values:
                 continue
-            mean, std, color = fmean(values), pstdev(values), COLORS[i % len(COLORS)]
+            mean, std, color = fmean(values), pstdev(values), SERIES[i % len(SERIES)]
             if start == "random":
                 ax.axhline(mean, color=color, linestyle=(0, (4, 3)), label=start)
                 ax.axhspan(mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
             elif x is not None:
-                marker = "osD^v"[i // len(COLORS) % 5]
+                marker = "osD^v"[i // len(SERIES) % 5]
                 ax.errorbar([x], [mean], [std], marker=marker, color=color, capsize=2, label=start)
         rows.append([start, None if x is None else f"{x:.3g}", *cells])
     for kind, ax in zip(kinds, axes[0], strict=True):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from pyg_ghn.drawing.style import SERIES
 from tables.finetuning import PREDICTED, curves
-from tables.output import COLORS, PUBLISHED, Table, new_figure
+from tables.output import PUBLISHED, Table, new_figure
 from tables.rows import Results
 
 ROWS = (PREDICTED,)
@@ -30,10 +31,10 @@ def report(tuned: Results) -> list[Table | Figure]:
         wins = sum(difference > 0 for difference, _ in duel)
         for j, (label, values) in enumerate((("random", random), (start, reached[start]))):
             heights = [values[name][last] for name in names]
-            ax.scatter(range(len(names)), heights, s=22, color=COLORS[j], label=label, zorder=3)
+            ax.scatter(range(len(names)), heights, s=22, color=SERIES[j], label=label, zorder=3)
         for place, (difference, name) in enumerate(duel):
             ends = random[name][last], reached[start][name][last]
-            ax.plot([place, place], ends, color=COLORS[1 if difference > 0 else 2], linewidth=1)
+            ax.plot([place, place], ends, color=SERIES[1 if difference > 0 else 2], linewidth=1)
         ax.axvline(wins - 0.5, color="#30343b", linewidth=0.9, linestyle=(0, (4, 3)))
         title = f"{start} wins {wins} of {len(duel)}, left of the line"
         ax.set_title(title, fontsize=9, loc="left")

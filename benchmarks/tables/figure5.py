@@ -6,8 +6,9 @@ from statistics import fmean, pstdev
 
 from matplotlib.figure import Figure
 
+from pyg_ghn.drawing.style import SERIES
 from tables.finetuning import RANDOM
-from tables.output import COLORS, Table, new_figure
+from tables.output import Table, new_figure
 from tables.rows import Results
 from tables.table11 import by_method, splits_of
 from tables.zero_step import ZERO_STEP
@@ -30,7 +31,7 @@ def report(zero: Results, tuned: Results) -> list[Table | Figure]:
             [fmean(values[split]) for split in present],
             0.92 * width,
             yerr=[pstdev(values[split]) for split in present],
-            color=COLORS[i % len(COLORS)],
+            color=SERIES[i % len(SERIES)],
             error_kw={"elinewidth": 0.8, "ecolor": "#30343b"},
             label=label,
         )

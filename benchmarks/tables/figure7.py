@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pyg_ghn.drawing.style import SERIES
 from tables.figure5 import ROWS
-from tables.output import COLORS, Table, new_figure
+from tables.output import Table, new_figure
 from tables.rows import Results
 from tables.table11 import by_method
 
@@ -24,7 +25,7 @@ def report(zero: Results, tuned: Results) -> list[Table | Figure]:
     figure, axes = new_figure(8.4, 0.8 + 2.2 * rows, nrows=rows, ncols=columns, **shared)
     for i, ((start, steps, what), values) in enumerate(methods.items()):
         ax = axes.flat[i]
-        ax.hist(values, bins, color=COLORS[i % len(COLORS)])
+        ax.hist(values, bins, color=SERIES[i % len(SERIES)])
         title = f"{start}, {steps} steps" if steps else f"{start}{what}"
         ax.set_title(f"{title}\n{np.mean(values):.1f}±{np.std(values):.1f}", fontsize=9)
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))

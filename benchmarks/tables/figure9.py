@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from pyg_ghn.drawing.style import SERIES
 from pyg_ghn.evaluation import activation_variances
 from tables.options import Options
-from tables.output import COLORS, Table, new_figure
+from tables.output import Table, new_figure
 from tables.rows import Job, Results, Row, Rows
 from tables.trained import network, settings, starts, trained
 
@@ -61,7 +62,7 @@ def report(_: Results, found: Results) -> list[Table | Figure]:
             cells = (mean, min(variances), max(variances), variances[-1])
             rows.append([name, start, len(variances), *(f"{cell:.2g}" for cell in cells), apart])
             look = (
-                {"color": "#1c1f24", "zorder": 3} if black else {"color": COLORS[i % len(COLORS)]}
+                {"color": "#1c1f24", "zorder": 3} if black else {"color": SERIES[i % len(SERIES)]}
             )
             shown = 10 ** logs[start]
             ax.plot(range(1, len(shown) + 1), shown, linewidth=1.4, label=start, **look)

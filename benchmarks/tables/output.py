@@ -14,14 +14,11 @@ import _measure as measuring
 from matplotlib.figure import Figure
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.drawing.style import FRAME, INK, save_figure
+from pyg_ghn.drawing.style import plain, save_figure
 
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text())
 r"""What the paper reports: its :obj:`tables` by name, and the ImageNet accuracies in % of its
 :obj:`networks` in the order of :obj:`network_columns`."""
-
-COLORS = ("#8b9099", "#2463b0", "#d1603d", "#2a9d6f", "#8a5aab", "#c9a227", "#4aa5c4", "#b0447a")
-r"""Of starts in pictures; the first is that of random initialization."""
 
 
 @dataclass
@@ -99,11 +96,7 @@ def new_figure(width: float = 8.4, height: float = 3.8, **subplots: Any) -> tupl
     figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
     axes = figure.subplots(**subplots)
     for ax in figure.axes:
-        ax.tick_params(colors=INK, labelsize=9, length=0)
-        ax.grid(axis="y", color="#e3e5e8", linewidth=0.8)
-        ax.set_axisbelow(True)
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.spines["bottom"].set_color(FRAME)
+        plain(ax)
     return figure, axes
 
 

@@ -1,5 +1,4 @@
-r"""Pictures of graphs, of what a GHN makes of them, of an
-evaluation and of fine-tuning, drawn by matplotlib."""
+r"""Pictures of graphs, of what a GHN makes of them, of an evaluation and of fine-tuning."""
 
 from pyg_ghn._lazy import lazy_getattr
 

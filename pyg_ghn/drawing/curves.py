@@ -11,9 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pyg_ghn.drawing.style import FRAME, INK, save_figure
-
-COLORS = ("#2463b0", "#8b9099", "#c5572c", "#3a8f5c", "#8657a8", "#b3892b", "#3c3f45", "#c25b8f")
+from pyg_ghn.drawing.style import INK, SERIES, plain, save_figure
 
 
 def draw_curves(
@@ -42,7 +40,7 @@ def plot_curves(
     Args:
         curves (dict): Name, of a start for example, to its runs, each a list of points
             :math:`(x, y)`. Runs of one name are joined at the places that all of them have. A name
-            without runs has a colour, but no line.
+            without runs has a colour, but no line; the first colour is grey.
         ylabel (str): What is measured.
         xlabel (str, optional): What it is measured over. (default: :obj:`"steps"`)
         axes (matplotlib.axes.Axes, optional): Where to draw. (default: :obj:`None`, those of a new
@@ -55,7 +53,7 @@ def plot_curves(
     for i, (name, runs) in enumerate(curves.items()):
         if not runs:
             continue
-        color = COLORS[i % len(COLORS)]
+        color = SERIES[i % len(SERIES)]
         places = sorted(set.intersection(*({x for x, _ in run} for run in runs)))
         values = np.array([[dict(run)[x] for x in places] for run in runs])
         axes.plot(places, values.mean(0), color=color, linewidth=1.8, marker="o", markersize=3.5)
@@ -67,8 +65,5 @@ def plot_curves(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(xlabel, color=INK, fontsize=10)
     axes.set_ylabel(ylabel, color=INK, fontsize=10)
-    axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.grid(axis="y", color="#e3e5e8", linewidth=0.8)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(FRAME)
+    plain(axes)
     return axes.figure

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pyg_ghn.drawing.style import FRAME, INK, save_figure
+from pyg_ghn.drawing.style import INK, SERIES, plain, save_figure
 from pyg_ghn.evaluation.result import GeneralizationResult
 
-SERIES = {  # figure of a network to its colour, its label and its place beside the split
-    "accuracy": ("#2463b0", "predicted by the GHN", -0.19),
-    "random": ("#8b9099", "random initialization", 0.19),
+MEASURES = {  # figure of a network to its colour, its label and its place beside the split
+    "accuracy": (SERIES[1], "predicted by the GHN", -0.19),
+    "random": (SERIES[0], "random initialization", 0.19),
 }
 SPREAD = 0.11  # half the width of a cloud of points
 
@@ -46,7 +46,7 @@ def plot_generalization(result: GeneralizationResult) -> Figure:
     for place, networks in enumerate(splits.values()):
         # Many points are small and pale, few are large: both fill the cloud about equally.
         size, alpha = np.clip(600 / len(networks), 5, 22), np.clip(25 / len(networks), 0.25, 0.7)
-        for who, (color, _, offset) in SERIES.items():
+        for who, (color, _, offset) in MEASURES.items():
             values = 100 * np.array([getattr(net, who) for net in networks])
             x = place + offset + jitter.uniform(-SPREAD, SPREAD, len(values))
             axes.scatter(x, values, s=size, color=color, alpha=alpha, linewidths=0, zorder=2)
@@ -67,7 +67,7 @@ def plot_generalization(result: GeneralizationResult) -> Figure:
     axes.axhline(100 * result.chance, zorder=1, **dashed)
     dots = [
         Line2D([], [], linestyle="", marker="o", markersize=6, color=color, label=label)
-        for color, label, _ in SERIES.values()
+        for color, label, _ in MEASURES.values()
     ]
     place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2, "ncols": 3}
     look = {"frameon": False, "fontsize": 10, "labelcolor": INK, "handletextpad": 0.5}
@@ -78,9 +78,5 @@ def plot_generalization(result: GeneralizationResult) -> Figure:
     axes.set_xlabel("unseen networks by split", color=INK, fontsize=10)
     axes.set_xlim(-0.55, len(splits) - 0.45)
     axes.set_ylim(bottom=0)
-    axes.tick_params(colors=INK, labelsize=10, length=0)
-    axes.grid(axis="y", color="#e3e5e8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(FRAME)
+    plain(axes)
     return figure

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 
@@ -20,6 +21,9 @@ FORMATS = (".svg", ".pdf", ".png")
 
 INK, LINE, FRAME, PAPER = "#1c1f24", "#5b616c", "#c4c8ce", "#f6f7f9"
 r"""Colours of text, of edges, of the frame of a block and of the ground within."""
+
+SERIES = ("#8b9099", "#2463b0", "#d1603d", "#2a9d6f", "#8a5aab", "#c9a227", "#4aa5c4", "#b0447a")
+r"""Colours of what is compared in a plot; the first is that of random initialization."""
 
 
 class Style(NamedTuple):
@@ -67,6 +71,15 @@ STYLES = {
 }
 r"""Primitive to its look. No two share a shape; the colours are those of Paul Tol's light scheme,
 made to be told apart with any kind of colour vision, and a few between them."""
+
+
+def plain(axes: Axes) -> None:
+    r"""Leaves little but the data: horizontal lines, no frame."""
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.grid(axis="y", color="#e3e5e8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(FRAME)
 
 
 def save_figure(

@@ -76,13 +76,10 @@ def _elementwise(input: Tensor, other: Any) -> Tensor:
 
 
 def _in_place(input: Tensor, other: Any) -> Tensor:
-    is_number = isinstance(other, (int, float))
-    like = is_number or (other.is_meta, other.shape, other.dtype) == (
-        True,
-        input.shape,
-        input.dtype,
+    fits = isinstance(other, (int, float)) or (
+        other.is_meta and other.shape == input.shape and other.dtype == input.dtype
     )
-    fits = like and input.is_meta and input.is_floating_point() and input.is_contiguous()
+    fits = fits and input.is_meta and input.is_floating_point() and input.is_contiguous()
     return input if fits else NotImplemented
 
 
@@ -213,7 +210,7 @@ def _covering(function: Callable) -> Callable:
     def short(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except Exception:  # whatever it may be, torch decides
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             return NotImplemented
 
     return short

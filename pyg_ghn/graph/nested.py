@@ -20,9 +20,8 @@ def tensors(*values: Any, kind: type = Tensor) -> list[Any]:
         of = type(value)
         if of in ATOMS:
             continue
-        if (
-            of is not dict and of is not tuple and isinstance(value, kind)
-        ):  # the frequent ones first
+        # The frequent ones first.
+        if of is not dict and of is not tuple and isinstance(value, kind):
             found.append(value)
         elif isinstance(value, (list, tuple, set)):
             found += tensors(*value, kind=kind)

@@ -11,6 +11,7 @@ import sys
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from pickle import PicklingError
 from types import CellType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
@@ -252,7 +253,7 @@ class StandIns:
             twin = function(*map(self.copy, arguments))
             for part in state:
                 twin.__setstate__(self.copy(part))
-        except Exception:  # by the kind of iterator
+        except (AttributeError, PicklingError, RuntimeError, TypeError, ValueError):
             twin = _Unread(type(value).__name__)
         return self.add(value, twin)
 

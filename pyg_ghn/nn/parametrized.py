@@ -106,5 +106,5 @@ def _fitted(parametrization: ParametrizationList, weight: Tensor) -> Parametriza
             for _ in range(SETTLING_STEPS):
                 fitted()
         return fitted.eval() if fitted.eval()().shape == weight.shape else None
-    except Exception:  # no inverse, or on the meta device: its author may raise anything
+    except (RuntimeError, TypeError, ValueError):  # no inverse, or on the meta device
         return None

@@ -60,13 +60,11 @@ def make_ghn(
 def options_of(ghn: GHN) -> dict[str, Any]:
     r"""The options of :class:`TrainConfig` that describe a GHN of this package, as it is; none for
     one of another class."""
-    names = [name for name, cls in MODELS.items() if type(ghn) is cls]
-    return (
-        {"model": names[0]}
-        | {name: value for name, value in ghn.config.items() if name in _STRUCTURE}
-        if names
-        else {}
-    )
+    kinds = {cls: name for name, cls in MODELS.items()}
+    if type(ghn) not in kinds:
+        return {}
+    own = {name: value for name, value in ghn.config.items() if name in _STRUCTURE}
+    return {"model": kinds[type(ghn)], **own}
 
 
 def _for_classes(ghn: GHN, num_classes: int) -> GHN:

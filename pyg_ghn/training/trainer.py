@@ -333,8 +333,8 @@ class MetaTrainer:
         """Writes the GHN and all that a later run needs to go on."""
         self.accelerator.wait_for_everyone()
         ghn = self.accelerator.unwrap_model(self.ghn)
-        states = ghn.state_dict(), self.optimizer.state_dict(), self._written().state_dict()
-        state_dict, optimizer, written = whole(states)
+        state_dict, optimizer = whole((ghn.state_dict(), self.optimizer.state_dict()))
+        average = {} if self.average is None else whole(self.average.state_dict())
         if not self.accelerator.is_main_process:
             return
         training = json.dumps({**asdict(self.config), "steps_done": self.steps_done})
@@ -348,10 +348,10 @@ class MetaTrainer:
             "steps_done": self.steps_done,
             "seconds_done": self.seconds_done,
             "log": self.log.pending(),
-            "average": {} if self.average is None else written,
+            "average": average,
         }
         # The GHN first: after a kill in between, the run repeats what led to it.
-        save_pretrained(ghn, self.out / "model.safetensors", metadata, written)
+        save_pretrained(ghn, self.out / "model.safetensors", metadata, average or state_dict)
         write_state(state, self.out)
 
     def resume(self) -> None:
