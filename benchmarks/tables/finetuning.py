@@ -14,6 +14,7 @@ from statistics import fmean
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation.splits import EvaluationNetwork
 from pyg_ghn.training import FinetuneConfig, search
+from pyg_ghn.training.finetuning import parse_start
 from tables.options import PYTORCH, Options
 from tables.rows import Job, Results, Row, Rows
 from tables.zero_step import KEY, ZERO_STEP
@@ -88,9 +89,10 @@ def job(options: Options, network: EvaluationNetwork, seed: int, start: str) -> 
 def train(options: Options, network: EvaluationNetwork, seed: int, start: str) -> Row:
     r"""The better run of a start, and what all others reached."""
     given = settings(options)
-    model = options.start(network.build, start, seed)
+    _, parts = parse_start(":" + options.paths.get(start, ("", "all"))[1])
+    models = [options.start(network.build, start, seed, **part) for part in parts]
     config = replace(_config(given), seed=seed)
-    best, _, results = search(model, options.data, config, given["lrs"], given["clips"])
+    best, _, results = search(models, options.data, config, given["lrs"], given["clips"])
     return {
         "lr": best.config.lr,
         "clip": best.config.clip,

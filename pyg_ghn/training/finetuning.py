@@ -156,7 +156,8 @@ def start_model(
         model (torch.nn.Module): The model, with the random initialization of its own.
         init (str or Path or GHN): A name in :obj:`STARTS`, such as :obj:`"random"` for that one,
             else a GHN or what :func:`~pyg_ghn.from_pretrained` takes; behind a name,
-            :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only.
+            :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only, see
+            :obj:`what` of :func:`~pyg_ghn.initialize`.
         images (ImageData): Of its training images a batch calibrates predictions, which are
             rescaled, too; GradInit and NIO learn from batches of 64.
         seed (int, optional): Seed of the choice of these images, and of the start's own random
@@ -169,11 +170,21 @@ def start_model(
     if init in STARTS:
         batches = (images.train.sample(64, generator, device) for _ in count())
         return STARTS[init](model, batches, generator, **options)
-    name, _, what = str(init).rpartition(":")
-    if what in ("norms", "kernels"):
-        init, options = name, {"what": what, **options}
+    init, (part, *others) = parse_start(init)
+    if others:
+        raise ConfigError(f"{init}:best is two starts, compare() takes the better one.")
+    options = {**part, **options}
     batch, _ = images.train.sample(CALIBRATION_IMAGES, generator, device)
     return initialize(model, init, images=batch, **{"rescale": True, **options})
+
+
+def parse_start(init: str | Path | GHN) -> tuple[Any, list[dict[str, str]]]:
+    r"""A start without what is behind its colon, and the arguments of :func:`start_model` that this
+    stands for: one set, or two behind :obj:`":best"`, of which the better one is to be taken."""
+    name, _, part = str(init).rpartition(":")
+    if part == "best":
+        return name, [{"what": "all"}, {"what": "norms"}]
+    return (name, [{"what": part}]) if part in ("norms", "kernels") else (init, [{}])
 
 
 @torch.no_grad()
@@ -204,9 +215,8 @@ def check_starts(inits: Sequence[str]) -> None:
     """
     for init in inits:
         if init not in STARTS:
-            name, _, what = init.rpartition(":")
             try:
-                from_pretrained(name if what in ("norms", "kernels") else init)
+                from_pretrained(parse_start(init)[0])
             except CheckpointError as error:
                 raise CheckpointError(
                     f"{error} A start may be one of {', '.join(STARTS)}, too."
@@ -214,7 +224,7 @@ def check_starts(inits: Sequence[str]) -> None:
 
 
 def search(
-    model: nn.Module,
+    model: nn.Module | Sequence[nn.Module],
     images: ImageData,
     config: FinetuneConfig,
     lrs: Iterable[float],
@@ -224,7 +234,8 @@ def search(
     norm, and chooses by accuracy on the validation images.
 
     Args:
-        model (torch.nn.Module): The model with its start, which is only copied.
+        model (torch.nn.Module or sequence): The model with its start, which is only copied, or
+            several to choose among as well.
         images (ImageData): The images.
         config (FinetuneConfig): Everything else.
         lrs (iterable): The learning rates.
@@ -234,10 +245,10 @@ def search(
         The best result, its model, and all results.
     """
     results, best = [], None
-    configs = [replace(config, lr=lr, clip=clip) for lr, clip in product(lrs, clips)]
-    for config in configs:
-        copied = copy.deepcopy(model)
-        result = finetune(copied, images, config)
+    models = [model] if isinstance(model, nn.Module) else model
+    for start, lr, clip in product(models, [*lrs], [*clips]):
+        copied = copy.deepcopy(start)
+        result = finetune(copied, images, replace(config, lr=lr, clip=clip))
         results.append(result)
         if best is None or result.val > best[0].val:
             best = result, copied
@@ -259,7 +270,8 @@ def compare(
 
     Args:
         build (callable): Makes the model with a random initialization of its own.
-        inits (sequence): The starts, see :func:`start_model`.
+        inits (sequence): The starts, see :func:`start_model`. Of a GHN's name and :obj:`":best"`
+            the better of the whole prediction and its norms alone is taken, by the same accuracy.
         images (ImageData): The images.
         config (FinetuneConfig): Everything else.
         lrs (sequence): The learning rates to choose from.
@@ -270,11 +282,14 @@ def compare(
         For each seed and start what it reached.
     """
     for seed, init in product(seeds, inits):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = start_model(build(), init, images, seed)
+        name, parts = parse_start(init)
+        models = []
+        for part in parts:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                models.append(start_model(build(), name, images, seed, **part))
         clips = dict.fromkeys((config.clip, None))
-        result, trained, _ = search(model, images, replace(config, seed=seed), lrs, clips)
+        result, trained, _ = search(models, images, replace(config, seed=seed), lrs, clips)
         yield Comparison(str(init), seed, result, trained)
 
 

@@ -104,6 +104,21 @@ def test_starts_are_compared_on_the_same_terms(images):
     assert len({len(line) for line in table}) == 1 and "ghn3-digits" in table[2]
 
 
+def test_the_best_of_a_prediction_is_chosen_by_validation_images(images):
+    config = FinetuneConfig(steps=1, clip=None)
+    (network,) = evaluation_networks("test", images, 1, channels=16, fc_dim=64)
+    build, inits = network.build, ["ghn3-digits", "ghn3-digits:norms", "ghn3-digits:best"]
+    whole, norms, best = compare(build, inits, images, config, [1e-4])
+    assert whole.result.val > norms.result.val
+    assert best.result.curve == whole.result.curve and best.init == "ghn3-digits:best"
+    worse, better = start_model(build(), "random", images), best.model
+    for models in ([worse, better], [better, worse]):
+        chosen, _, results = search(models, images, config, [1e-9], [None])
+        assert len(results) == 2 and chosen.val == max(r.val for r in results) > 0.5
+    with pytest.raises(ConfigError, match="best is two starts"):
+        start_model(build(), "ghn3-digits:best", images)
+
+
 def test_orthogonal_start(images):
     model = start_model(build(), "orthogonal", images)
     matrix = model[0].weight.detach().flatten(1)
