@@ -9,7 +9,7 @@ demo: $(INSTALLED)  ## Classify held-out digits with predicted parameters, then 
 		--evaluate_at 5 10 20 35 --lrs 0.1 0.02 0.004 --out results/demo/duel.safetensors
 
 test: $(INSTALLED)  ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 fuzz: $(INSTALLED)  ## Compare the graphs of thousands of random modules with their true data flow
 	OMP_NUM_THREADS=1 FUZZ=5000 $(BIN)/python -m pytest tests/graph/test_random_modules.py

@@ -14,7 +14,6 @@ from statistics import fmean
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation.splits import EvaluationNetwork
 from pyg_ghn.training import FinetuneConfig, search
-from pyg_ghn.training.finetuning import parse_start
 from tables.options import PYTORCH, Options
 from tables.rows import Job, Results, Row, Rows
 from tables.zero_step import KEY, ZERO_STEP
@@ -89,10 +88,9 @@ def job(options: Options, network: EvaluationNetwork, seed: int, start: str) -> 
 def train(options: Options, network: EvaluationNetwork, seed: int, start: str) -> Row:
     r"""The better run of a start, and what all others reached."""
     given = settings(options)
-    _, parts = parse_start(":" + options.paths.get(start, ("", "all"))[1])
-    models = [options.start(network.build, start, seed, **part) for part in parts]
+    model = options.start(network.build, start, seed)
     config = replace(_config(given), seed=seed)
-    best, _, results = search(models, options.data, config, given["lrs"], given["clips"])
+    best, _, results = search(model, options.data, config, given["lrs"], given["clips"])
     return {
         "lr": best.config.lr,
         "clip": best.config.clip,
@@ -119,10 +117,18 @@ Curves = dict[Network, dict[int, float]]
 
 def curves(tuned: Results) -> dict[str, Curves]:
     r"""Accuracy on test images in % by start, network (its split and name) and step, the mean over
-    seeds. A run that diverged stays where it was."""
+    seeds. A run that diverged stays where it was. Where a GHN's norms are a start of their own, the
+    better of both by validation images is another one."""
     steps = evaluated(tuned)
     found: dict[str, dict[Network, list[dict[int, float]]]] = defaultdict(lambda: defaultdict(list))
+    rows = {PREDICTED.identity(row): row for row in tuned.rows}
     for row in tuned.rows:
+        ghn, colon, what = row["start"].rpartition(":")
+        if what == "norms" and (other := rows.get(PREDICTED.identity({**row, "start": ghn}))):
+            better = max(other, row, key=lambda row: row["curve"][-1]["val"])
+            best = {**better, "start": f"{ghn}{colon}best"}
+            rows[PREDICTED.identity(best)] = best
+    for row in rows.values():
         curve = dict.fromkeys(steps, 100 * row["curve"][-1]["test"])
         curve |= {point["step"]: 100 * point["test"] for point in row["curve"]}
         found[row["start"]][row["split"], row["network"]].append(curve)

@@ -43,9 +43,8 @@ class Options:
     Args:
         checkpoints: The GHNs, ghn3-digits by default: packaged names, hub names or paths, in the
             tables by that name, or by another one as NAME=PATH. Followed by :norms or :kernels, a
-            start of this part of the prediction only; by :best, where all networks are fine-tuned
-            (tables 2, 4 and 12, figures 1, 3 and 4), the better of all of it and the norms by
-            validation images.
+            start of this part of the prediction only; beside a GHN and its norms, tables of
+            fine-tuned networks have the better of both by validation images, :best.
         images: The image set, by default the one the first GHN was trained on.
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those that the first GHN was trained
@@ -129,7 +128,7 @@ class Options:
         for given in self.checkpoints or ["ghn3-digits"]:
             label, equals, path = given.partition("=")
             path, what = path if equals else given, "all"
-            if path.endswith((":norms", ":kernels", ":best")):
+            if path.endswith((":norms", ":kernels")):
                 path, _, what = path.rpartition(":")
             if not equals:
                 named = Path(path)  # runs/mlp/model.safetensors is mlp
@@ -259,21 +258,17 @@ class Options:
     ) -> nn.Module:
         r"""A network from a start: the label of a GHN, or one of :obj:`STARTS` but for weight
         selection, with further arguments of its function. What is random is drawn on the CPU, the
-        same whatever the device, and of :obj:`seed` alone.
-
-        Raises:
-            ConfigError: If the label is that of two starts, by :obj:`:best`.
-        """
+        same whatever the device, and of :obj:`seed` alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build().to(self.data.train.images.device)
             if start not in self.paths:
                 return start_model(model, start, self.data, seed, **arguments)
-            ghn, arguments = self.ghn(start), {"what": self.paths[start][1], **arguments}
+            ghn, what = self.ghn(start), self.paths[start][1]
             if self.protocol == "paper":  # with the noise of its section 5.2
                 arguments = {"input_size": self.data.input_size, "noise": 1e-5, **arguments}
-                return initialize(model, ghn, **arguments)
-            return start_model(model, ghn, self.data, seed, **arguments)
+                return initialize(model, ghn, what=what, **arguments)
+            return start_model(model, ghn, self.data, seed, what=what, **arguments)
 
     def checksum(self, label: str) -> str:
         r"""The CRC-32 of a GHN's file: what tells it from another one of that name."""

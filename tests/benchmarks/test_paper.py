@@ -220,6 +220,20 @@ def test_the_best_networks(module, published):
     assert {key["network"] for key in keys if key["start"] == "XL"} == {name for _, name in best}
 
 
+def test_the_better_of_a_prediction_and_its_norms(module):
+    def row(start, val, test, seed):
+        points = [{"step": step, "val": val * step, "test": test * step} for step in (0, 1)]
+        return {"split": "test", "network": "3", "seed": seed, "start": start, "curve": points}
+
+    rows = [row("random", 1, 1, 0), row("A:norms", 0.4, 0.3, 0), row("A", 0.5, 0.2, 0)]
+    rows += [row("A:norms", 0.8, 0.6, 1), row("A", 0.7, 0.9, 1), row("B:norms", 0.9, 0.9, 0)]
+    settings = {"evaluate_at": [1], "steps": 1}
+    found = module("tables.finetuning").curves(module("tables.rows").Results(settings, {}, rows))
+    assert {start: curve["test", "3"][1] for start, curve in found.items()} == {
+        "random": 100, "A": 55, "A:norms": 45, "A:best": 40, "B:norms": 90
+    }  # fmt: skip
+
+
 def test_tables_of_rows_are_recomputed(module, options, tmp_path):
     given = {"splits": ["test"], "num_networks": 1, "steps": 2, "lrs": [0.02]}
     paper, names = module("paper"), ["table1", "table2", "table5", "table11", "figure1", "figure7"]
