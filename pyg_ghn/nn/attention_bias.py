@@ -16,10 +16,9 @@ from torch_geometric.data import Data
 from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.nn.batching import pairs_of, send
 
-# Measured on a CPU: the padding, in pairs of nodes, that takes as long as one more block; the pairs
-# of a block beyond which it only takes more memory; and the sizes that are slower than what follows
-# them, as a softmax over so few keys takes up to ten times as long.
-_BLOCK_COST, _LARGEST_BLOCK, _SLOW_SIZES = 1 << 12, 1 << 17, range(12, 16)
+# Measured on a CPU: the padding, in pairs of nodes, that takes as long as one more block; and the
+# pairs of a block beyond which it only takes more memory.
+_BLOCK_COST, _LARGEST_BLOCK = 1 << 12, 1 << 17
 
 
 class Block(NamedTuple):
@@ -52,28 +51,31 @@ class Layout:
             if not self.sizes[graph]:
                 break
             size = self.sizes[graph]
-            size = _SLOW_SIZES.stop if size in _SLOW_SIZES else size
-            if not room or (largest**2 - size**2) * counts[self.sizes[graph]] > _BLOCK_COST:
+            if not room or (largest**2 - size**2) * counts[size] > _BLOCK_COST:
                 room = max(1, _LARGEST_BLOCK // size**2) if device.type == "cpu" else len(sizes)
                 largest = size
                 self.blocks.append(Block([], size))
             self.blocks[-1].graphs.append(graph)
             room -= 1
-        starts = np.cumsum([0, *self.sizes])
-        first_slots = np.zeros_like(starts[:-1])
-        self.num_slots = 0
-        for block in self.blocks:
-            first_slots[block.graphs] = self.num_slots + block.size * np.arange(len(block.graphs))
-            self.num_slots += block.size * len(block.graphs)
-        slots = np.repeat(first_slots - starts[:-1], self.sizes) + np.arange(starts[-1])
-        in_order = self.num_slots == slots.size and (np.diff(slots) == 1).all()
-        self._slots = None if in_order else send(torch.from_numpy(slots), device)
+        # The node in each slot of a block. Padding takes the last node of its graph: nothing gets
+        # into another graph, and unlike `index_copy` into zeros, this keeps no copy for backward.
+        order = np.array([graph for block in self.blocks for graph in block.graphs], int)
+        widths = np.array([block.size for block in self.blocks for _ in block.graphs], int)
+        ends = np.cumsum(self.sizes, dtype=int)
+        firsts = ends[order] - np.array(self.sizes, int)[order]
+        nodes = np.repeat(firsts - widths.cumsum() + widths, widths) + np.arange(widths.sum())
+        last = np.repeat(ends[order] - 1, widths)
+        own = np.flatnonzero(nodes <= last)
+        self._nodes = self._slots = None
+        if own.size < nodes.size or (np.diff(nodes) != 1).any():
+            self._nodes = send(torch.from_numpy(np.minimum(nodes, last)), device)
+            self._slots = send(torch.from_numpy(own[nodes[own].argsort()]), device)
 
     def split(self, x: Tensor) -> Iterator[Tensor]:
-        r"""The nodes :math:`(\sum_g N_g, F)` as :math:`(B, N, F)` for each block, padded by
-        zeros."""
-        if self._slots is not None:
-            x = x.new_zeros(self.num_slots, x.size(1)).index_copy(0, self._slots, x)
+        r"""The nodes :math:`(\sum_g N_g, F)` as :math:`(B, N, F)` for each block, padded by any
+        nodes of the same graph."""
+        if self._nodes is not None:
+            x = x.index_select(0, self._nodes)
         rows = x.split([len(block.graphs) * block.size for block in self.blocks])
         for block, own in zip(self.blocks, rows, strict=True):
             yield own.view(len(block.graphs), block.size, -1)
@@ -127,12 +129,14 @@ class AttentionBias(Sequence[Tensor]):
         Args:
             biases (list of Tensor): For each graph the bias :math:`(1, \text{heads}, N_g, N_g)`,
                 or :math:`(1, 1, N_g, N_g)` for all heads alike; or a boolean mask, :obj:`True` for
-                pairs that attend.
+                pairs that attend. Those of graphs of one size may be one tensor.
             heads (int): Number of attention heads.
 
         Raises:
             ConfigError: If a bias has another shape.
         """
+        if isinstance(biases, Tensor):
+            biases = biases.split(1)
         for bias in biases:
             n = bias.size(-1)
             if bias.shape not in ((1, heads, n, n), (1, 1, n, n)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,9 +53,9 @@ class GHN3Conv(nn.Module):
         dropout (float, optional): Dropout of what attention and MLP add, and within the MLP.
             (default: :obj:`0.`)
         attn_dropout (float, optional): Dropout of the attention weights. (default: :obj:`0.`)
-        act (str or Callable, optional): The activation of the MLP. (default: :obj:`"gelu"`)
+        act (str or Module, optional): The activation of the MLP. (default: :obj:`"gelu"`)
         act_kwargs (dict, optional): Arguments of the activation. (default: :obj:`None`)
-        norm (str or Callable, optional): The normalization in front of attention and MLP; by
+        norm (str or Module, optional): The normalization in front of attention and MLP; by
             default of each node by itself. (default: :obj:`"layer_norm"`)
         norm_kwargs (dict, optional): Arguments of the normalization. (default: :obj:`None`)
 
@@ -75,7 +75,7 @@ class GHN3Conv(nn.Module):
 
     Raises:
         ConfigError: If :obj:`heads` does not divide :obj:`channels`, or the bias or batch vector
-            does not fit the nodes.
+            does not fit the nodes or heads.
         GraphError: If the batch vector is not sorted.
     """
 
@@ -85,9 +85,9 @@ class GHN3Conv(nn.Module):
         heads: int = 1,
         dropout: float = 0.0,
         attn_dropout: float = 0.0,
-        act: str | Callable | None = "gelu",
+        act: str | nn.Module | None = "gelu",
         act_kwargs: dict[str, Any] | None = None,
-        norm: str | Callable | None = "layer_norm",
+        norm: str | nn.Module | None = "layer_norm",
         norm_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -185,6 +185,9 @@ class GHN3Conv(nn.Module):
             raise ConfigError(
                 f"The {source} is for graphs of {sizes} nodes, but `x` has {len(qkv)} nodes."
             )
+        heads = {len(values) for values in attn_bias.values}
+        if heads - {self.heads}:
+            raise ConfigError(f"The bias has {heads.pop()} heads, the layer {self.heads}.")
         if not len(qkv):
             return qkv[:, : self.channels], []
         outs, weights = [], []
@@ -226,7 +229,11 @@ class GHN3Conv(nn.Module):
             inputs = (part[None] for part in (q, k, v, bias))
             return F.scaled_dot_product_attention(*inputs, dropout)[0], None
         # On a CPU, PyTorch has nothing faster where the bias takes a gradient.
-        weights = torch.baddbmm(bias, q, k.mT, alpha=q.size(-1) ** -0.5).softmax(dim=-1)
+        scale = q.size(-1) ** -0.5
+        if k.size(-2) < 16:  # a softmax over the last dimension takes several times as long
+            weights = torch.baddbmm(bias.mT, k, q.mT, alpha=scale).softmax(dim=-2).mT
+        else:
+            weights = torch.baddbmm(bias, q, k.mT, alpha=scale).softmax(dim=-1)
         return F.dropout(weights, dropout) @ v, weights.unflatten(0, shape)
 
     def __repr__(self) -> str:

@@ -45,6 +45,9 @@ def test_every_node_is_in_one_block(sizes):
     graphs = [graph for block in layout.blocks for graph in block.graphs]
     assert sorted(graphs) == [graph for graph, size in enumerate(sizes) if size]
     assert torch.equal(layout.join([*layout.split(x)]), x)
+    graph_of = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))[:, None]
+    for block, own in zip(layout.blocks, layout.split(graph_of), strict=True):
+        assert (own == torch.tensor(block.graphs)[:, None, None]).all()  # padding is of no other
     assert len(layout.blocks) <= 3  # small graphs share blocks whatever their size
 
 

@@ -125,6 +125,19 @@ def test_bias_that_does_not_fit(conv):
             conv(torch.randn(9, 16), None, [torch.zeros(shape)])
 
 
+def test_one_tensor_of_biases(conv):
+    x, bias = torch.randn(18, 16), torch.randn(2, 4, 9, 9)
+    assert torch.equal(conv(x, None, bias), conv(x, None, [bias[:1], bias[1:]]))
+    with pytest.raises(ConfigError, match=r"must have the shape \(1, 4, N, N\), got \(1,\)"):
+        conv(x[:9], None, torch.zeros(81))
+
+
+def test_bias_of_other_heads(conv):
+    bias = ShortestPathBias(heads=2, channels=8)(torch.zeros(81, dtype=torch.int16))
+    with pytest.raises(ConfigError, match="bias has 2 heads, the layer 4"):
+        conv(torch.randn(9, 16), None, bias)
+
+
 def test_heads_must_divide_channels():
     with pytest.raises(ConfigError, match="divide"):
         GHN3Conv(16, heads=3)
