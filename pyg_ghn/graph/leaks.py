@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.dispatch import OwnRandom
@@ -34,7 +34,8 @@ class _Reference(NamedTuple):
 
 def fill_leaks(recorder: Recorder) -> None:
     r"""Ends a recorded pass. If a cache, a global list or the like still holds a meta tensor that
-    the pass made, the operations that made it are run for real, on the model's values.
+    the pass made, the operations that made it are run for real, on the model's values. The stand-in
+    for a tensor of the model becomes another view of that tensor.
 
     Args:
         recorder (Recorder): The pass, of which the caller must keep nothing else.
@@ -45,20 +46,37 @@ def fill_leaks(recorder: Recorder) -> None:
     calls, stand_ins = recorder.calls, recorder.stand_ins
     if recorder.below is not None:
         recorder.below.flows.clear()
-    if not recorder.on_meta or not (recorder.below or _may_leak(calls, stand_ins)):
+    if not (recorder.below or _may_leak(calls, stand_ins)):
         return
-    originals = {id(twin): t for t, twin in stand_ins.tensors}
+    pairs = [*stand_ins.tensors, *stand_ins.views]
+    originals = {id(twin): t for t, twin in pairs}
     tape = [Call(c.name, *mapped(_Reference.to, (c.args, c.kwargs, c.out)), c.func) for c in calls]
-    made = {id(t): weakref.ref(t) for call in calls for t in tensors(call.out) if t.is_meta}
+    # What other threads have made of the stand-ins keeps them alive.
+    twins = () if recorder.elsewhere else (twin for _, twin in pairs)
+    outs = (t for call in calls for t in tensors(call.out) if t.is_meta and recorder.on_meta)
+    made = {id(t): weakref.ref(t) for t in chain(twins, outs)}
+    modules = [m for m in stand_ins.originals if isinstance(m, nn.Module)]
+    modules = [
+        (weakref.ref(twin), m) for m in modules if isinstance(twin := stand_ins.get(m), nn.Module)
+    ]
+    pairs.clear()
+    twin = None
     recorder.forget()
     if any(ref() is not None for ref in made.values()):
         gc.collect()
     leaks = {key: tensor for key, ref in made.items() if (tensor := ref()) is not None}
+    for ref, module in modules:
+        if (twin := ref()) is not None:  # what a cache holds, be it as a key, is the model's own
+            vars(twin).update(vars(module))
     made.clear()  # tensors with weak references can't be swapped
     try:
-        values = _replayed(tape, leaks, originals, stand_ins.home) if leaks else {}
+        ours = {key: tensor for key, tensor in leaks.items() if key not in originals}
+        values = _replayed(tape, ours, originals, stand_ins.home) if ours else {}
+        ours.clear()
         for key, tensor in reversed(leaks.items()):  # views before what they are views of
-            torch.utils.swap_tensors(tensor, values[key].clone())  # which has no views
+            known = key in originals
+            value = _live(originals[key]) if known else values[key].clone()  # which has no views
+            torch.utils.swap_tensors(tensor, value)
     except Exception as error:  # whatever an operation raises
         shapes = ", ".join(str(tuple(t.shape)) for t in leaks.values())
         raise GraphError(
@@ -68,8 +86,15 @@ def fill_leaks(recorder: Recorder) -> None:
         ) from error
 
 
+def _live(original: Tensor) -> Tensor:
+    view = original.detach()
+    is_parameter = isinstance(original, nn.Parameter)
+    return nn.Parameter(view, original.requires_grad) if is_parameter else view
+
+
 def _may_leak(calls: list[Call], stand_ins: StandIns) -> bool:
-    """Whether something beside the recorded calls refers to a tensor that they made."""
+    """Whether something beside the recorded calls and the copy of the model refers to a tensor of
+    theirs, or to a tuple or list of tensors that a call returned."""
     arguments = chain.from_iterable((*call.args, *call.kwargs.values()) for call in calls)
     arguments = [v for v in arguments if type(v) not in ATOMS]
     outs = [call.out for call in calls]
@@ -77,10 +102,12 @@ def _may_leak(calls: list[Call], stand_ins: StandIns) -> bool:
     inner = tensors(*nested.values())
     holders = Counter(map(id, chain(arguments, outs, inner)))
     views = {id(t._base) for t in (*outs, *inner) if isinstance(t, Tensor) and t._is_view()}
-    made = list({id(t): t for t in (*outs, *inner) if isinstance(t, Tensor)}.values())
-    for key in [id(twin) for _, twin in stand_ins.tensors]:
+    twins = [twin for _, twin in (*stand_ins.tensors, *stand_ins.views)]
+    for key in map(id, twins):
         holders[key] += 3  # a module, this list and the table of copies
-    del arguments, outs, inner
+    kinds = (Tensor, list, tuple, dict)
+    made = list({id(v): v for v in (*outs, *inner, *twins) if isinstance(v, kinds)}.values())
+    del arguments, nested, outs, inner, twins
     counts = [*map(sys.getrefcount, made)]  # before anything else takes one of them
     return any(
         count > holders[id(t)] + _OWN + (_OF_VIEW if id(t) in views else 0)

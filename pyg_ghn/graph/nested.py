@@ -2,8 +2,10 @@ r"""Tensors in nested arguments, results and objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import FunctionType
+import functools
+from collections import deque
+from collections.abc import Callable, Mapping, MappingView
+from types import FunctionType, GeneratorType
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type, torch.Size})
 ATOMS |= {torch.dtype, torch.device, torch.layout, torch.memory_format}
+COLLECTIONS = (list, tuple, set, frozenset, deque, MappingView, GeneratorType)
 
 
 def tensors(*values: Any, kind: type = Tensor) -> list[Any]:
@@ -42,15 +45,25 @@ def reachable_tensors(*values: Any) -> list[Tensor]:
             found.append(value)
         elif id(value) not in seen and not isinstance(value, (nn.Module, type, FunctionType)):
             seen.add(id(value))
-            if isinstance(value, (list, tuple, set)):
+            if isinstance(value, COLLECTIONS):
                 stack += reversed(list(value))
-            elif isinstance(value, dict):
-                stack += reversed(value.values())
-            names = getattr(type(value), "__slots__", ())
-            names = (names,) if isinstance(names, str) else names
-            stack += [getattr(value, name, None) for name in names if name != "__weakref__"]
+            elif isinstance(value, Mapping):
+                stack += reversed(list(value.values()))
+            stack += [getattr(value, name, None) for name in slots(type(value))]
             stack += reversed(getattr(value, "__dict__", {}).values())
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def slots(kind: type) -> list[str]:
+    r"""The slots of the objects of a class, by the names under which they are found."""
+    found = []
+    for base in kind.__mro__:
+        names = vars(base).get("__slots__", ())
+        for name in [names] if isinstance(names, str) else names:
+            is_private = name.startswith("__") and not name.endswith("__")
+            found.append(f"_{base.__name__.lstrip('_')}{name}" if is_private else name)
+    return [name for name in found if name not in ("__dict__", "__weakref__")]
 
 
 def mapped(function: Callable[[Any], Any], value: Any, kind: Any = Tensor) -> Any:
@@ -63,6 +76,17 @@ def mapped(function: Callable[[Any], Any], value: Any, kind: Any = Tensor) -> An
         items = [mapped(function, v, kind) for v in value]
         return tuple(items) if hasattr(type(value), "_fields") else type(value)(items)
     return value
+
+
+def placed(place: tuple, memory: Tensor) -> Tensor:
+    r"""Another view of a tensor's memory."""
+    dtype, *where = place
+    return memory.detach().view(dtype).as_strided(*where)
+
+
+def place(tensor: Tensor) -> tuple:
+    r"""Where in its memory a tensor lies."""
+    return tensor.dtype, tensor.size(), tensor.stride(), tensor.storage_offset()
 
 
 def storage(tensor: Tensor) -> int | None:

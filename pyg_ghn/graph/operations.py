@@ -83,7 +83,12 @@ PRODUCTS = SUMS_WITH_PRODUCT.union(
 )
 r"""Operations that are a layer when one operand is a parameter."""
 
-CASTS = frozenset("to type type_as byte char short int long".split())
+CASTS = frozenset(
+    """
+    to type type_as byte char short int long quantize_per_tensor quantize_per_tensor_dynamic
+    quantize_per_channel
+    """.split()
+)
 
 SHAPED_LIKE = frozenset("view_as reshape_as expand_as type_as to deepcopy".split())
 r"""Operations that take no more than shape or type of their other tensors: the first one flows."""

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.dispatch import Below, OwnRandom, is_in_place, written
 from pyg_ghn.graph.meta_operations import SHAPE_ONLY
-from pyg_ghn.graph.nested import mapped, storage, tensors
+from pyg_ghn.graph.nested import mapped, place, placed, storage, tensors
 from pyg_ghn.graph.stand_ins import StandIns
 
 # Factories that models call without naming a device; their results must live beside the inputs.
@@ -95,7 +95,7 @@ class Recorder(TorchFunctionMode):
         else:
             ids = [id(t) for t in tensors(out)]
             known.update(ids)
-            made = out if ids else written(name, func, args, kwargs)
+            made = out if ids else self.owned(written(name, func, args, kwargs))
             if func in COPIED and (given[0].is_meta or not self.on_meta):
                 raise GraphError(
                     f"The model copies a tensor of shape {tuple(given[0].shape)} by copy.copy or "
@@ -145,7 +145,8 @@ class Recorder(TorchFunctionMode):
             base = self._storages.get(key)
             if base is not None:  # as_subclass, nn.Parameter: another view of what is known
                 self.known.add(id(tensor))
-                self.calls.append(Call("alias", (base,), {}, tensor, _same))
+                again = functools.partial(placed, place(tensor))
+                self.calls.append(Call("alias", (base,), {}, tensor, again))
                 return tensor
             # What torch has not allocated is NumPy's and comes from no operation.
             if tensor.is_meta or (not self.on_meta and tensor.untyped_storage().resizable()):
@@ -185,9 +186,9 @@ class Recorder(TorchFunctionMode):
             if on_meta:
                 raise
         # Constants that the model made or kept elsewhere.
-        target = args[0] if args else None
-        if isinstance(target, Tensor) and not target.is_meta and is_in_place(name):
-            args = (self._promoted(target), *args[1:])
+        if args and is_in_place(name):
+            targets = mapped(lambda t: t if t.is_meta else self._promoted(t), args[0])
+            args = (targets, *args[1:])
         args, kwargs = mapped(lambda t: t if t.is_meta else t.to("meta"), (args, kwargs))
         return func(*args, **kwargs)
 

@@ -6,6 +6,7 @@ where the call adds no node after all and just passes its operands' sources on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -152,7 +153,9 @@ def _plus_parameter(
         trailing = trailing[1:]
     if not value.params or value.gathered:
         return None
-    if data.open_weight and _is_channels(trailing, shape):
+    vectors = [own for name in value.params if not _has_positions(own := builder.shapes[name])]
+    is_expanded = len(vectors) == len(value.params) and math.prod(vectors[0]) > 1
+    if data.open_weight and (is_expanded or _is_channels(trailing, shape)):
         return builder.add_layer("bias", data.sources, other)
     if shape[-len(trailing) :] != trailing:
         return None

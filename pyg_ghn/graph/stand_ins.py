@@ -9,10 +9,11 @@ import io
 import random
 import sys
 import weakref
+from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pickle import PicklingError
-from types import CellType, FunctionType, MethodType, SimpleNamespace
+from types import BuiltinMethodType, CellType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,20 +22,22 @@ from torch import Tensor, nn
 
 from pyg_ghn.errors import GraphError
 from pyg_ghn.graph.meta_operations import to_meta
-from pyg_ghn.graph.nested import ATOMS
+from pyg_ghn.graph.nested import ATOMS, place, placed, slots, storage
 
 RANDOM = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+RANDOM += (np.random.SeedSequence,)
 STATE = (Tensor, nn.Module, dict, list, set, deque, Iterator, torch.Generator, *RANDOM)
 # Their objects hold locks, files, processes or graphs of code rather than tensors to compute with.
 OPAQUE = sys.stdlib_module_names | {"torch"}
-TRANSPARENT = frozenset({"argparse", "collections", "types"})
+TRANSPARENT = ("argparse", "collections", "queue", "torch.quasirandom", "types")
 
 
 class StandIns:
     r"""Copies modules, containers, closures and plain objects, and puts a stand-in for each tensor.
 
-    What is reached twice is copied once: shared modules, tied parameters and cycles stay so. A
-    tensor's stand-in is empty on meta, else a clone, with zeros for what has no values.
+    What is reached twice is copied once: shared modules, tied parameters and cycles stay so, and
+    so do views of a parameter or buffer that a model keeps. A tensor's stand-in is empty on meta,
+    else a clone, with zeros for what has no values.
 
     Args:
         device (torch.device): Where the copy is going to run.
@@ -47,6 +50,8 @@ class StandIns:
         self.moves = False  # tensors to the device; the model's own may lie on several
         self.originals: list[Any] = []  # kept alive, so that ids stay theirs
         self.tensors: list[tuple[Tensor, Tensor]] = []  # and their stand-ins
+        self.views: list[tuple[Tensor, Tensor]] = []  # of some of them, and theirs
+        self._whole: dict[int | None, tuple[Tensor, Tensor]] = {}  # by what they are stored in
         self._copies: dict[int, Any] = {}
         self._copiers: dict[type, Callable[[Any], Any]] = {}
 
@@ -82,7 +87,10 @@ class StandIns:
         found = self._copies.get(id(tensor))
         if found is not None:
             return found
-        if self.on_meta:
+        view = None if isinstance(tensor, nn.Parameter) else self._view(tensor)
+        if view is not None:
+            stand_in = view.requires_grad_(tensor.requires_grad)
+        elif self.on_meta:
             stand_in = to_meta(tensor, tensor.requires_grad)
         else:
             if tensor.is_meta:
@@ -94,8 +102,20 @@ class StandIns:
         kind = type(tensor)
         if kind is nn.Parameter or (kind is not Tensor and isinstance(tensor, nn.Parameter)):
             stand_in.__class__ = nn.Parameter  # without a second tensor
-        self.tensors.append((tensor, stand_in))
-        return self.add(tensor, stand_in)
+        if view is None:
+            self._whole.setdefault(storage(tensor), (tensor, stand_in))
+        (self.tensors if view is None else self.views).append((tensor, stand_in))
+        return self._attributes(tensor, self.add(tensor, stand_in))
+
+    def _view(self, tensor: Tensor) -> Tensor | None:
+        """The same part of the stand-in for all that a tensor is a part of."""
+        key = storage(tensor)
+        whole, stand_in = self._whole.get(key, (None, None))
+        same = whole is not None and place(whole) == place(stand_in) and whole.dtype == tensor.dtype
+        if key is None or not same:
+            return None
+        is_whole = stand_in.untyped_storage().nbytes() == whole.untyped_storage().nbytes()
+        return placed(place(tensor), stand_in) if is_whole else None
 
     def forget(self) -> None:
         r"""Empties all copies, so that nothing in them keeps a tensor alive."""
@@ -107,6 +127,8 @@ class StandIns:
         self._copies.clear()
         self.originals.clear()
         self.tensors.clear()
+        self.views.clear()
+        self._whole.clear()
 
     def _copier(self, kind: type) -> Callable[[Any], Any]:
         for base, copier in (
@@ -119,6 +141,7 @@ class StandIns:
             (frozenset, lambda value: kind(map(self.copy, value))),
             (FunctionType, self._function),
             (MethodType, lambda m: MethodType(self.copy(m.__func__), self.copy(m.__self__))),
+            (BuiltinMethodType, self._builtin),
             (
                 functools.partial,
                 lambda p: self.add(
@@ -129,14 +152,14 @@ class StandIns:
             (weakref.ref, self._reference),
             (torch.Generator, lambda value: self.add(value, value.clone_state())),
             (random.SystemRandom, lambda value: value),
-            (RANDOM, lambda value: self.add(value, copy.deepcopy(value))),
-            (np.ndarray, lambda value: self.add(value, value.copy())),
+            ((*RANDOM, array, bytearray), lambda value: self.add(value, copy.deepcopy(value))),
+            (np.ndarray, self._array),
             (SimpleNamespace, self._object),
         ):
             if issubclass(kind, base):
                 return copier
         root = kind.__module__.partition(".")[0]
-        opaque = root in OPAQUE and root not in TRANSPARENT
+        opaque = root in OPAQUE and not kind.__module__.startswith(TRANSPARENT)
         if opaque and issubclass(kind, Iterator) and not issubclass(kind, io.IOBase):
             return self._iterator
         if opaque or issubclass(kind, (type, enum.Enum)) or hasattr(kind, "__del__"):
@@ -154,9 +177,9 @@ class StandIns:
     def _object(self, value: Any) -> Any:
         """An object of the same class with copies of its attributes."""
         kind, attributes = type(value), getattr(value, "__dict__", {})
-        shared, slots = _class_state(kind)
-        if not (attributes or shared or slots):
-            return value  # a mark that is compared by identity
+        shared, names = _class_state(kind)
+        if not (attributes or shared or names) and _is_mark(value):
+            return value
         try:
             twin = object.__new__(kind)
         except TypeError:  # the class is written in C
@@ -177,7 +200,7 @@ class StandIns:
                 made[name] = self.copy(getattr(kind, name))
         if made:
             twin.__dict__.update(made)
-        for name in slots:
+        for name in names:
             if hasattr(value, name):
                 object.__setattr__(twin, name, self.copy(getattr(value, name)))
         return twin
@@ -236,6 +259,16 @@ class StandIns:
                 continue
         return twin
 
+    def _builtin(self, method: BuiltinMethodType) -> Callable:
+        if not isinstance(method.__self__, RANDOM):  # what tells others, who want to hear of it
+            return method
+        return self.add(method, getattr(self.copy(method.__self__), method.__name__))
+
+    def _array(self, value: np.ndarray) -> np.ndarray:
+        holds_objects = value.dtype == object and value.ndim > 0
+        twin = np.frompyfunc(self.copy, 1, 1)(value) if holds_objects else value.copy()
+        return self.add(value, twin)
+
     def _cached(self, value: Any) -> Any:
         function = self.copy(value.__wrapped__)
         if function is value.__wrapped__:
@@ -284,14 +317,18 @@ def _refuse(module: torch.jit.ScriptModule) -> None:
 def _class_state(kind: type) -> tuple[list[str], list[str]]:
     """The attributes of a class that its objects share and a forward pass may change or fill, and
     the slots of its objects."""
-    shared, slots = {}, []
+    shared = {}
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] in ("torch", "builtins"):
             continue
         for name, value in vars(base).items():
             state = isinstance(value, STATE)
             shared.setdefault(name, state and not name.startswith("__"))
-        names = vars(base).get("__slots__", ())
-        slots += [names] if isinstance(names, str) else names
-    shared = [name for name, is_state in shared.items() if is_state]
-    return shared, [name for name in slots if name not in ("__dict__", "__weakref__")]
+    return [name for name, is_state in shared.items() if is_state], slots(kind)
+
+
+def _is_mark(value: Any) -> bool:
+    """Whether an object without state, which may be compared by identity, can't get any or is a
+    global of the module that its class is written in."""
+    names = vars(sys.modules.get(type(value).__module__, object))
+    return not hasattr(value, "__dict__") or any(v is value for v in list(names.values()))

@@ -88,7 +88,7 @@ def trace(
             recorded = _record(model, parameters, args, kwargs, way, recorder)
             found = {id(t) for t in recorder.elsewhere}
             # What is there for good turns up in every pass.
-            lost = [t for t in way.elsewhere or () if id(t) not in found]
+            lost = [t for t in way.elsewhere or () if id(t) not in found and t.is_floating_point()]
             compiled = compiles and "torch._dynamo" in sys.modules
             if not (compiled or lost or (found and way.elsewhere is None)):
                 return recorded
@@ -98,7 +98,8 @@ def trace(
                 following, shape = None, tuple(lost[0].shape)
                 failure = GraphError(
                     f"The model uses a tensor of shape {shape} that no recorded function made: "
-                    "what it computes in other threads can't be seen, call it in the same one."
+                    "what it computes in other threads can't be seen, call it in the same one. "
+                    "Nor can torch.Tensor(...), torch.FloatTensor(...): call torch.tensor."
                 )
         except Exception as error:
             failure, following = error, None
@@ -114,6 +115,8 @@ def trace(
                     following = way._replace(grad=True)
                 elif way.device.type == "meta" and (asks_for_values or has_values):
                     following = _Way(home, thorough=True, grad=way.grad)  # a real pass decides
+                elif not way.grad and isinstance(error, (AssertionError, AttributeError)):
+                    following = way._replace(grad=True)  # it may look for them
                 else:
                     failure.__cause__ = error
             _clear_frames(error)
@@ -147,8 +150,8 @@ def _record(
         if torch.get_default_device().type == "meta" and way.device.type != "meta":
             stack.enter_context(way.device)
         with torch.no_grad():
-            twin = stand_ins.copy(model)
             parameters = {name: stand_ins.tensor(p) for name, p in parameters.items()}
+            twin = stand_ins.copy(model)
             stand_ins.moves = True
             args, kwargs = stand_ins.copy(args), stand_ins.copy(kwargs)
         inputs = reachable_tensors(args, kwargs)
@@ -243,7 +246,7 @@ def _explained(
             where = f" in module '{names[id(owner)] or 'model'}' ({type(owner).__name__})"
     given = [
         f"a {str(v.dtype).removeprefix('torch.')} tensor of shape {tuple(v.shape)}"
-        if isinstance(v, Tensor)
+        if isinstance(v, Tensor) and not v.is_nested
         else f"a {type(v).__name__}"
         for v in (*args, *kwargs.values())
     ]

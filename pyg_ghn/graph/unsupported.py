@@ -17,6 +17,7 @@ MAX_DIM = 4  # GHNs embed and decode shapes of up to (out, in, height, width)
 READS = {"numpy": "numpy", "array": "numpy", "tolist": "tolist", "dlpack": "dlpack"}
 READS |= {"local_scalar_dense": "item"}
 MERGING = LAYERS | PRODUCTS | {"add"}  # position embeddings may have factors as well
+STOPPED = "~"  # before the name of a parameter of which only the values go on
 UNUSED = "never used in the forward pass"
 CUT_OFF = "does not reach the output"
 UNRECORDED = "reaches the output through operations that no rule follows"
@@ -105,14 +106,18 @@ def _by_dispatcher(trace: Trace, names: Collection[str]) -> dict[str, str]:
         name = normalized(getattr(func, "__name__", ""), False)
         carried = frozenset().union(*map(owners_of, operands))
         for owner in carried:
-            first.setdefault(owner, name)
+            if owner[0] != STOPPED:
+                first.setdefault(owner, name)
             if name in READS:
-                read.setdefault(owner, READS[name])
+                read.setdefault(owner.removeprefix(STOPPED), READS[name])
         stops = name in STOPPING or name.startswith("new_") or name.endswith("_like")
+        stopped = frozenset(
+            STOPPED + owner.removeprefix(STOPPED) for owner in carried if name == "detach"
+        )
         is_cast = name in CASTS or not any(t.is_floating_point() for t in operands)
         for out in outs:
             flows = not stops and (is_cast or out.is_floating_point() or out.is_complex())
-            owners[id(out)] = carried if flows else frozenset()
+            owners[id(out)] = carried if flows else stopped
             if any(out is t for t in operands):  # in place: all views change
                 for other in sharing.get(storage(out), ()):
                     owners[id(other)] = owners.get(id(other), frozenset()) | carried

@@ -1,6 +1,8 @@
 """Models that nobody has seen before: branches, loops, shared layers, any output."""
 
+from collections import deque
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -51,6 +53,48 @@ def test_tied_weights_count_once():
     model[2].weight = model[0].weight
     data = from_module(model, (4,))
     assert data.param_name == [None, "0.weight", None] and data.unsupported == []
+
+
+class Slotted:
+    __slots__ = ("__y",)
+
+    def __init__(self, y):
+        self.__y = y
+
+
+class Derived(Slotted):
+    __slots__ = ()
+
+
+OUTPUTS = {
+    "deque": lambda y: deque([y]),
+    "frozenset": lambda y: frozenset([y]),
+    "generator": lambda y: (part for part in [y]),
+    "mapping": lambda y: MappingProxyType({"y": [y]}),
+    "slots": Derived,
+    "values": lambda y: {"y": y}.values(),
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
+def test_outputs_in_objects(output, applied):
+    model = applied(lambda self, x: output(self.linear(x)), linear=nn.Linear(4, 2))
+    assert from_module(model, (4,)).num_nodes == 3
+
+
+def test_a_model_that_asks_for_gradients(applied):
+    def forward(self, x):
+        x = self.linear(x)
+        assert x.requires_grad
+        return x
+
+    assert from_module(applied(forward, linear=nn.Linear(4, 2)), (4,)).num_nodes == 3
+
+
+def test_a_nested_tensor_as_input(applied):
+    model = applied(lambda self, x: self.linear(x.to_padded_tensor(0.0)), linear=nn.Linear(4, 2))
+    nested = torch.nested.as_nested_tensor([torch.ones(4), torch.ones(4)])
+    assert from_module(model, example_inputs=nested).num_nodes == 3
 
 
 def test_dataclass_output_and_several_inputs(applied, names_of):

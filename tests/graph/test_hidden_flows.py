@@ -53,6 +53,16 @@ def strided_view(a, x):
     return out.view(2, 8)
 
 
+def one_of_several_constants(a, x):
+    out = [torch.tensor([[0.0] * 8] * 2)]
+    torch._foreach_copy_(out, [a(x)])
+    return out[0]
+
+
+def quantized(a, x):
+    return torch.quantize_per_tensor(a(x), 0.1, 0, torch.qint8).dequantize()
+
+
 def inferred(a, x):
     with torch.inference_mode():
         return a(x)
@@ -64,6 +74,8 @@ RECORDED = [
     older_view,
     column_of_a_constant,
     strided_view,
+    one_of_several_constants,
+    quantized,
     inferred,
 ]
 
@@ -107,6 +119,7 @@ def test_flows_through_transforms_are_recorded_or_said_to_be_there(between, appl
 
 LEAVES = {
     "numpy": lambda x: torch.from_numpy(np.tanh(x.numpy())),
+    "detached": lambda x: torch.from_numpy(np.tanh(x.detach().numpy())),
     "asarray": lambda x: torch.tensor(np.asarray(x)),
     "tolist": lambda x: torch.tensor(x.tolist()),
     "item": lambda x: torch.tensor([[v.item() for v in row] for row in x]),
@@ -169,6 +182,39 @@ def test_what_other_threads_compute_is_refused(reads_values, held, applied):
             from_module(model, (8,))
 
 
+VIEWS = {
+    "data": lambda w: w.data,
+    "transposed": lambda w: w.detach().t().t(),
+    "rows": lambda w: w[2:],
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("reads_values", [False, True])
+def test_views_of_a_parameter_that_a_model_keeps(view, reads_values, applied, names_of):
+    def forward(self, x):
+        x = x @ self.kept["w"]
+        return x if reads_values and float(x.sum()) > 1e9 else self.b(x)
+
+    w = nn.Parameter(torch.ones(8, 8))
+    kept = view(w.detach())
+    model = applied(forward, kept={"w": kept}, w=w, b=nn.Linear(8, 2))
+    data = from_module(model, (len(kept),))
+    assert names_of(data)[0] == "input w b.weight b.bias".split() and not data.unsupported
+
+
+def test_views_of_a_buffer_see_what_is_written_into_it(applied, names_of):
+    def forward(self, x):
+        self.state.copy_(self.a(x))
+        return self.b(self.flat.view(2, 8))
+
+    state = nn.Buffer(torch.zeros(2, 8))
+    flat = state.detach().view(16)
+    model = applied(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 2), state=state, flat=flat)
+    assert ("a.bias", "b.weight") in names_of(from_module(model, (8,)))[1]
+    assert not state.any()
+
+
 ELSEWHERE = [torch.ones(8, device="meta"), torch.ones(8, device="meta")]
 CONSTANT, CACHE = torch.ones(8), {}
 
@@ -189,6 +235,7 @@ def test_constants_that_a_real_pass_finds_elsewhere(applied, names_of):
             return x
         if "scale" not in CACHE:
             CACHE["scale"] = torch.full((8,), 2.0)
+        x = x[:, torch.LongTensor(range(8))]
         return self.b(x * CACHE["scale"] + torch.from_numpy(np.ones(8, np.float32)))
 
     data = from_module(applied(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 2)), (8,))

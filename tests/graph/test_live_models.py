@@ -55,6 +55,40 @@ def test_what_outlives_a_pass_has_the_values_of_a_real_one():
     forget()
 
 
+KEPT = {
+    "parameter": lambda m: m.weight,
+    "buffer": lambda m: m.scale,
+    "module": lambda m: m.inner,
+    "tuple of a function": lambda m: torch.arange(8.0).chunk(2),
+}
+
+
+@pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
+@pytest.mark.parametrize("reads_values", [False, True])
+def test_a_cache_of_what_a_model_holds_is_as_after_a_real_pass(kept, reads_values):
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.scale = nn.Parameter(torch.rand(8)), nn.Buffer(torch.rand(8))
+            self.inner = nn.LayerNorm(8)
+
+        def forward(self, x):
+            table = TABLES.setdefault("kept", kept(self))
+            table = getattr(table, "weight", table)
+            x = x * (table if isinstance(table, torch.Tensor) else table[1].repeat(2)) * self.weight
+            return -x if reads_values and float(x.sum()) > 1e9 else x
+
+    model, x = Keeping(), torch.rand(2, 8)
+    from_module(model, example_inputs=x)
+    with torch.no_grad():  # what is kept changes with the model
+        for t in (model.weight, model.scale, model.inner.weight):
+            t.mul_(2)
+    found = model(x)
+    forget()
+    assert torch.equal(found, model(x))
+    forget()
+
+
 def test_threads_that_trace_and_serve_one_model():
     model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(5)), nn.BatchNorm1d(8)).eval()
     x, before = torch.rand(3, 8), dict(model.named_parameters())

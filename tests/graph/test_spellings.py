@@ -1,5 +1,6 @@
 """The same computation, called in another way."""
 
+import pytest
 import torch
 import torchvision
 from torch import nn
@@ -33,6 +34,20 @@ def test_arguments_in_the_order_of_the_native_operations(applied, complete, name
     model = applied(forward, norm=nn.BatchNorm2d(3), embedding=nn.Embedding(5, 4))
     labels, _ = names_of(complete(model, input_size=(3, 8, 8)))
     assert labels == "input norm.weight glob_avg embedding.weight sum".split()
+
+
+BIASES = {
+    "expanded": lambda x, w, v: x @ w + v.expand(2, 4),
+    "in place": lambda x, w, v: v.repeat(2, 1).addmm_(x, w),
+    "of parts": lambda x, w, v: ((x @ w).view(2, 2, 2) + v.view(2, 2)).flatten(1),
+}
+
+
+@pytest.mark.parametrize("layer", BIASES.values(), ids=BIASES)
+def test_biases_of_another_shape(layer, applied, names_of):
+    parts = {"w": nn.Parameter(torch.ones(8, 4)), "v": nn.Parameter(torch.ones(4))}
+    model = applied(lambda self, x: layer(x, self.w, self.v), **parts)
+    assert names_of(from_module(model, (8,)))[0] == ["input", "w", "v"]
 
 
 def test_written_out_norms_add_no_global_pooling(applied, names_of):

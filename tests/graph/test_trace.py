@@ -2,10 +2,12 @@
 
 import copy
 import itertools
+import queue
 import random
 import sys
 import threading
 import time
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -171,6 +173,69 @@ def test_iterators_that_a_model_holds_are_not_advanced(make, of_class):
         model.numbers = make()
     assert from_module(model, (4,)).num_nodes == 3
     assert [next(model.numbers) for _ in range(2)] == [*itertools.islice(make(), 2)]
+
+
+class Private:
+    __slots__ = ("__items",)
+
+    def __init__(self):
+        self.__items = []
+
+    def add(self, x):
+        self.__items.append(x)
+
+    def __len__(self):
+        return len(self.__items)
+
+
+class Empty:
+    pass
+
+
+MARK = Empty()
+HELD = {
+    "array": (lambda: array("f"), lambda held, x: held.append(1.0), len),
+    "bytes": (bytearray, lambda held, x: held.append(1), len),
+    "empty": (Empty, lambda held, x: vars(held).update(x=x), lambda held: len(vars(held))),
+    "objects": (
+        lambda: np.array([[], None], dtype=object),
+        lambda held, x: held[0].append(x),
+        lambda held: len(held[0]),
+    ),
+    "private": (Private, lambda held, x: held.add(x), len),
+    "queue": (queue.Queue, lambda held, x: held.put(x), lambda held: held.qsize()),
+}
+
+
+@pytest.mark.parametrize("make, change, size", HELD.values(), ids=HELD)
+def test_what_a_model_holds_is_not_filled(make, change, size, applied):
+    held = make()
+    before = size(held)
+
+    def forward(self, x):
+        assert self.mark is MARK  # which is no state
+        change(self.held[0], x)
+        return self.linear(x)
+
+    model = applied(forward, linear=nn.Linear(4, 2), held=[held], mark=MARK)
+    assert from_module(model, (4,)).num_nodes == 3
+    assert model.held[0] is held and size(held) == before
+
+
+def test_a_generator_of_which_a_model_holds_a_method_is_not_advanced(applied):
+    model = applied(lambda self, x: self.linear(x) * self.draw(), linear=nn.Linear(4, 2))
+    model.draw = random.Random(0).random
+    sobol = model.sobol = torch.quasirandom.SobolEngine(4)
+    model._forward = lambda self, x: self.linear(x + self.sobol.draw(2)) * self.draw()
+    assert from_module(model, (4,)).num_nodes == 3
+    assert model.draw() == random.Random(0).random() and sobol.num_generated == 0
+
+
+def test_attributes_of_a_parameter(applied):
+    model = applied(lambda self, x: self.linear(x) * self.linear.weight.of["scale"])
+    model.linear = nn.Linear(4, 2)
+    model.linear.weight.of = {"scale": torch.ones(2)}
+    assert from_module(model, (4,)).num_nodes == 3
 
 
 def test_generators_that_a_model_holds_are_refused_only_where_it_uses_them(applied):
