@@ -83,6 +83,8 @@ def test_any_ghn_is_trained_and_loaded_back(options, cls, expected, tmp_path, ca
     assert f"{cls.__name__} of " in capsys.readouterr().out
     ghn, copy = from_pretrained(tmp_path), from_pretrained(tmp_path / "copy")
     assert type(ghn) is cls and ghn.config == copy.config == ghn.config | expected
+    values = copy.state_dict()
+    assert all(torch.equal(value, values[name]) for name, value in ghn.state_dict().items())
     model = torch.nn.Linear(8, 10)
-    prediction = ghn.predict(model, (8,))
-    assert torch.equal(prediction["weight"], copy.predict(model, (8,))["weight"])
+    found, expected = (each.predict(model, (8,))["weight"] for each in (ghn, copy))
+    torch.testing.assert_close(found, expected)  # sums depend on where in memory values lie
