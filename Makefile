@@ -22,7 +22,8 @@ demo-train: $(INSTALLED)  ## Meta-train a GHN from scratch for 8 minutes and sho
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--config-settings editable_mode=compat --editable '.[test]'
 	touch $@
 
 .PHONY: demo test fuzz demo-train

@@ -65,7 +65,8 @@ def main(argv: list[str] | None = None) -> None:
     except MemoryError:
         sys.exit(f"{command}: there is not enough memory for options as large as these.")
     except KeyboardInterrupt:
-        print(f"{command}: interrupted (a run goes on from its checkpoint).", file=sys.stderr)
+        resumed = chosen.subcommand in ("train", "generate")
+        print(f"{command}: interrupted{', run it again to go on' * resumed}.", file=sys.stderr)
         sys.exit(130)
 
 

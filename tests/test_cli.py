@@ -1,3 +1,4 @@
+import functools
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from safetensors.torch import load_file
 
 from pyg_ghn import images
 from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
-from pyg_ghn.cli import main
+from pyg_ghn.cli import COMMANDS, main
 from pyg_ghn.nn import GHN2, GHN3
 
 
@@ -16,6 +17,21 @@ from pyg_ghn.nn import GHN2, GHN3
 def checkpoint(tmp_path):
     ghn = GHN3(hidden_channels=16, num_layers=1, heads=4, max_shape=(16, 16, 7, 7), num_classes=10)
     return str(save_pretrained(ghn, tmp_path / "ghn.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "command, end", [("train --steps 1", ", run it again to go on."), ("evaluate", "interrupted.")]
+)
+def test_ctrl_c(command, end, monkeypatch, capsys):
+    def interrupted(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(
+        COMMANDS, command.split()[0], functools.wraps(COMMANDS[command.split()[0]])(interrupted)
+    )
+    with pytest.raises(SystemExit, match="130"):
+        main(command.split())
+    assert capsys.readouterr().err.endswith(f"{end}\n")
 
 
 @pytest.fixture
@@ -232,7 +248,7 @@ def test_help_is_fast():
     """Nothing that takes seconds to import is there before a command runs."""
     code = (
         "import sys\n"
-        "from pyg_ghn.cli import main\n"
+        "from pyg_ghn.cli import COMMANDS, main\n"
         "try:\n    main(['predict', '--help'])\n"
         "finally:\n    assert not {'torch', 'numpy', 'torch_geometric'} & sys.modules.keys()\n"
     )

@@ -67,8 +67,8 @@ def _extract_missing(raw: Path, folders: list[Path]) -> None:
         raise ImageDataError(
             f"Fashion-MNIST is not there: found neither {', '.join(absent)} in {raw} nor the same "
             f"names with .gz in {', '.join(str(folder) for folder in folders)}. Install the "
-            f"Debian package (apt install {PACKAGE}), pass the folder of the archives as "
-            f"`archives`, or, with a network, run torchvision.datasets.FashionMNIST("
+            f"Debian package (apt install {PACKAGE}), pass their folder (--image_root, in Python "
+            f"`root` or `archives`), or, with a network, run torchvision.datasets.FashionMNIST("
             f"{str(raw.parent.parent)!r}, download=True) once."
         )
     for target, archive in archives.items():

@@ -66,7 +66,7 @@ def load_imagenet(root: Path, image_size: int = 224) -> ImageSource:
         raise ImageDataError(
             f"No folder {root / 'val'}. ImageNet is expected at {root / 'train' / 'CLASS'} and "
             f"{root / 'val' / 'CLASS'}, as torchvision.datasets.ImageNet({str(root)!r}, 'val') and "
-            "'train' unpack its archives; pass their `root`."
+            "'train' unpack its archives; pass their `root` (--image_root)."
         )
     return replace(_folders(root, "val", image_size), statistics=IMAGENET_STATISTICS)
 
@@ -90,9 +90,11 @@ def _find(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     if not folder.is_dir():
+        above = f" Did you mean {folder.parent.parent}?" * (folder.parent.name == folder.name)
         raise ImageDataError(
             f"No folder {folder}. Own images are expected at {folder / 'CLASS' / '*.png'} (or any "
-            "other image format), with one folder per class; pass their `root`."
+            "other image format), with one folder per class; pass their `root` (--image_root)."
+            f"{above}"
         )
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
     paths: dict[Path, int] = {}
@@ -114,4 +116,6 @@ def _find(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:
             )
     if not paths:
         raise ImageDataError(f"No images by class in {folder}: it has no folders.")
+    if len(classes) == 1:
+        raise ImageDataError(f"{folder} has one class only, {classes[0]}: there is none beside it.")
     return tuple(classes), list(paths), torch.tensor(list(paths.values()))

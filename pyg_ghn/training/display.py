@@ -18,6 +18,8 @@ HOPELESS = 300
 r"""Steps below which a GHN learns next to nothing: the packaged one, trained with eight networks a
 step, told digits apart with 20 % accuracy after 300 steps, where chance is 10 %, and with 48 %
 after 1,000."""
+HOPELESS_FROM_GHN = 100
+r"""The same for a run that begins with a trained GHN."""
 
 
 class Display:
@@ -45,6 +47,9 @@ class Display:
         self._begin = self._now = steps, seconds
         self._first: tuple[int, float] | None = None
         self._told = False
+        if enabled and progress >= 1:
+            message = "This run had reached its end: give it more minutes or steps to go on."
+            print(message, file=sys.stderr)
         self.bar = tqdm(
             total=100,
             initial=round(100 * progress),
@@ -91,11 +96,13 @@ class Display:
             end = f"take about {minutes:.2g} more minutes to its {total:,} steps"
         else:
             end = f"reach about {total:,} steps in its {config.minutes:g} minutes"
-            if total < HOPELESS and config.init is None:
+            least = HOPELESS if config.init is None else HOPELESS_FROM_GHN
+            if total < least:
+                known = ", a trained GHN to begin with (init)" * (config.init is None)
                 warnings.warn(
                     f"About {total} steps fit in {config.minutes:g} minutes, and a GHN learns next "
-                    f"to nothing in less than {HOPELESS}; good ones take thousands. Give it more "
-                    "minutes, a trained GHN to begin with (init), or cheaper steps: a smaller "
+                    f"to nothing in less than {least}; good ones take thousands. Give it more "
+                    f"minutes{known}, or cheaper steps: a smaller "
                     "image_size, batch_size, meta_batch_size, max_cells or hidden_channels, or "
                     "narrow networks (channels).",
                     stacklevel=4,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate
 from pyg_ghn.checkpoint import from_pretrained
@@ -219,7 +220,8 @@ def check_starts(inits: Sequence[str]) -> None:
                 from_pretrained(parse_start(init)[0])
             except CheckpointError as error:
                 raise CheckpointError(
-                    f"{error} A start may be one of {', '.join(STARTS)}, too."
+                    f"{error} A start may be one of {', '.join(STARTS)}, too; :norms, :kernels or "
+                    ":best may stand behind a GHN."
                 ) from error
 
 
@@ -246,7 +248,8 @@ def search(
     """
     results, best = [], None
     models = [model] if isinstance(model, nn.Module) else model
-    for start, lr, clip in product(models, [*lrs], [*clips]):
+    settings = [*product(models, lrs, clips)]
+    for start, lr, clip in tqdm(settings, "fine-tuning", leave=False, disable=None):
         copied = copy.deepcopy(start)
         result = finetune(copied, images, replace(config, lr=lr, clip=clip))
         results.append(result)

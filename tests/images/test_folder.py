@@ -100,6 +100,7 @@ def test_imagenet_is_not_there(tmp_path):
         ({}, r"train.*one folder per class; pass their `root`"),
         ({"train": {}}, "No images by class in .*train: it has no folders"),
         ({"train": {"cat": 4, "dog": 0}}, "No images by class in .*dog"),
+        ({"train": {"cat": 4}}, "has one class only, cat"),
         (
             {"train": {"cat": 4, "dog": 4}, "test": {"cat": 1, "cow": 1}},
             "only one of them has cow, dog",
@@ -112,6 +113,12 @@ def test_folders_that_do_not_fit(tmp_path, parts, message):
         fill(tmp_path / part, counts.values(), classes=counts)
     with pytest.raises(ImageDataError, match=message):
         get_image_data("image_folder", tmp_path)
+
+
+def test_one_level_too_deep(tmp_path):
+    fill(tmp_path / "train", (4, 4))
+    with pytest.raises(ImageDataError, match=rf"No folder .*Did you mean {tmp_path}\?$"):
+        get_image_data("image_folder", tmp_path / "train")
 
 
 @pytest.mark.parametrize("size", [0, -1, 1 << 40, 8.0, "8"])

@@ -48,11 +48,18 @@ def test_a_slow_first_step_alone_is_no_estimate(capsys):
 def test_hopeless_budget():
     with pytest.warns(UserWarning, match="About 120 steps fit in 1 min.*less than 300.*channels"):
         session(TrainConfig(minutes=1), 0.5)
+    with pytest.warns(UserWarning, match="About 60 steps fit in 1 min.*less than 100.*channels"):
+        session(TrainConfig(minutes=1, init="ghn3-digits"), 1.0)
+
+
+def test_a_run_that_has_ended_says_so(capsys):
+    Display(TrainConfig(minutes=1), 60, 60.0, 1.0).bar.close()
+    assert "had reached its end: give it more minutes or steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "options, enabled",
-    [({"minutes": 1, "init": "ghn3-digits"}, True), ({"steps": 20}, True), ({"minutes": 1}, False)],
+    [({"minutes": 2, "init": "ghn3-digits"}, True), ({"steps": 20}, True), ({"minutes": 1}, False)],
 )
 def test_no_warning(options, enabled, capsys):
     """Of a GHN that is trained already, of steps that were asked for, of a second process."""
