@@ -248,10 +248,11 @@ def search(
     """
     results, best = [], None
     models = [model] if isinstance(model, nn.Module) else model
-    settings = [*product(models, lrs, clips)]
-    for start, lr, clip in tqdm(settings, "fine-tuning", leave=False, disable=None):
+    configs = [replace(config, lr=lr, clip=clip) for lr, clip in product(lrs, clips)]
+    runs = [*product(models, configs)]
+    for start, config in tqdm(runs, "fine-tuning", leave=False, disable=None):
         copied = copy.deepcopy(start)
-        result = finetune(copied, images, replace(config, lr=lr, clip=clip))
+        result = finetune(copied, images, config)
         results.append(result)
         if best is None or result.val > best[0].val:
             best = result, copied

@@ -92,6 +92,12 @@ def test_search_keeps_the_best_and_the_start(images):
         search(model, images, FinetuneConfig(), [])
 
 
+def test_settings_are_checked_before_the_first_run(images, monkeypatch):
+    monkeypatch.setattr("pyg_ghn.training.finetuning.finetune", lambda *args: pytest.fail("ran"))
+    with pytest.raises(ConfigError, match="lr must be more than 0"):
+        search(build(), images, FinetuneConfig(), [0.1, -1.0])
+
+
 def test_starts_are_compared_on_the_same_terms(images):
     config = FinetuneConfig(steps=2)
     (network,) = evaluation_networks("test", images, 1, channels=16, fc_dim=64)
