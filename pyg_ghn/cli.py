@@ -12,8 +12,7 @@ from statistics import mode as most_common
 from typing import Any, Literal
 
 from pyg_ghn._arguments import Parser, check_options, joined_lists, writing
-from pyg_ghn._checkpoint_commands import convert, verify
-from pyg_ghn._draw_commands import draw, draw_embeddings, draw_filters
+from pyg_ghn._commands import convert, draw, draw_embeddings, draw_filters, verify
 from pyg_ghn._version import __version__
 from pyg_ghn.errors import ConfigError, GHNError
 from pyg_ghn.training import FinetuneConfig, TrainConfig
