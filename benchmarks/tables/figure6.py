@@ -6,7 +6,7 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from pyg_ghn.drawing.curves import plot_curves
+from pyg_ghn.drawing import plot_curves
 from tables.output import Table, mean_std, new_figure
 from tables.rows import Results
 from tables.training import TRAINING, curves
