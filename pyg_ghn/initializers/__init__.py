@@ -1,9 +1,8 @@
 from pyg_ghn.initializers.gradinit import initialize_gradinit
 from pyg_ghn.initializers.mimetic import initialize_mimetic
 from pyg_ghn.initializers.nio import initialize_nio
-from pyg_ghn.initializers.noise import noisy
-from pyg_ghn.initializers.orthogonal import orthogonal
 from pyg_ghn.initializers.weight_selection import select_weights
+from pyg_ghn.initializers.weights import noisy, orthogonal
 
 __all__ = [
     "initialize_gradinit",
