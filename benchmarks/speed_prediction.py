@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.nn import GHN3
-from pyg_ghn.nn.shape_encoding import as_4d
+from pyg_ghn.nn.encodings import as_4d
 
 MODELS = ("resnet50", "vit_b_16", "swin_t", "efficientnet_v2_l", "densenet201")
 SIZES = ("ghn3-t", "ghn3-s", "ghn3-l", "ghn3-xl")

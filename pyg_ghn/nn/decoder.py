@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.nn.batching import send
-from pyg_ghn.nn.shape_encoding import is_sequence
+from pyg_ghn.nn.encodings import is_sequence
 from pyg_ghn.nn.targets import Role, Target
 
 CLASS_TOKEN_STD = 0.02

@@ -17,11 +17,10 @@ from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.nn.attention_bias import AttentionBias
 from pyg_ghn.nn.batching import require, send
-from pyg_ghn.nn.centrality_encoding import CentralityEncoding
 from pyg_ghn.nn.decoder import ParameterDecoder
+from pyg_ghn.nn.encodings import CentralityEncoding, ShapeEncoding
 from pyg_ghn.nn.ghn3_conv import GHN3Conv
 from pyg_ghn.nn.prediction import Prediction, fit_to_model
-from pyg_ghn.nn.shape_encoding import ShapeEncoding
 from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
 from pyg_ghn.nn.targets import collect_targets
 from pyg_ghn.transforms import AddDegreeEncoding, AddShortestPathEncoding, RequireAcyclic

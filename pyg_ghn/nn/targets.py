@@ -10,7 +10,7 @@ from torch_geometric.data import Batch, Data
 
 from pyg_ghn.errors import DecodeError
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
-from pyg_ghn.nn.shape_encoding import as_4d
+from pyg_ghn.nn.encodings import as_4d
 
 
 class Role(Enum):

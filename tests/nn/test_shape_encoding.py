@@ -3,7 +3,7 @@ import torch
 
 from pyg_ghn.errors import ConfigError, DecodeError
 from pyg_ghn.nn import ShapeEncoding
-from pyg_ghn.nn.shape_encoding import as_4d
+from pyg_ghn.nn.encodings import as_4d
 
 
 def rows(encoding, shape):
