@@ -1,4 +1,4 @@
-r"""What embeds nodes beside their operation: the shape of their parameter, and how central they are."""
+r"""Embeddings of the shape of a node's parameter, and of its place in the graph."""
 
 from collections.abc import Sequence
 from math import isqrt
