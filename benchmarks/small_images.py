@@ -13,7 +13,7 @@ import torch
 
 import pyg_ghn
 from pyg_ghn.architectures import torchvision_model
-from pyg_ghn.evaluation.accuracy import accuracy
+from pyg_ghn.evaluation import accuracy
 from pyg_ghn.images import get_image_data
 
 NETWORKS = """

@@ -23,7 +23,7 @@ from torch_geometric.utils import to_undirected
 
 import pyg_ghn
 from pyg_ghn.architectures import count_parameters, draw_width, network_from_args, split_net_args
-from pyg_ghn.evaluation.accuracy import accuracy
+from pyg_ghn.evaluation import accuracy
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.images import get_image_data

@@ -12,7 +12,7 @@ from math import ceil
 from statistics import fmean
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.evaluation.splits import EvaluationNetwork
+from pyg_ghn.evaluation import EvaluationNetwork
 from pyg_ghn.training import FinetuneConfig, search
 from tables.options import PYTORCH, Options
 from tables.rows import Job, Results, Row, Rows

@@ -23,8 +23,7 @@ from pyg_ghn.checkpoint import read_metadata
 from pyg_ghn.checkpoint.find import find
 from pyg_ghn.datasets.torchvision_models import PAPER_NAMES
 from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.evaluation import TORCHVISION_NETWORKS
-from pyg_ghn.evaluation.splits import EvaluationNetwork, evaluation_networks
+from pyg_ghn.evaluation import TORCHVISION_NETWORKS, EvaluationNetwork, evaluation_networks
 from pyg_ghn.images import ImageData, get_image_data
 from pyg_ghn.nn import GHN
 from pyg_ghn.training.finetuning import STARTS as INITIALIZERS

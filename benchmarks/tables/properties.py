@@ -11,8 +11,7 @@ from statistics import fmean, median, pstdev
 import numpy as np
 import torch
 
-from pyg_ghn.evaluation import graph_embeddings, predict_property
-from pyg_ghn.evaluation.splits import EvaluationNetwork
+from pyg_ghn.evaluation import EvaluationNetwork, graph_embeddings, predict_property
 from pyg_ghn.graph import PRIMITIVES, from_module
 from tables import ranking
 from tables.finetuning import KINDS

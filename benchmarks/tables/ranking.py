@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from pyg_ghn.evaluation.splits import EvaluationNetwork
+from pyg_ghn.evaluation import EvaluationNetwork
 from tables import finetuning, zero_step
 from tables.options import PYTORCH, Options
 from tables.rows import Job, Results, Rows

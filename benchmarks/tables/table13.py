@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from pyg_ghn.errors import GHNError
-from pyg_ghn.evaluation import PROXIES, rank_correlation, score
-from pyg_ghn.evaluation.splits import EvaluationNetwork
+from pyg_ghn.evaluation import PROXIES, EvaluationNetwork, rank_correlation, score
 from tables import ranking
 from tables.finetuning import KINDS, in_kind
 from tables.options import PYTORCH, Options

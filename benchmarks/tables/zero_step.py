@@ -10,8 +10,7 @@ from functools import partial
 import torch
 
 from pyg_ghn.calibration import CALIBRATION_IMAGES
-from pyg_ghn.evaluation import evaluate_network
-from pyg_ghn.evaluation.splits import EvaluationNetwork
+from pyg_ghn.evaluation import EvaluationNetwork, evaluate_network
 from tables.options import Options
 from tables.rows import Job, Row, Rows
 

@@ -1,14 +1,21 @@
-from pyg_ghn.evaluation.accuracy import accuracy, batch_statistics
-from pyg_ghn.evaluation.activations import activation_variances
+from pyg_ghn.calibration import batch_statistics
 from pyg_ghn.evaluation.diversity import Diversity, diversity, effective_rank, layer_statistics
-from pyg_ghn.evaluation.generalization import DEFAULT_SPLITS, evaluate_ghn, evaluate_network
+from pyg_ghn.evaluation.generalization import (
+    DEFAULT_SPLITS,
+    TORCHVISION_NETWORKS,
+    EvaluationNetwork,
+    accuracy,
+    evaluate_ghn,
+    evaluate_network,
+    evaluation_networks,
+)
 from pyg_ghn.evaluation.properties import (
     PropertyPrediction,
     graph_embeddings,
     node_embeddings,
     predict_property,
 )
-from pyg_ghn.evaluation.proxies import PROXIES, score
+from pyg_ghn.evaluation.proxies import PROXIES, activation_variances, score
 from pyg_ghn.evaluation.ranks import (
     PairedComparison,
     RankCorrelation,
@@ -16,7 +23,6 @@ from pyg_ghn.evaluation.ranks import (
     rank_correlation,
 )
 from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
-from pyg_ghn.evaluation.splits import TORCHVISION_NETWORKS
 from pyg_ghn.evaluation.verify import NormCheck, published_norms, read_norms, verify
 
 __all__ = [
@@ -24,6 +30,7 @@ __all__ = [
     "PROXIES",
     "TORCHVISION_NETWORKS",
     "Diversity",
+    "EvaluationNetwork",
     "GeneralizationResult",
     "NetworkResult",
     "NormCheck",
@@ -38,6 +45,7 @@ __all__ = [
     "effective_rank",
     "evaluate_ghn",
     "evaluate_network",
+    "evaluation_networks",
     "graph_embeddings",
     "layer_statistics",
     "node_embeddings",

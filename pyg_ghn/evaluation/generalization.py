@@ -4,27 +4,49 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 from tqdm.auto import tqdm
 
 from pyg_ghn._version import versions
-from pyg_ghn.calibration import CALIBRATION_IMAGES, missing_norms, predict_folded
-from pyg_ghn.errors import ConfigError, PredictionError
-from pyg_ghn.evaluation.accuracy import accuracy
-from pyg_ghn.evaluation.result import GeneralizationResult, NetworkResult
-from pyg_ghn.evaluation.splits import FAMILIES, EvaluationNetwork, evaluation_networks
+from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args, torchvision_model
+from pyg_ghn.calibration import (
+    CALIBRATION_IMAGES,
+    batch_statistics,
+    missing_norms,
+    predict_folded,
+)
+from pyg_ghn.errors import ArchitectureError, ConfigError, PredictionError
+from pyg_ghn.evaluation.result import FAMILIES, GeneralizationResult, NetworkResult
 from pyg_ghn.graph import PRIMITIVES, from_module
 from pyg_ghn.images import ImageData, ImageSplit
 from pyg_ghn.nn import GHN
 
+TORCHVISION_NETWORKS = tuple(
+    """
+    resnet18 resnet50 resnext50_32x4d densenet121 googlenet squeezenet1_1 mobilenet_v2
+    mobilenet_v3_small mnasnet1_0 shufflenet_v2_x1_0 efficientnet_b0 regnet_x_400mf regnet_y_400mf
+    convnext_tiny
+    """.split()
+)
+r"""One or two networks of each family, of those that suit small images."""
+
+TORCHVISION = "torchvision"
+
 DEFAULT_SPLITS = ("val", "test", "wide", "deep", "dense", "bnfree", "torchvision")
 IMAGE_SPLITS = ("test", "val")
+
+ORDER_SEED = 0
+r"""Seed of the one order in which images are evaluated: batch statistics depend on it, and images
+sorted by class would have those of single classes."""
 
 
 def evaluate_ghn(
@@ -173,3 +195,96 @@ def evaluate_network(
         non_finite=predicted["non_finite"],
         seconds=time.perf_counter() - start,
     )
+
+
+class EvaluationNetwork(NamedTuple):
+    r"""A network to be built, with its own random initialization."""
+
+    split: str
+    name: str
+    build: Callable[[], nn.Module]
+
+
+def evaluation_networks(
+    split: str,
+    images: ImageData,
+    num_networks: int | None = None,
+    channels: int | None = None,
+    fc_dim: int | None = None,
+) -> list[EvaluationNetwork]:
+    r"""The first networks of a split, for given images.
+
+    Args:
+        split (str): A split of DeepNets-1M, or :obj:`"torchvision"` for
+            :obj:`TORCHVISION_NETWORKS`.
+        images (ImageData): The images, for their size and number of classes.
+        num_networks (int, optional): How many. (default: all)
+        channels (int, optional): The number of first channels of DeepNets-1M networks, which the
+            wide split multiplies. (default: each network's own)
+        fc_dim (int, optional): Size of the hidden layers of their classifiers.
+            (default: each network's own)
+
+    Raises:
+        ArchitectureError: If the split is unknown, or :obj:`num_networks` is not positive.
+    """
+    size, classes = images.input_size, images.num_classes
+    if num_networks is not None and num_networks < 1:
+        raise ArchitectureError(f"num_networks must be 1 or more, got {num_networks}.")
+    if split == TORCHVISION:
+        return [
+            EvaluationNetwork(split, name, partial(torchvision_model, name, classes, size))
+            for name in TORCHVISION_NETWORKS[:num_networks]
+        ]
+    if split not in SPLITS:
+        raise ArchitectureError(
+            f"Unknown split {split!r}; choose from {', '.join(SPLITS)}, {TORCHVISION}."
+        )
+    networks = []
+    for i, net_args in enumerate(split_net_args(split, num_networks)):
+        width = SPLITS[split].widened(net_args["C"] if channels is None else channels, size)
+        build = partial(network_from_args, net_args, classes, size, C=width, fc_dim=fc_dim)
+        networks.append(EvaluationNetwork(split, str(i), build))
+    return networks
+
+
+@torch.no_grad()
+def accuracy(
+    model: nn.Module,
+    params: Mapping[str, Tensor] | None,
+    split: ImageSplit,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+) -> dict[str, float]:
+    r"""Classifies all images of a split with the batch statistics of BatchNorm and without dropout,
+    as the networks of `"Parameter Prediction for Unseen Deep Architectures"
+    <https://arxiv.org/abs/2110.13100>`_ are evaluated (section 5). The order of the images is
+    always the same.
+
+    Args:
+        model (torch.nn.Module): The network. It is not changed.
+        params (dict, optional): Tensors that stand in for the parameters of these names. Others are
+            the model's own.
+        split (ImageSplit): The images.
+        batch_size (int, optional): The number of images per batch. (default: :obj:`64`)
+        device (torch.device or str, optional): Where to compute, by default where the parameters
+            are. (default: :obj:`None`)
+
+    Returns:
+        dict: :obj:`top1` and :obj:`top5`, shares of the images whose class is (among the five) most
+        likely, and :obj:`non_finite`, the share with logits that are infinite or no numbers. Those
+        count as wrong.
+    """
+    params = dict(params or {})
+    if device is None:
+        device = next(iter([*params.values(), *model.parameters()])).device
+    generator = torch.Generator().manual_seed(ORDER_SEED)
+    hits = torch.zeros(3, dtype=torch.long, device=device)
+    with batch_statistics(model):
+        for images, labels in split.batches(batch_size, generator, device):
+            logits = functional_call(model, params, (images,))
+            finite = logits.isfinite().all(dim=1)
+            right = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+            right &= finite[:, None]
+            hits += torch.stack([right[:, 0].sum(), right.sum(), finite.sum()])
+    top1, top5, finite = (hits.double() / len(split)).tolist()
+    return {"top1": top1, "top5": top5, "non_finite": 1 - finite}

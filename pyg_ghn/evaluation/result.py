@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.evaluation.splits import FAMILIES
 
 ATTRIBUTES = {"ghn": "accuracy", "calibrated": "calibrated", "random": "random"}
 FIGURES = {"mean": fmean, "std": pstdev, "best": max}
+
+FAMILIES: dict[str, Callable[[Set[str]], bool]] = {
+    "batch norm": lambda nodes: "bn" in nodes,
+    "no norm": lambda nodes: nodes.isdisjoint({"bn", "ln"}),
+    "attention": lambda nodes: "msa" in nodes,
+    "squeeze-excitation": lambda nodes: "cse" in nodes,
+}
+r"""Kind of network to its test on the node types of a graph. A network can be of several kinds."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class NetworkResult:
     split: str
     name: str
     families: tuple[str, ...]
-    r"""What kinds of network it is, of :obj:`~pyg_ghn.evaluation.splits.FAMILIES`."""
+    r"""What kinds of network it is, of :obj:`FAMILIES`."""
     num_params: int
     r"""All of its parameters, those of unused layers included."""
     predicted_share: float

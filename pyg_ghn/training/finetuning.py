@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate
 from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import CheckpointError, ConfigError
-from pyg_ghn.evaluation.accuracy import accuracy
+from pyg_ghn.evaluation import accuracy
 from pyg_ghn.images import Augmentation, ImageData
 from pyg_ghn.initialization import initialize
 from pyg_ghn.initializers import (

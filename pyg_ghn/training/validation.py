@@ -12,7 +12,7 @@ from torch_geometric.data import Batch
 
 from pyg_ghn.architectures import network_from_args, network_graph, split_net_args
 from pyg_ghn.errors import ArchitectureError
-from pyg_ghn.evaluation.accuracy import accuracy
+from pyg_ghn.evaluation import accuracy
 from pyg_ghn.evaluation.diversity import layer_statistics
 from pyg_ghn.images import ImageData
 from pyg_ghn.initialization import last_layer

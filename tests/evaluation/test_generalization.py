@@ -5,7 +5,7 @@ import torch
 
 from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import ArchitectureError, ConfigError
-from pyg_ghn.evaluation import evaluate_ghn, generalization, splits
+from pyg_ghn.evaluation import evaluate_ghn, generalization
 from pyg_ghn.images import get_image_data
 
 SMALL = {"channels": 8, "fc_dim": 16, "progress": False}
@@ -14,7 +14,7 @@ SMALL = {"channels": 8, "fc_dim": 16, "progress": False}
 @pytest.fixture(autouse=True)
 def _two_torchvision_networks(monkeypatch):
     names = ("squeezenet1_1", "mobilenet_v3_small")
-    monkeypatch.setattr(splits, "TORCHVISION_NETWORKS", names)
+    monkeypatch.setattr(generalization, "TORCHVISION_NETWORKS", names)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 import pytest
 
 from pyg_ghn.architectures import network_from_args, split_net_args
-from pyg_ghn.evaluation import TORCHVISION_NETWORKS
-from pyg_ghn.evaluation.splits import evaluation_networks
+from pyg_ghn.evaluation import TORCHVISION_NETWORKS, evaluation_networks
 
 
 def count(model):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.evaluation.splits import evaluation_networks
+from pyg_ghn.evaluation import evaluation_networks
 from pyg_ghn.images import get_image_data
 from pyg_ghn.training import FinetuneConfig, compare, finetune, search
 from pyg_ghn.training.finetuning import start_model
