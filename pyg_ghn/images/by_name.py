@@ -13,12 +13,9 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.images.cifar import load_cifar
-from pyg_ghn.images.digits import load_digits
-from pyg_ghn.images.fashion_mnist import load_fashion_mnist
-from pyg_ghn.images.files import ImageFiles
 from pyg_ghn.images.folder import load_image_folder, load_imagenet
-from pyg_ghn.images.source import ImageSource, stratified_holdout, take
+from pyg_ghn.images.known import load_cifar, load_digits, load_fashion_mnist
+from pyg_ghn.images.source import ImageFiles, ImageSource, stratified_holdout, take
 
 IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {
     "digits": load_digits,

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ImageDataError
-from pyg_ghn.images.files import ImageFiles
-from pyg_ghn.images.source import ImageSource, check_size
+from pyg_ghn.images.source import ImageFiles, ImageSource, check_size
 
 IMAGENET_STATISTICS = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 

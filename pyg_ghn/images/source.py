@@ -1,18 +1,24 @@
-r"""What a reader of an image set returns, and the choice of held-out images."""
+r"""What a reader of an image set returns, images in files among it, and the choice of held-out
+images."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from pyg_ghn.errors import ConfigError
-from pyg_ghn.images.files import ImageFiles
+from pyg_ghn.errors import ConfigError, ImageDataError
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 MAX_SIZE = 4096
+MAX_ASPECT = 100  # longer images would be scaled to something huge, of which little is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +89,98 @@ def resized(images: Tensor, image_size: int | None) -> Tensor:
     return torch.cat(
         [resize(part, [image_size] * 2, antialias=True) for part in images.split(4096)]
     )
+
+
+class ImageFiles:
+    r"""Images that are decoded each time they are asked for, by threads. To an
+    :class:`~pyg_ghn.images.ImageSplit` it is a tensor: it has a shape and a device, and
+    :obj:`images[index]` are bytes of shape :math:`[B, 3, S, S]`.
+
+    Args:
+        paths (sequence): The files.
+        image_size (int): Images are scaled so that their shorter side has this many pixels, and
+            cropped to the square in the middle.
+        device (torch.device or str): Where to put what is decoded. (default: :obj:`"cpu"`)
+    """
+
+    def __init__(self, paths: Sequence[Path], image_size: int, device: torch.device | str = "cpu"):
+        self.paths = paths
+        self.image_size = image_size
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self), 3, self.image_size, self.image_size))
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        r"""
+        Raises:
+            ImageDataError: If a file can't be read as an image.
+        """
+        from torchvision.transforms import v2
+
+        transform = v2.Compose(
+            [
+                v2.PILToTensor(),
+                v2.Resize(self.image_size, antialias=True),
+                v2.CenterCrop(self.image_size),
+            ]
+        )
+        images = torch.empty((len(index), *self.shape[1:]), dtype=torch.uint8)
+
+        def decode(place: int, path: Path) -> None:
+            try:
+                images[place].copy_(transform(_open(path)))
+            except Exception as error:  # the errors of Pillow's decoders have no class in common
+                raise ImageDataError(f"{path} cannot be read as an image: {error}") from error
+
+        with ThreadPoolExecutor() as pool:  # decoders run beside each other
+            list(pool.map(decode, range(len(index)), self.take(index).paths))
+        return images.to(self.device)
+
+    def take(self, index: Tensor) -> ImageFiles:
+        """Some of the images, still in their files."""
+        return ImageFiles([self.paths[i] for i in index.tolist()], self.image_size, self.device)
+
+    def to(self, device: torch.device | str) -> ImageFiles:
+        """The same images, decoded to another device."""
+        return ImageFiles(self.paths, self.image_size, device)
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise ValueError("it is no regular file.")  # opening a pipe would wait forever
+    with Image.open(path, formats=_FORMATS) as image:
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise ValueError(f"{image.width} x {image.height} pixels are too thin.")
+        if image.mode in _LEVELS:
+            # Pillow reads PNG files of 16 bits in one of two modes, depending on its version.
+            mode = "I;16" if image.format == "PNG" else image.mode
+            return Image.fromarray(_as_bytes(np.asarray(image), _LEVELS[mode])).convert("RGB")
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        return image.convert("RGB")
+
+
+# Pillow knows others, for some of which (PostScript) it starts programs.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Modes of Pillow and what white may be in them.
+_LEVELS = {
+    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), (65535,)),
+    "I": (255, 65535),
+    "F": (1, 255, 65535),
+}
+
+
+def _as_bytes(pixels: np.ndarray, whites: tuple[int, ...]) -> np.ndarray:
+    pixels = pixels.astype(np.float64)
+    if not np.isfinite(pixels).all():
+        raise ValueError("it has pixels that are not finite.")
+    low, high = pixels.min(), pixels.max()
+    white = next((white for white in whites if low >= 0 and high <= white), None)
+    if white is not None:
+        low, high = 0, white
+    return np.rint((pixels - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)

@@ -1,4 +1,4 @@
-r"""Fashion-MNIST from local files."""
+r"""Known image sets from local files: the digits of scikit-learn, CIFAR and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import zlib
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,6 +25,64 @@ FILES = (
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SIZE = 28
+
+
+def load_digits(root: Path | None = None, image_size: int | None = None) -> ImageSource:
+    r"""The 1797 images of 8 x 8 pixels of :func:`sklearn.datasets.load_digits`. One fifth of each
+    class, always the same images, is the test split.
+
+    Args:
+        root (pathlib.Path, optional): Not read: the images come with scikit-learn.
+            (default: :obj:`None`)
+        image_size (int, optional): Size to scale the images to, by default their own.
+            (default: :obj:`None`)
+    """
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    # Pixels are 0 to 16; 15 is the largest factor that keeps them whole and within a byte.
+    images = torch.from_numpy(digits.images).mul(15).to(torch.uint8).unsqueeze(1)
+    images = resized(images, image_size)
+    labels = torch.from_numpy(digits.target).long()
+    return ImageSource.hold_out(images, labels, tuple(str(name) for name in digits.target_names))
+
+
+def load_cifar(root: Path, image_size: int | None = None, name: str = "CIFAR10") -> ImageSource:
+    r"""The images of 32 x 32 pixels of `"Learning Multiple Layers of Features from Tiny Images"
+    <https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf>`_, read from where torchvision
+    keeps them. Nothing is downloaded. The files are pickles, which can run code: torchvision opens
+    none that differs from the published ones.
+
+    Args:
+        root (pathlib.Path): The root folder, as torchvision understands it.
+        image_size (int, optional): Size to scale the images to, by default their own.
+            (default: :obj:`None`)
+        name (str, optional): The class of :mod:`torchvision.datasets`, ``CIFAR10`` or ``CIFAR100``.
+            (default: :obj:`"CIFAR10"`)
+
+    Raises:
+        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
+        ImageDataError: If files are not there or are damaged.
+    """
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
+
+    def read(train: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        try:
+            part = kind(root, train=train, download=False)
+        except RuntimeError as error:
+            raise ImageDataError(
+                f"{name} is not there or damaged: its files are expected in "
+                f"{root / kind.base_folder}. Unpack {kind.filename} in {root}, or, with a network, "
+                f"run torchvision.datasets.{name}({str(root)!r}, download=True) once."
+            ) from error
+        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+        return resized(images, image_size), torch.tensor(part.targets), tuple(part.classes)
+
+    *train, classes = read(True)
+    *test, _ = read(False)
+    return ImageSource(*train, *test, classes)
 
 
 def load_fashion_mnist(
