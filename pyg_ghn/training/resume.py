@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import CheckpointError, ConfigError
 from pyg_ghn.training.config import TrainConfig
-from pyg_ghn.training.sharding import laid_out
+from pyg_ghn.training.processes import laid_out
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
 

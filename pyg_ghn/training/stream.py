@@ -1,13 +1,17 @@
-r"""The stream of training networks: sampled afresh, kept for reuse, reproducible."""
+r"""The networks of a run: the stream of those that it trains on, sampled afresh, kept for reuse,
+reproducible; and those of its validation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from statistics import mode as most_common
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
-from torch_geometric.data import Data
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
 
 from pyg_ghn.architectures import (
     architecture_key,
@@ -16,13 +20,20 @@ from pyg_ghn.architectures import (
     network_from_args,
     network_graph,
     sample_net_args,
+    split_net_args,
 )
 from pyg_ghn.datasets import DeepNets1M
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.errors import ArchitectureError, ConfigError
+from pyg_ghn.evaluation import accuracy, layer_statistics
 from pyg_ghn.images import ImageData
+from pyg_ghn.initialization import last_layer
+from pyg_ghn.nn import GHN
 from pyg_ghn.training.config import TrainConfig
+from pyg_ghn.training.log import VALIDATED
 
 MAX_DRAWS = 1000
+NUM_NETWORKS = 4
+NUM_IMAGES = 256
 
 
 class TrainingNetwork(NamedTuple):
@@ -129,3 +140,54 @@ def training_dataset(config: TrainConfig, images: ImageData) -> DeepNets1M | Non
         num_classes=images.num_classes,
         input_size=images.input_size,
     )
+
+
+class Validation:
+    r"""A few networks of the split val of DeepNets-1M, and images of the validation split: always
+    the same ones. Forward passes of up to four networks with at most four times the images of a
+    training step take about as long as one step or two.
+
+    Args:
+        stream (NetworkStream): The networks that are trained on: those of the validation are as
+            wide and at most as deep, and processes share them, too.
+        images (ImageData): The images.
+        device (torch.device): Where to compute.
+    """
+
+    def __init__(self, stream: NetworkStream, images: ImageData, device: torch.device):
+        config = stream.config
+        self.batch_size = config.batch_size
+        size = images.num_classes, images.input_size
+        width = {"C": most_common(config.channels or [32]), "fc_dim": 64}
+        networks = []
+        for net_args in split_net_args("val"):
+            if len(networks) == min(NUM_NETWORKS, config.meta_batch_size):
+                break
+            if net_args["n_cells"] <= (config.max_cells or net_args["n_cells"]):
+                args = net_args | width
+                with suppress(ArchitectureError):  # of images too small or odd for this one
+                    model = network_from_args(args, *size, device="meta")
+                    networks.append((model, stream.transform(network_graph(args, *size))))
+        self.networks = networks[stream.rank :: config.processes]
+        self.is_spare = config.shard and not self.networks  # all predict, or others wait for it
+        self.networks = self.networks or networks[: self.is_spare]
+        self.images = images.val.subset(min(NUM_IMAGES, 4 * config.batch_size)).to(device)
+
+    @torch.no_grad()
+    def __call__(self, ghn: GHN) -> dict[str, Tensor]:
+        r"""Sums over this process's networks of their accuracies and
+        :func:`~pyg_ghn.evaluation.layer_statistics`, and the numbers of networks."""
+        device, was_training = self.images.images.device, ghn.training
+        sums = {name: torch.zeros((), device=device) for pair in VALIDATED.items() for name in pair}
+        if self.networks:
+            predictions = ghn.eval()(Batch.from_data_list([data for _, data in self.networks]))
+            ghn.train(was_training)
+            counted = [] if self.is_spare else zip(self.networks, predictions, strict=True)
+            for (model, data), params in counted:
+                top1 = accuracy(model, params, self.images, self.batch_size, device)["top1"]
+                found = {"accuracy": top1, **layer_statistics(params, last_layer(data))}
+                for name, value in found.items():
+                    sums[f"val_{name}"] += value
+                sums["val_networks"] += 1
+                sums["val_paired"] += "cosine" in found
+        return sums

@@ -24,12 +24,11 @@ from pyg_ghn.checkpoint import save_pretrained
 from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
 from pyg_ghn.images import Augmentation, get_image_data
 from pyg_ghn.nn import GHN
-from pyg_ghn.training.accelerator import make_accelerator
 from pyg_ghn.training.config import TrainConfig
-from pyg_ghn.training.display import Display
-from pyg_ghn.training.log import RunLog
+from pyg_ghn.training.log import Display, RunLog
 from pyg_ghn.training.loss import meta_loss
 from pyg_ghn.training.make import make_ghn, options_of
+from pyg_ghn.training.processes import StopRequest, make_accelerator, shard, whole
 from pyg_ghn.training.resume import (
     check_changes,
     damaged,
@@ -39,10 +38,7 @@ from pyg_ghn.training.resume import (
     read_state,
     write_state,
 )
-from pyg_ghn.training.sharding import shard, whole
-from pyg_ghn.training.signals import StopRequest
-from pyg_ghn.training.stream import NetworkStream, TrainingNetwork, training_dataset
-from pyg_ghn.training.validation import Validation
+from pyg_ghn.training.stream import NetworkStream, TrainingNetwork, Validation, training_dataset
 
 MAX_SKIPPED_STEPS = 20
 

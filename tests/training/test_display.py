@@ -3,7 +3,7 @@ import warnings
 import pytest
 
 from pyg_ghn.training import TrainConfig
-from pyg_ghn.training.display import Display
+from pyg_ghn.training.log import Display
 
 
 def session(config, seconds_per_step, steps=0, seconds=0.0, first=0.0):

@@ -228,7 +228,7 @@ def test_validation_networks_are_those_of_the_split(small_config):
 
 
 def test_tracker_that_is_not_there(small_config, monkeypatch):
-    monkeypatch.setattr("pyg_ghn.training.accelerator.find_spec", lambda _: None)
+    monkeypatch.setattr("pyg_ghn.training.processes.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="tracker wandb is not installed: pip install wandb"):
         MetaTrainer(small_config(tracker="wandb"))
 
@@ -254,7 +254,7 @@ class Recorder(GeneralTracker):
 
 def test_tracker_gets_every_line(small_config, monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr("pyg_ghn.training.accelerator.find_spec", lambda _: True)
+    monkeypatch.setattr("pyg_ghn.training.processes.find_spec", lambda _: True)
     monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [recorder])
     config = small_config(tracker="tensorboard")
     train(config)
