@@ -43,11 +43,8 @@ class Parser(ArgumentParser):
 
 
 def bounded_yaml(text: str) -> Any:
-    """Reads YAML unless it is very large, or small but becomes large by its aliases.
-
-    Raises:
-        ValueError: If it is too large, nested too deeply or not YAML.
-    """
+    """Reads YAML. Raises a ValueError if it is none, nested too deeply, or too large once its
+    aliases are written out."""
     import yaml
 
     sizes: dict[int, int] = {}
@@ -84,11 +81,7 @@ def bounded_yaml(text: str) -> Any:
 def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
     """Makes one word of the words of a list: ``--channels 16 24`` becomes ``--channels=[16,24]``,
     ``--splits test,deep`` becomes ``--splits=["test","deep"]``; also ``-o`` becomes ``--out``.
-
-    Args:
-        argv (sequence): The words.
-        commands (dict): Subcommand to all that has some of its options as annotations.
-    """
+    Which options are lists is told by the annotations of what runs a subcommand."""
     chosen = next((commands[word] for word in argv if word in commands), ())
     annotations = {k: v for part in chosen for k, v in part.__annotations__.items()}
     out, words = [], list(argv)
@@ -119,11 +112,7 @@ def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Checks the options that mean the same in every command.
-
-    Raises:
-        ConfigError: If a value is empty or out of range.
-    """
+    """Refuses empty values, and those out of range of options that mean the same everywhere."""
     for name, value in options.items():
         if value in ("", []):
             raise ConfigError(f"--{name} must not be empty: leave it out to get its default.")
@@ -137,11 +126,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 @contextmanager
 def writing(path: str | Path, option: str = "--out") -> Iterator[None]:
-    """Names the option to change if the block can't write to :obj:`path`.
-
-    Raises:
-        GHNError: If it can't.
-    """
+    r"""Names the option to change if the block can't write to :obj:`path`."""
     try:
         yield
     except GHNError:

@@ -31,13 +31,9 @@ _WRITE_FAILED = re.compile(
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary name beside :obj:`path` to write to, which becomes :obj:`path` at the end
-    of the block; after an exception nothing is left of it. Folders are made as needed. What killed
-    writers of the same path left is deleted.
-
-    Raises:
-        WriteError: If the disk is full.
-    """
+    r"""Gives a temporary name beside :obj:`path` to write to, which becomes :obj:`path` at the end
+    of the block; after an exception, a :class:`WriteError` if the disk is full, nothing is left of
+    it. Folders are made as needed. What killed writers of the same path left is deleted."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for other in path.parent.glob(f".{glob.escape(path.stem)}.*"):

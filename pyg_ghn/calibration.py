@@ -166,15 +166,9 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
 
 
 def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[str]:
-    r"""Names of the layers whose outputs go through a normalization layer and nowhere else, just as
+    """Names of the layers whose outputs go through a normalization layer and nowhere else, just as
     they are: the scale of their weight and bias makes no difference but for the normalization's
-    epsilon.
-
-    Args:
-        model (torch.nn.Module): The model, which is only read.
-        data (Data): Its graph.
-        size (tuple): Size of one input.
-    """
+    epsilon."""
     ops, following, _ = _neighbors(data)
     candidates = {}
     for node, weight in enumerate(data.param_name):

@@ -161,16 +161,9 @@ _KINDS: dict[str, Callable[[Prediction], Collection[str | None]]] = {
 
 @torch.no_grad()
 def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> None:
-    r"""Copies predicted parameters into a model, once all of them are known to fit.
-
-    Args:
-        model (torch.nn.Module): The model.
-        params (dict): The parameters, and perhaps buffers, by name.
-
-    Raises:
-        GHNError: If the model is on the meta device, or a parameter does not fit it.
-        PredictionError: If a value is not finite in the type of the parameter.
-    """
+    """Copies predicted parameters, and perhaps buffers, into a model. Nothing is written before all
+    of them are known to fit: the model has them, with this shape and not on the meta device, and
+    their values are finite in its types."""
     own = dict(model.named_buffers(remove_duplicate=False))
     own |= dict(model.named_parameters(remove_duplicate=False))
     for name, value in params.items():

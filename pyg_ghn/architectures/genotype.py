@@ -130,12 +130,7 @@ class Live(NamedTuple):
 
 
 def live_parts(genotype: Genotype, reductions: Sequence[bool]) -> tuple[Live, ...]:
-    r"""Finds what the output of the last cell depends on in every cell.
-
-    Args:
-        genotype (Genotype): The two kinds of cells.
-        reductions (list of bool): The kind of each cell, :obj:`True` for a reduction cell.
-    """
+    """Finds what the output of the last cell depends on in every cell, given which cells reduce."""
     cells = [genotype.cell(reduction) for reduction in reductions]
     filled = [True, True]  # whether data arrives at the outputs of the stem (twice) and the cells
     filled_states = []

@@ -93,14 +93,8 @@ class Network(nn.Module):
 
 
 class Cell(nn.Module):
-    r"""One cell, see :class:`~pyg_ghn.architectures.Genotype`.
-
-    Only live parts are run; :obj:`None` stands for a state that is absent or that nothing needs.
-
-    Args:
-        plan (CellPlan): Its operations and channels.
-        device (optional): Where the parameters live.
-    """
+    r"""One cell, see :class:`~pyg_ghn.architectures.Genotype`. Only live parts are run; :obj:`None`
+    stands for a state that is absent or that nothing needs."""
 
     def __init__(self, plan: CellPlan, device: Device = None):
         super().__init__()

@@ -333,16 +333,9 @@ def reductions(n_cells: int) -> list[bool]:
 
 
 def network_arguments(net_args: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    r"""Reads the arguments of :class:`NetworkPlan` from those of a data set.
-
-    Args:
-        net_args (dict): The arguments. :obj:`C` is 32 where it is missing; :obj:`num_nodes` and
-            :obj:`num_params`, which describe the network, are left out.
-        **changes: Arguments to set or replace; :obj:`None` leaves them as they are.
-
-    Raises:
-        ArchitectureError: If an argument is unknown or a necessary one is missing.
-    """
+    r"""The arguments of :class:`NetworkPlan` in those of a data set: :obj:`C` is 32 where it is
+    missing; :obj:`num_nodes` and :obj:`num_params`, which describe the network, are left out.
+    Changes are set in their place, but for those that are :obj:`None`."""
     bookkeeping = ("num_nodes", "num_params")
     args = {"C": 32} | {name: net_args[name] for name in net_args if name not in bookkeeping}
     args |= {name: value for name, value in changes.items() if value is not None}

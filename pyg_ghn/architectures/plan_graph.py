@@ -81,12 +81,8 @@ class PlanGraph(NamedTuple):
 
 
 def plan_graph(plan: NetworkPlan) -> PlanGraph:
-    r"""Makes the computational graph of a network.
-
-    Args:
-        plan (NetworkPlan): The network. Its images have to be large enough that more than one
-            pixel is left for the last cell.
-    """
+    """Makes the computational graph of a network that leaves more than one pixel for the last
+    cell."""
     graph = PlanGraph([PRIMITIVE_INDEX["input"]], [], [None], [None], [None], [])
     stem = iter(plan.stem.items())
     x0 = x1 = _add_module(graph, *next(stem), 0)

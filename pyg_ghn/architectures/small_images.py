@@ -84,16 +84,9 @@ def adapt_to_small_images(model: nn.Module, input_size: tuple[int, int, int]) ->
 
 
 class DenseMerging(nn.Module):
-    r"""Swin's patch merging of every position with its three neighbors, without a stride.
-
-    Args:
-        merging (torch.nn.Module): torchvision's ``PatchMerging`` or ``PatchMergingV2``, of which it
-            takes over the layers.
-
-    Shapes:
-        - **input:** :math:`(*, H, W, C)`
-        - **output:** :math:`(*, H, W, 2C)`
-    """
+    r"""Swin's patch merging of every position with its three neighbors, by the layers of
+    torchvision's ``PatchMerging`` or ``PatchMergingV2`` but without a stride: :math:`(*, H, W, C)`
+    becomes :math:`(*, H, W, 2C)`."""
 
     def __init__(self, merging: nn.Module) -> None:
         super().__init__()

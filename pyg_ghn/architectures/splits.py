@@ -62,11 +62,7 @@ r"""The splits of DeepNets-1M."""
 
 
 def get_split(name: str) -> Split:
-    r"""The split of that name.
-
-    Raises:
-        ArchitectureError: If there is none.
-    """
+    """The split of that name."""
     if name not in SPLITS:
         raise ArchitectureError(f"Unknown split {name!r}; choose from {', '.join(SPLITS)}.")
     return SPLITS[name]

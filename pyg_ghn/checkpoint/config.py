@@ -60,11 +60,7 @@ _HYPERNETS = {GHN2: "gatedgnn", GHNMLP: "mlp"}
 
 
 def ghn_class(names: Collection[str], config: Mapping[str, Any]) -> type[GHN]:
-    r"""The class that has parameters of these names.
-
-    Raises:
-        UnreadableError: If there is none, or the config names another.
-    """
+    """The class that has parameters of these names, if the config names no other."""
     for starts, keys, what in _RELATIVES:
         if any(config.get(key) for key in keys) or any(name.startswith(starts) for name in names):
             raise UnreadableError(what)
@@ -80,11 +76,7 @@ def ghn_class(names: Collection[str], config: Mapping[str, Any]) -> type[GHN]:
 
 
 def from_their_config(cls: type[GHN], config: Mapping[str, Any]) -> dict[str, Any]:
-    r"""Our arguments in a config of the authors' code, which may lack any of them.
-
-    Raises:
-        UnreadableError: If it is the config of another kind of GHN.
-    """
+    """Our arguments in a config of the authors' code, which may lack any of them."""
     kind = {"decoder": "conv", "hypernet": _HYPERNETS.get(cls)}
     if cls is GHN3 or config.get("ve"):  # GHN-1, without virtual edges, is a GHN2 to this package
         kind["is_ghn2"] = cls is not GHN3
@@ -108,17 +100,8 @@ def complete(
     shapes: Mapping[str, tuple[int, ...]],
     file_name: Callable[[str], str],
 ) -> dict[str, Any]:
-    r"""The arguments of a GHN with tensors of these shapes.
-
-    Args:
-        cls (type): The class of the GHN.
-        arguments (mapping): Arguments that the config gives; they must agree with the tensors.
-        shapes (mapping): The shapes of all tensors under our names.
-        file_name (callable): Gives the name in the file for one of ours.
-
-    Raises:
-        UnreadableError: If config and tensors contradict each other, or a tensor is missing.
-    """
+    """The arguments of a GHN with tensors of these shapes under our names, which must agree with
+    those that its config gives. ``file_name`` tells the name in the file for one of ours."""
 
     def matrix(name: str) -> tuple[int, int]:
         if name not in shapes:

@@ -24,11 +24,7 @@ _SUFFIXES = frozenset((".bin", ".ckpt", ".joblib", ".pkl", ".pt", ".pth", ".safe
 
 
 def find(name: str | Path) -> Path:
-    r"""The file of a path, a packaged GHN, a released GHN or a repository on the hub.
-
-    Raises:
-        CheckpointError: If there is none.
-    """
+    """The file of a path, a packaged GHN, a released GHN or a repository on the hub."""
     path, name = Path(name), str(name)
     try:
         is_dir = path.is_dir()

@@ -54,15 +54,8 @@ class UnreadableError(ValueError):
 
 def read_pickled(path: Path) -> tuple[Any, int]:
     r"""Reads a file of :func:`torch.save` (zip files and those from before torch 1.6) or
-    :func:`joblib.dump`, compressed or not. Tensors of a zip file are mapped into memory.
-
-    Returns:
-        The content, and the size of the file once decompressed.
-
-    Raises:
-        UnreadableError: If the file is neither, is damaged, or holds more than tensors and plain
-            values.
-    """
+    :func:`joblib.dump`, compressed or not. Tensors of a zip file are mapped into memory. Returns
+    the content, and the size of the file once decompressed."""
     with path.open("rb") as file:
         decompressor = _by_magic(_DECOMPRESSORS, _head(file))
         if decompressor is None:

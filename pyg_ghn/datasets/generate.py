@@ -42,11 +42,7 @@ def with_num_nodes(net_args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def generated_path(root: str | os.PathLike, split: str, num_networks: int | None = None) -> Path:
-    r"""The file of the generated networks of a split within the folder of a data set.
-
-    Raises:
-        ArchitectureError: If the split is unknown.
-    """
+    """The file of the generated networks of a split within the folder of a data set."""
     size = get_split(split).num_networks if num_networks is None else num_networks
     return Path(root) / "processed" / f"generated_{split}_{size}.jsonl"
 

@@ -47,23 +47,9 @@ _BLOCK = 1 << 20
 def fetch(
     folder: str | os.PathLike, split: str, url_prefix: str = URL_PREFIX, progress: bool = True
 ) -> Path:
-    r"""Downloads and unpacks the file that has a split, unless it is there. A download that was
-    interrupted goes on where it stopped; the archive is checked against its md5 sum before it is
-    used.
-
-    Args:
-        folder (str or os.PathLike): Where the file goes, :obj:`root/raw` of the data set.
-        split (str): A key of :data:`META_FILES`.
-        url_prefix (str, optional): Where the archive is. (default: :data:`URL_PREFIX`)
-        progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
-
-    Returns:
-        pathlib.Path: The unpacked file.
-
-    Raises:
-        DatasetError: If the archive cannot be downloaded, is not the right one or is damaged, or
-            the disk is full.
-    """
+    r"""Downloads and unpacks the file that has a split to a folder, :obj:`root/raw` of the data
+    set, unless it is there, and returns its path. A download that was interrupted goes on where it
+    stopped; the archive is checked against its md5 sum before it is used."""
     path, archive = Path(folder) / META_FILES[split], Path(folder) / ARCHIVE
     if not path.exists():
         download(url_prefix.rstrip("/") + "/" + ARCHIVE, archive, ARCHIVE_MD5, progress)
@@ -75,18 +61,7 @@ def convert_official(
     raw_dir: str | os.PathLike, split: str, path: str | os.PathLike, progress: bool = True
 ) -> None:
     r"""Reads a split of the official files and writes it as a
-    :class:`~pyg_ghn.datasets.NetworkTable`, whole or not at all.
-
-    Args:
-        raw_dir (str or os.PathLike): The folder of the official files.
-        split (str): A key of :data:`META_FILES`.
-        path (str or os.PathLike): The table to write.
-        progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
-
-    Raises:
-        DatasetError: If the file is missing or damaged, a network is invalid, or the table can't be
-            written.
-    """
+    :class:`~pyg_ghn.datasets.NetworkTable`, whole or not at all."""
     meta_path = Path(raw_dir) / META_FILES[split]
     lines = _read_meta(meta_path, split)
     info = {"split": split, "num_networks": len(lines), "source": "official"}

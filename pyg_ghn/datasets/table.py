@@ -81,17 +81,9 @@ class NetworkTable:
 def write_table(
     path: str | os.PathLike, info: Mapping[str, Any], networks: Iterable[Mapping[str, Any] | bytes]
 ) -> None:
-    r"""Writes a table, which appears when it is complete, or not at all. The same networks make the
-    same bytes.
-
-    Args:
-        path (str or Path): The file.
-        info (dict): What the first line tells, :obj:`num_networks` among it.
-        networks (iterable of dict or bytes): The arguments of each network, or its line.
-
-    Raises:
-        DatasetError: If the file cannot be written.
-    """
+    r"""Writes a table, which appears when it is complete, or not at all: :obj:`info`, what the
+    first line tells, with :obj:`num_networks`, and the arguments of each network, or its line. The
+    same networks make the same bytes."""
     path = Path(path)
     with naming(path), atomic_path(path) as temporary:
         with temporary.open("wb") as file:
@@ -106,11 +98,7 @@ def to_line(row: Mapping[str, Any]) -> bytes:
 
 
 def read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    r"""The lines of a table from the first one on, and what they say.
-
-    Raises:
-        DatasetError: If a line is damaged or missing.
-    """
+    """The lines of a table from the first one on, and what they say."""
     with naming(path), path.open("rb") as file:
         first = file.readline()
         info = _parse(path, 0, first)

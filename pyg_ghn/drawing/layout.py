@@ -64,12 +64,9 @@ class _Strip:
 
 
 def lay_out(graph: nx.DiGraph, blocks: list[Block]) -> Layout:
-    r"""Lays out a graph on the smallest page of some shape. Edges within a column go down.
-
-    Args:
-        graph (networkx.DiGraph): Nodes in topological order with an attribute :obj:`width`.
-        blocks (list): The blocks; no edge goes from one to an earlier one.
-    """
+    r"""Lays out a graph, whose nodes are in topological order and have a :obj:`width`, on the
+    smallest page of some shape. Edges within a column go down, none from a block to an earlier
+    one."""
     units = []  # the rows of each block
     for block in blocks:
         levels: dict[int, list[int]] = defaultdict(list)

@@ -88,18 +88,9 @@ def save_figure(
     dpi: float | str = "figure",
     tooltips: Mapping[str, str] | None = None,
 ) -> Path:
-    r"""Writes a figure to a file, which appears whole or not at all.
-
-    Args:
-        figure (matplotlib.figure.Figure): The figure.
-        path (str or Path): The file, which ends in one of :obj:`FORMATS`.
-        dpi (float, optional): The resolution of a PNG. (default: the figure's)
-        tooltips (dict, optional): Ids of artists to what an SVG shows under the mouse.
-
-    Raises:
-        ConfigError: If the kind of file is unknown.
-        GHNError: If the file can't be written.
-    """
+    r"""Writes a figure to a file, which ends in one of :obj:`FORMATS` and appears whole or not at
+    all. :obj:`dpi` is the resolution of a PNG, :obj:`tooltips` what an SVG shows under the mouse,
+    by the ids of artists."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         *others, last = FORMATS

@@ -70,11 +70,7 @@ NOTHING = Value()
 
 
 class GraphBuilder:
-    r"""Collects nodes while the rules go through a trace.
-
-    Args:
-        trace (Trace): The recorded forward pass.
-    """
+    """Collects nodes while the rules go through a trace."""
 
     def __init__(self, trace: Trace):
         self.nodes = [Node("input")]

@@ -56,14 +56,9 @@ class UnrecordedError(Exception):
 
 
 class Recorder(TorchFunctionMode):
-    r"""Records every function on tensors that runs in this thread.
-
-    Args:
-        stand_ins (StandIns): Gives tensors that the pass finds elsewhere their stand-ins too.
-        below (Below, optional): Is active under this mode in a thorough pass, in which what no
-            function shows (:func:`torch.vmap`, scripted functions) is recorded as the dispatcher
-            sees it. Otherwise it ends in an :class:`UnrecordedError`. (default: :obj:`None`)
-    """
+    r"""Records every function on tensors that runs in this thread. In a thorough pass ``below`` is
+    active under this mode, and what no function shows (:func:`torch.vmap`, scripted functions) is
+    recorded as the dispatcher sees it. Otherwise it ends in an :class:`UnrecordedError`."""
 
     def __init__(self, stand_ins: StandIns, below: Below | None = None):
         super().__init__()

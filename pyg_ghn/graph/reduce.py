@@ -37,14 +37,7 @@ class Reduction(NamedTuple):
 
 
 def reduce(trace: Trace) -> Reduction:
-    r"""Turns a recorded forward pass into the nodes of its computational graph.
-
-    Args:
-        trace (Trace): The recorded forward pass.
-
-    Raises:
-        GraphError: If the output does not depend on the input.
-    """
+    """Turns a recorded forward pass into the nodes of its computational graph."""
     builder = GraphBuilder(trace)
     for call in trace.calls:
         _apply(builder, call)
@@ -108,15 +101,9 @@ def _name_once(nodes: list[Node]) -> set[str]:
 
 
 def simplify(nodes: list[Node], outputs: frozenset[int]) -> dict[int, Node]:
-    r"""Drops what the output does not depend on and contracts what carries no information.
-
-    Args:
-        nodes (list): Nodes in the order they were recorded, the input first.
-        outputs (frozenset): Indices of the nodes that the model's output comes from.
-
-    Returns:
-        The nodes that stay, by index, in topological order; their ``preds`` name only each other.
-    """
+    """Drops what the outputs, indices of nodes in the order of recording, do not depend on and
+    contracts what carries no information. The nodes that stay are in topological order; their
+    ``preds`` name only each other."""
     kept = {INPUT, *outputs}
     # A node's predecessors were recorded before it: the order of recording is topological.
     for index in reversed(range(len(nodes))):

@@ -33,16 +33,12 @@ TRANSPARENT = ("argparse", "collections", "queue", "torch.quasirandom", "types")
 
 
 class StandIns:
-    r"""Copies modules, containers, closures and plain objects, and puts a stand-in for each tensor.
+    """Copies modules, containers, closures and plain objects, and puts a stand-in for each tensor.
 
-    What is reached twice is copied once: shared modules, tied parameters and cycles stay so, and
-    so do views of a parameter or buffer that a model keeps. A tensor's stand-in is empty on meta,
-    else a clone, with zeros for what has no values.
-
-    Args:
-        device (torch.device): Where the copy is going to run.
-        home (torch.device): Where the model lives, the CPU if it has no values.
-    """
+    What is reached twice is copied once: shared modules, tied parameters and cycles stay so, and so
+    do views of a parameter or buffer that a model keeps. A tensor's stand-in is empty on meta, else
+    a clone, with zeros for what has no values. The copy is going to run on ``device``; the model
+    lives at ``home``, the CPU if it has no values."""
 
     def __init__(self, device: torch.device, home: torch.device):
         self.device, self.home = device, home

@@ -58,25 +58,14 @@ class _Way(NamedTuple):
 def trace(
     model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None, thorough: bool = False
 ) -> Trace:
-    r"""Records the operations of ``model(*args, **kwargs)``.
+    """Records the operations of ``model(*args, **kwargs)``, in the mode (train or eval) that the
+    model is in.
 
     The pass runs a copy of the model on the meta device: no arithmetic, no memory, whatever the
     size of the model. Where the model asks for values (``.item()``, data-dependent shapes) a real
     pass is recorded instead, on the model's own device or, if it is on meta itself, with zeros on
-    the CPU. The model itself is only read.
-
-    Args:
-        model (torch.nn.Module): The model, on any device, traced in the mode (train or eval) it is
-            in.
-        args (tuple): Positional inputs of the model's ``forward``.
-        kwargs (dict, optional): Named inputs. (default: :obj:`None`)
-        thorough (bool, optional): Records what the dispatcher sees as well. A pass is repeated so
-            by itself where it needs to be. (default: :obj:`False`)
-
-    Raises:
-        GraphError: If the forward pass fails, naming the module in which it failed, or does what
-            can't be recorded.
-    """
+    the CPU. The model itself is only read. A thorough pass records what the dispatcher sees as
+    well; one is repeated so by itself where it needs to be."""
     kwargs = kwargs or {}
     parameters = dict(model.named_parameters())
     home = next((p.device for p in parameters.values() if not p.is_meta), torch.device("cpu"))

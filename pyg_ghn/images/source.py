@@ -48,16 +48,8 @@ def take(images: Tensor | ImageFiles, index: Tensor) -> Tensor | ImageFiles:
 
 
 def stratified_holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    r"""Splits indices so that the second part gets a share of every class.
-
-    Args:
-        labels (Tensor): Class of each image, shape :math:`[N]`.
-        fraction (float): The share; at least one image of each class that has two or more.
-        seed (int): Seed of the choice.
-
-    Returns:
-        The ascending indices of the images that are kept, and of those held out.
-    """
+    """Splits indices so that the second part gets a share of every class, at least one image of
+    each class that has two or more. Both parts are ascending."""
     generator = torch.Generator().manual_seed(seed)
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
@@ -69,11 +61,7 @@ def stratified_holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tens
 
 
 def check_size(image_size: int) -> None:
-    """Refuses what is no number of pixels.
-
-    Raises:
-        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
-    """
+    """Refuses what is no number of pixels from 1 to 4096."""
     if not isinstance(image_size, int) or not 1 <= image_size <= MAX_SIZE:
         raise ConfigError(f"image_size must be a number from 1 to {MAX_SIZE}, got {image_size!r}.")
 
@@ -92,16 +80,10 @@ def resized(images: Tensor, image_size: int | None) -> Tensor:
 
 
 class ImageFiles:
-    r"""Images that are decoded each time they are asked for, by threads. To an
+    r"""Images that are decoded each time they are asked for, by threads, scaled so that their
+    shorter side has :obj:`image_size` pixels and cropped to the square in the middle. To an
     :class:`~pyg_ghn.images.ImageSplit` it is a tensor: it has a shape and a device, and
-    :obj:`images[index]` are bytes of shape :math:`[B, 3, S, S]`.
-
-    Args:
-        paths (sequence): The files.
-        image_size (int): Images are scaled so that their shorter side has this many pixels, and
-            cropped to the square in the middle.
-        device (torch.device or str): Where to put what is decoded. (default: :obj:`"cpu"`)
-    """
+    :obj:`images[index]` are bytes of shape :math:`[B, 3, S, S]`."""
 
     def __init__(self, paths: Sequence[Path], image_size: int, device: torch.device | str = "cpu"):
         self.paths = paths

@@ -20,15 +20,10 @@ BETA1, BETA2, EPS, CLIP = 0.9, 0.999, 1e-8, 1.0
 
 
 class Scales:
-    r"""A scalar for each parameter tensor of a model that requires a gradient, 1 at first, and the
-    Adam that learns them. Steps on the objective and steps back to a constraint have a first
-    moment each and share the second one. The model is only read until :meth:`apply`.
-
-    Args:
-        model (torch.nn.Module): The model.
-        lr (float): The learning rate of the scalars.
-        min_scale (float): Their lower bound; that of biases is 0.
-    """
+    r"""A scalar for each parameter tensor of a model that requires a gradient, 1 at first and never
+    below :obj:`min_scale` (0 for biases), and the Adam that learns them. Steps on the objective and
+    steps back to a constraint have a first moment each and share the second one. The model is only
+    read until :meth:`apply`."""
 
     def __init__(self, model: nn.Module, lr: float, min_scale: float) -> None:
         named = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
@@ -128,11 +123,7 @@ class _Twice(TorchFunctionMode):
 
 
 def endless(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    r"""Goes over batches of images and labels again and again. A single pair is a batch, too.
-
-    Raises:
-        ConfigError: If there are no batches, or no more of an iterator's.
-    """
+    """Goes over batches of images and labels again and again. A single pair is a batch, too."""
     if isinstance(batches, (tuple, list)) and batches and isinstance(batches[0], Tensor):
         batches = [batches]
     while True:

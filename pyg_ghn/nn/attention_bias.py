@@ -22,25 +22,16 @@ _BLOCK_COST, _LARGEST_BLOCK = 1 << 12, 1 << 17
 
 
 class Block(NamedTuple):
-    r"""Graphs that attention runs over at once.
-
-    Attributes:
-        graphs: Their numbers in the batch.
-        size: Number of nodes to which they are padded.
-    """
+    """Graphs, by their numbers in the batch, that attention runs over at once, padded to a size."""
 
     graphs: list[int]
     size: int
 
 
 class Layout:
-    r"""How the graphs of a batch are divided into blocks. Graphs of similar size share one and are
-    padded to the largest of them, where that takes less time than another block would.
-
-    Args:
-        sizes (sequence of int): The number of nodes of each graph.
-        device (torch.device): The device of the nodes.
-    """
+    """How the graphs of a batch, with nodes on a device, are divided into blocks. Graphs of similar
+    size share one and are padded to the largest of them, where that takes less time than another
+    block would."""
 
     def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
         self.sizes = list(sizes)

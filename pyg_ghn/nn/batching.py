@@ -13,11 +13,7 @@ from pyg_ghn.errors import GraphError
 
 
 def require(data: Data, *names: str) -> None:
-    r"""Checks that a graph has the attributes.
-
-    Raises:
-        GraphError: If some are missing.
-    """
+    """Checks that a graph has the attributes."""
     missing = [name for name in names if name not in data]
     if missing:
         raise GraphError(
@@ -27,17 +23,9 @@ def require(data: Data, *names: str) -> None:
 
 
 def graph_sizes(batch: Tensor | Sequence[int]) -> list[int]:
-    r"""The number of nodes of each graph. A graph without nodes has zero; such graphs at the end of
-    a batch are not counted.
-
-    Args:
-        batch (Tensor or list of int): The graph that each node belongs to,
-            :math:`(\sum_g N_g)`, or the sizes themselves, for which a GPU does not have to be
-            asked.
-
-    Raises:
-        GraphError: If the nodes of a graph are not next to each other, in the order of the graphs.
-    """
+    r"""The number of nodes of each graph, given the graph that each node belongs to, or the sizes
+    themselves, for which a GPU does not have to be asked. A graph without nodes has zero; such
+    graphs at the end of a batch are not counted."""
     if not isinstance(batch, Tensor):
         return [int(size) for size in batch]
     if batch.dim() != 1 or (batch[1:] < batch[:-1]).any():
@@ -55,20 +43,10 @@ def pairs_of(
     wanted: str = "apply `AddShortestPathEncoding` to it",
 ) -> tuple[Tensor, list[int]]:
     r"""The flat matrices :math:`(\sum_g N_g^2, *)` of values for all pairs of nodes, and the number
-    of nodes of each graph.
-
-    Args:
-        values (Tensor or Data): The matrices, or a graph or batch that has them as an attribute.
-            Of a batch, the host knows the sizes wherever it is.
-        batch (Tensor or list of int, optional): See :func:`graph_sizes`; without it, the matrices
-            are those of one graph. (default: :obj:`None`)
-        name (str, optional): Name of the attribute. (default: :obj:`"spd"`)
-        wanted (str, optional): What a graph lacks without it.
-
-    Raises:
-        GraphError: If the graph is heterogeneous or lacks the attribute, or the matrices do not
-            fit the graphs.
-    """
+    of nodes of each graph. They are given as they are, with the batch as for :func:`graph_sizes`
+    unless they are those of one graph; or by a graph or batch that has them as an attribute, of
+    which the host knows the sizes wherever it is. If it lacks them, an error says what is
+    :obj:`wanted`."""
     in_all = ""
     if not isinstance(values, Tensor):
         data = values

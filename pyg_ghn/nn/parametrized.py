@@ -42,18 +42,13 @@ class Solution:
 
 @torch.no_grad()
 def solve_parametrizations(model: nn.Module, params: Mapping[str, Tensor]) -> Solution:
-    r"""Finds the tensors from which the layers of a model compute the predicted weights.
+    r"""Finds the tensors from which the layers of a model, which is only read, compute the
+    predicted weights.
 
     A graph names the largest tensor that a weight is computed from as if it were the weight. For
     weight normalization, that is the direction of the weight without its length. So the predicted
-    weight goes through the parametrization's :meth:`right_inverse`, which gives all tensors that it
-    is computed from. Without an inverse, the prediction stays as it is.
-
-    Args:
-        model (torch.nn.Module): The model, which is only read: copies of its parametrizations do
-            the work.
-        params (dict): The predicted parameters by name.
-    """
+    weight goes through the :meth:`right_inverse` of a copy of the parametrization, which gives all
+    tensors that it is computed from. Without an inverse, the prediction stays as it is."""
     solution = Solution()
     for module_name, module in model.named_modules():
         prefix = f"{module_name}." if module_name else ""

@@ -57,19 +57,9 @@ def fit_to_model(
     targets: Sequence[Target],
     decoded: Mapping[str, Tensor],
 ) -> Prediction:
-    r"""Makes the prediction for a model of what a GHN decoded for its graph: gives tied parameters
-    one value, solves parametrizations, checks that all is finite, and reports.
-
-    Args:
-        ghn (GHN): The graph hypernetwork.
-        model (torch.nn.Module): The model, which is only read.
-        data (Data): Its graph.
-        targets (list of Target): The parameters that were decoded, and how.
-        decoded (dict): Their values by name.
-
-    Raises:
-        PredictionError: If a value is not finite, or a shape is not that of the model.
-    """
+    """Makes the prediction for a model, which is only read, of what a GHN decoded for the targets
+    of its graph: gives tied parameters one value, solves parametrizations, checks that all is
+    finite and of the model's shapes, and reports."""
     max_shape = ghn.decoder.max_shape
     left = dict(zip(data.unsupported, data.unsupported_reason, strict=True))
     own, named = distinct_parameters(model), dict(model.named_parameters())
@@ -146,11 +136,7 @@ def first_tile(value: Tensor, target: Target, max_shape: tuple[int, ...]) -> Ten
 
 
 def non_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
-    r"""The names of the floating-point tensors that hold an infinity or NaN.
-
-    Args:
-        tensors (iterable): Pairs of name and tensor, on any devices.
-    """
+    """The names of the floating-point tensors, on any devices, that hold an infinity or NaN."""
     extremes: dict[torch.device, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors:
         if tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:

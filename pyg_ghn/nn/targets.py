@@ -64,11 +64,8 @@ class Target(NamedTuple):
         return (*shape, *(1,) * (4 - len(shape)))
 
     def decoded(self, max_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-        r"""The sizes of what a decoder makes for it, before that is repeated and interpolated.
-
-        Args:
-            max_shape (tuple): Size :math:`(c_{out}, c_{in}, s, s)` of the largest decoded kernel.
-        """
+        r"""The sizes of what a decoder of :obj:`max_shape` makes, before that is repeated and
+        interpolated."""
         c_out, c_in, *kernel = max_shape
         if self.role in (Role.CLASS_KERNEL, Role.CLASS_BIAS):
             c_out = self.shape[0]
@@ -82,15 +79,7 @@ def collect_targets(data: Data, num_classes: int) -> list[list[Target]]:
 
     The last two nodes are the classification layer if they are a 1x1 kernel and its bias and have
     :obj:`num_classes` outputs. If not, as in a network for another number of classes, the last
-    layer is decoded like every other.
-
-    Args:
-        data (Data or Batch): The graphs, see :func:`~pyg_ghn.graph.from_module`.
-        num_classes (int): Number of classes of the GHN.
-
-    Raises:
-        DecodeError: If a parameter has a shape that cannot be decoded.
-    """
+    layer is decoded like every other."""
     per_node = [data.param_name, data.param_shape, data.bias_name if "bias_name" in data else None]
     if not isinstance(data, Batch):
         per_node = [[values] for values in per_node]

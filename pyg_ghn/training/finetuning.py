@@ -209,11 +209,7 @@ generator of random numbers, that return the model."""
 
 
 def check_starts(inits: Sequence[str]) -> None:
-    r"""Makes sure before any training that there are all of some starts by name.
-
-    Raises:
-        CheckpointError: If there is no such GHN.
-    """
+    """Makes sure before any training that there are all of some starts by name."""
     for init in inits:
         if init not in STARTS:
             try:

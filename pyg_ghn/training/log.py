@@ -44,14 +44,8 @@ ghn3-digits, had 20 % in its first 100 steps and 37 % in the next (its log)."""
 
 
 class RunLog:
-    r"""Averages values over an interval and appends them to ``<out>/log.jsonl``.
-
-    Args:
-        out (Path): Folder of the run.
-        enabled (bool): Whether this process writes. (default: :obj:`True`)
-        track (callable, optional): Gets the numbers of each line and its step, for a tracker.
-            (default: :obj:`None`)
-    """
+    r"""Averages values over an interval and appends them to ``<out>/log.jsonl``, if this process is
+    the one that writes. :obj:`track` gets the numbers of each line and its step, for a tracker."""
 
     def __init__(self, out: Path, enabled: bool = True, track: Callable[..., None] | None = None):
         self.out = out
@@ -99,12 +93,8 @@ class RunLog:
             temporary.write_text("".join(kept))
 
     def flush(self, reduce: Callable[[torch.Tensor], torch.Tensor], **extra: float) -> str:
-        """Writes the line of an interval, over all processes, and returns it in short.
-
-        Args:
-            reduce (callable): Adds up a tensor over the processes; all must come here.
-            **extra: What else belongs into the line.
-        """
+        r"""Writes the line of an interval, with what else belongs into it, and returns it in short.
+        All processes must come here, as :obj:`reduce` adds up a tensor over them."""
         steps = len(self._values["loss"])
         sums = {
             name: float(reduce(torch.stack(v).sum().float())) for name, v in self._values.items()
@@ -153,15 +143,7 @@ def _rounded(value: float) -> float | None:
 
 
 class Display:
-    r"""The progress bar of a session.
-
-    Args:
-        config (TrainConfig): Says when the run ends.
-        steps (int): Steps that earlier sessions did.
-        seconds (float): The time they took.
-        progress (float): Share of the run that they did.
-        enabled (bool): Whether this process shows anything. (default: :obj:`True`)
-    """
+    """The progress bar of a session. Steps, seconds and progress are those of earlier sessions."""
 
     def __init__(
         self,

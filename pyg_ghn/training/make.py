@@ -24,19 +24,8 @@ _STRUCTURE = ("hidden_channels", "max_shape", *_GHN3_OPTIONS)
 def make_ghn(
     config: TrainConfig, num_classes: int, device: torch.device, given: GHN | None = None
 ) -> GHN:
-    r"""Makes a GHN with random parameters, loads the one to begin with, or takes the one given.
-
-    Args:
-        config (TrainConfig): Says which.
-        num_classes (int): Classes of the images.
-        device (torch.device): Where it is to be trained, which must have memory enough.
-        given (GHN, optional): One that is there already. (default: :obj:`None`)
-
-    Raises:
-        CheckpointError: If the GHN to begin with can't be loaded.
-        ConfigError: If it takes too much memory, or the one given is for another number of
-            classes.
-    """
+    """Makes a GHN with random parameters, if the device has memory enough to train it, loads the
+    one to begin with, or takes the one given."""
     if given is not None:
         if config.init is not None or given.num_classes != num_classes:
             raise ConfigError(

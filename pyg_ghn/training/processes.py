@@ -27,15 +27,7 @@ _RANKS = ("LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    r"""Joins the processes of a run, as many as a launcher has started.
-
-    Args:
-        config (TrainConfig): Says the precision and the tracker.
-
-    Raises:
-        ConfigError: If the tracker is not installed, or the launcher was to start several processes
-            and started one.
-    """
+    """Joins the processes of a run, as many as a launcher has started."""
     # What `accelerate launch --cpu --num_processes 2` leaves: the address at which several
     # processes would meet, but none of the variables in which torchrun or MPI number them.
     if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and not any(
@@ -62,18 +54,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 
 def shard(ghn: nn.Module, device: torch.device, num_processes: int) -> None:
-    r"""Divides the parameters of a GHN among all processes, in place, by
-    :func:`torch.distributed.fsdp.fully_shard`. The layers in its module lists and its decoder,
-    which have nearly all of them, are put together only while they compute.
-
-    Args:
-        ghn (torch.nn.Module): The GHN, before there is an optimizer of its parameters.
-        device (torch.device): The device of this process.
-        num_processes (int): How many there are.
-
-    Raises:
-        ConfigError: If there is one only.
-    """
+    r"""Divides the parameters of a GHN, before there is an optimizer of them, among all processes,
+    in place, by :func:`torch.distributed.fsdp.fully_shard`. The layers in its module lists and its
+    decoder, which have nearly all of them, are put together only while they compute."""
     if num_processes == 1:
         raise ConfigError(
             "shard divides a GHN among processes, and there is one: start several, with "
@@ -102,11 +85,7 @@ def laid_out(tensor: Tensor, like: Any) -> Tensor:
 
 
 class StopRequest:
-    r"""The signal that asked a run to stop.
-
-    Attributes:
-        number: The signal, 0 for none.
-    """
+    """The signal that asked a run to stop, 0 for none."""
 
     number: int = 0
 

@@ -28,11 +28,7 @@ _FREE_TO_CHANGE |= {"log_every", "save_every", "val_every", "tracker", "allow_ch
 
 
 def write_state(state: dict[str, Any], out: Path) -> None:
-    r"""Writes the checkpoint of a run and keeps the one before it.
-
-    Raises:
-        CheckpointError: If it can't be written.
-    """
+    """Writes the checkpoint of a run and keeps the one before it."""
     last, previous = (out / name for name in CHECKPOINTS)
     try:
         with atomic_path(last) as path:
@@ -44,12 +40,8 @@ def write_state(state: dict[str, Any], out: Path) -> None:
 
 
 def load_last(out: Path, load: Callable[[Path], None]) -> Path | None:
-    r"""Loads the last checkpoint of a run, or with a warning the one before it where that is
-    damaged. Returns the damaged one then.
-
-    Raises:
-        CheckpointError: If there are checkpoints, but none that can be used.
-    """
+    """Loads the last checkpoint of a run, or with a warning the one before it where that is
+    damaged. Returns the damaged one then."""
     found = [path for name in CHECKPOINTS if (path := out / name).exists()]
     for i, path in enumerate(found):
         try:
@@ -63,11 +55,8 @@ def load_last(out: Path, load: Callable[[Path], None]) -> Path | None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    r"""Reads what :func:`write_state` wrote, into the CPU's memory. Code in the file is never run.
-
-    Raises:
-        CheckpointError: If the file is damaged or was written by another program.
-    """
+    r"""Reads what :func:`write_state` wrote, into the CPU's memory. Code in the file is never
+    run."""
     try:
         with zipfile.ZipFile(path) as file:
             if changed := file.testzip():  # torch does not look at the checksums
@@ -99,11 +88,7 @@ def load_weights(module: nn.Module, saved: dict[str, Tensor]) -> None:
 
 
 def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    r"""Gives an optimizer the moments of another session; all else in its groups is this run's.
-
-    Raises:
-        ValueError: If they are those of other parameters.
-    """
+    """Gives an optimizer the moments of another session; all else in its groups is this run's."""
     groups = optimizer.state_dict()["param_groups"]
     if [g["params"] for g in saved["param_groups"]] != [g["params"] for g in groups]:
         raise ValueError("the optimizer of other parameters")
@@ -128,11 +113,8 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 def check_changes(before: dict[str, Any], config: TrainConfig) -> None:
-    r"""Warns of options that a run did not begin with.
-
-    Raises:
-        ConfigError: If they make it another run, and are not allowed to change.
-    """
+    """Warns of options that a run did not begin with, and refuses those that make it another
+    run."""
     after = asdict(config)
     changed = {
         name: f"{name} {before[name]} -> {after[name]}"

@@ -143,16 +143,10 @@ def training_dataset(config: TrainConfig, images: ImageData) -> DeepNets1M | Non
 
 
 class Validation:
-    r"""A few networks of the split val of DeepNets-1M, and images of the validation split: always
-    the same ones. Forward passes of up to four networks with at most four times the images of a
-    training step take about as long as one step or two.
-
-    Args:
-        stream (NetworkStream): The networks that are trained on: those of the validation are as
-            wide and at most as deep, and processes share them, too.
-        images (ImageData): The images.
-        device (torch.device): Where to compute.
-    """
+    """A few networks of the split val of DeepNets-1M, as wide as those of the stream and at most as
+    deep, which processes share, too, and images of the validation split: always the same ones.
+    Forward passes of up to four networks with at most four times the images of a training step take
+    about as long as one step or two."""
 
     def __init__(self, stream: NetworkStream, images: ImageData, device: torch.device):
         config = stream.config

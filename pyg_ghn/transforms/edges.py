@@ -10,11 +10,7 @@ from pyg_ghn.errors import GraphError
 
 
 def edges(data: Data) -> Tensor:
-    r"""The :obj:`edge_index` of a graph.
-
-    Raises:
-        GraphError: If there is none, or the graph has several types of nodes.
-    """
+    r"""The :obj:`edge_index` of a graph with one type of nodes."""
     if isinstance(data, HeteroData):
         raise GraphError(
             "Encodings are of graphs with one type of nodes: call `data.to_homogeneous()` first."
@@ -25,12 +21,8 @@ def edges(data: Data) -> Tensor:
 
 
 def distinct_edges(data: Data) -> tuple[np.ndarray, np.ndarray, int]:
-    r"""Sources and targets of the distinct edges between different nodes, sorted by source, and
-    the number of nodes. Duplicated edges count once, self loops not at all.
-
-    Raises:
-        GraphError: If the graph has no :obj:`edge_index`, or its edges name nodes that it lacks.
-    """
+    """Sources and targets of the distinct edges between different nodes, sorted by source, and the
+    number of nodes. Duplicated edges count once, self loops not at all."""
     edge_index, num_nodes = edges(data).cpu().long().numpy(), data.num_nodes
     if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < num_nodes:
         raise GraphError(
