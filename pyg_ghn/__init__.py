@@ -1,6 +1,6 @@
 r"""Graph hypernetworks for PyTorch Geometric: predict the parameters of unseen networks."""
 
-from pyg_ghn._lazy import lazy_getattr
+from pyg_ghn._lazy import lazy
 from pyg_ghn._version import __version__
 
 _MODULES = {
@@ -16,8 +16,4 @@ _MODULES = {
 }
 
 __all__ = ["__version__", *_MODULES]
-__getattr__ = lazy_getattr(__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _MODULES)

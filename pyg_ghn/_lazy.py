@@ -1,20 +1,15 @@
 r"""Imports on first use: torch and PyG take seconds, ``pyg-ghn --help`` should not."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 
-def lazy_getattr(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
-    r"""Makes the ``__getattr__`` of a package.
-
-    Args:
-        package (str): The package's name.
-        modules (dict): Public name to the module that defines it.
-    """
+def lazy(
+    package: str, modules: dict[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Makes ``__getattr__`` and ``__dir__`` of a package, given the modules of public names."""
 
     def __getattr__(name: str) -> Any:
         if name not in modules:
@@ -23,4 +18,4 @@ def lazy_getattr(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
-    return __getattr__
+    return __getattr__, lambda: sorted(sys.modules[package].__all__)

@@ -1,6 +1,6 @@
 r"""The networks of DeepNets-1M, their generator and graphs; torchvision models for small images."""
 
-from pyg_ghn._lazy import lazy_getattr
+from pyg_ghn._lazy import lazy
 
 _MODULES = {
     "OPERATIONS": "pyg_ghn.architectures.operations",
@@ -23,8 +23,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-__getattr__ = lazy_getattr(__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _MODULES)

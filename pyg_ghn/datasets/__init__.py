@@ -1,6 +1,6 @@
 r"""Data sets of architectures."""
 
-from pyg_ghn._lazy import lazy_getattr
+from pyg_ghn._lazy import lazy
 
 _MODULES = {
     "DeepNets1M": "pyg_ghn.datasets.deepnets1m",
@@ -9,8 +9,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-__getattr__ = lazy_getattr(__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _MODULES)

@@ -1,6 +1,6 @@
 r"""Pictures of graphs, of what a GHN makes of them, of an evaluation and of fine-tuning."""
 
-from pyg_ghn._lazy import lazy_getattr
+from pyg_ghn._lazy import lazy
 
 _MODULES = {
     "draw_curves": "pyg_ghn.drawing.plots",
@@ -15,4 +15,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-__getattr__ = lazy_getattr(__name__, _MODULES)
+__getattr__, __dir__ = lazy(__name__, _MODULES)

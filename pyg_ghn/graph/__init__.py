@@ -1,4 +1,4 @@
-from pyg_ghn._lazy import lazy_getattr
+from pyg_ghn._lazy import lazy
 
 _MODULES = {
     "PRIMITIVES": "pyg_ghn.graph.primitives",
@@ -6,8 +6,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-__getattr__ = lazy_getattr(__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _MODULES)

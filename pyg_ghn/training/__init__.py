@@ -1,4 +1,4 @@
-from pyg_ghn._lazy import lazy_getattr
+from pyg_ghn._lazy import lazy
 from pyg_ghn.training.config import FinetuneConfig, TrainConfig
 
 _MODULES = {
@@ -16,4 +16,4 @@ _MODULES = {
 }
 
 __all__ = ["FinetuneConfig", "TrainConfig", *_MODULES]
-__getattr__ = lazy_getattr(__name__, _MODULES)
+__getattr__, __dir__ = lazy(__name__, _MODULES)
