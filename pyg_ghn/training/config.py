@@ -140,18 +140,7 @@ class TrainConfig:
     tracker: str | None = None
 
     def __post_init__(self) -> None:
-        for option in fields(self):
-            if getattr(self, option.name) is None and "None" not in str(option.type):
-                raise ConfigError(f"{option.name} must have a value.")
-        for names, valid, condition in _RANGES:
-            for name in names.split():
-                value = getattr(self, name)
-                if value is not None and not valid(value):
-                    raise ConfigError(f"{name} must be {condition}, got {value}.")
-        for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                known = ", ".join(filter(None, choices))
-                raise ConfigError(f"{name} must be one of {known}, got {value!r}.")
+        _check_each(self)
         for valid, message in self._conditions():
             if not valid:
                 raise ConfigError(message)
@@ -160,6 +149,10 @@ class TrainConfig:
         yield (
             self.steps is not None or self.minutes is not None,
             "Say how long to train: set steps, minutes or both.",
+        )
+        yield (
+            0 <= self.seed < 2**32,
+            f"seed must be from 0 to 2**32 - 1, got {self.seed}.",
         )
         yield (
             self.hidden_channels % 4 == 0
@@ -238,19 +231,23 @@ class FinetuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, valid, condition in (
-            ("steps", self.steps >= 1, "1 or more"),
-            ("batch_size", self.batch_size >= 2, "2 or more"),
-            ("optimizer", self.optimizer in _OPTIMIZERS, f"one of {', '.join(_OPTIMIZERS)}"),
-            ("schedule", self.schedule in _SCHEDULES, f"one of {', '.join(_SCHEDULES)}"),
-            ("lr", 0 < self.lr < inf, "more than 0"),
-            ("clip", self.clip is None or self.clip > 0, "more than 0, or none"),
-            ("momentum", 0 <= self.momentum < 1, "0 or more and less than 1"),
-            ("weight_decay", 0 <= self.weight_decay < inf, "0 or more"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "0 or more and less than 1"),
-        ):
-            if not valid:
-                raise ConfigError(f"{name} must be {condition}, got {getattr(self, name)}.")
+        _check_each(self)
+
+
+def _check_each(config: TrainConfig | FinetuneConfig) -> None:
+    """Refuses options that make no sense by themselves."""
+    for option in fields(config):
+        if getattr(config, option.name) is None and "None" not in str(option.type):
+            raise ConfigError(f"{option.name} must have a value.")
+    for names, valid, condition in _RANGES:
+        for name in names.split():
+            value = getattr(config, name, None)
+            if value is not None and not valid(value):
+                raise ConfigError(f"{name} must be {condition}, got {value}.")
+    for name, choices in _CHOICES.items():
+        if (value := getattr(config, name, choices[0])) not in choices:
+            known = ", ".join(filter(None, choices))
+            raise ConfigError(f"{name} must be one of {known}, got {value!r}.")
 
 
 _RANGES = (
@@ -263,14 +260,13 @@ _RANGES = (
     ("num_layers", lambda value: 0 <= value <= 1024, "from 0 to 1024"),
     ("hidden_channels heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
     ("image_size", lambda value: 1 <= value <= 4096, "from 1 to 4096"),
-    ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2**32 - 1"),
     # BatchNorm makes its statistics of two images or more.
     ("batch_size", lambda value: 2 <= value <= 2**16, "from 2 to 65536"),
     ("weight_decay gamma", lambda value: 0 <= value < inf, "0 or more"),
     ("minutes lr clip network_clip", lambda value: 0 < value < inf, "more than 0"),
     ("rotation", lambda value: 0 <= value <= 180, "from 0 to 180 degrees"),
     (
-        "warmup label_smoothing zoom shift ema",
+        "warmup label_smoothing zoom shift ema momentum",
         lambda value: 0 <= value < 1,
         "0 or more and less than 1",
     ),
@@ -288,6 +284,6 @@ _CHOICES = {
     "dataset_source": ("official", "generated"),
     "mixed_precision": ("no", "fp16", "bf16", "fp8"),
     "tracker": (None, "tensorboard", "wandb"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("cosine", "step", "constant"),
 }
-_OPTIMIZERS = ("sgd", "adamw")
-_SCHEDULES = ("cosine", "step", "constant")
