@@ -1,7 +1,5 @@
 r"""Command line arguments as people type them, and the limits of what is accepted."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence

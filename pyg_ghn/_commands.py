@@ -1,7 +1,5 @@
 r"""The subcommands of pyg-ghn for checkpoints and pictures."""
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 r"""Files that appear whole or not at all, made by one process at a time."""
 
-from __future__ import annotations
-
 import errno
 import glob
 import os

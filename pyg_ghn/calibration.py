@@ -1,8 +1,6 @@
 r"""Unlabelled images set what a GHN does not predict: running statistics of BatchNorm, and, by
 virtual norms that are folded into convolutions, the scales of networks without normalization."""
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,8 +1,6 @@
 r"""The command pyg-ghn: meta-train a GHN, evaluate it, predict parameters, draw pictures, generate
 networks, convert checkpoints. Lists are several words (--splits test deep); -o is --out."""
 
-from __future__ import annotations
-
 import json
 import sys
 import warnings

@@ -1,7 +1,5 @@
 r"""Predicted parameters as the initialization of a model."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 r"""Models by name: those of torchvision, timm and DeepNets-1M, and own factories."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence

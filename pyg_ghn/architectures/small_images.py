@@ -1,7 +1,5 @@
 r"""torchvision's classification models for small images."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

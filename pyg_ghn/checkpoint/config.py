@@ -1,7 +1,5 @@
 r"""Which GHN a checkpoint holds, by its tensors and its config."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from inspect import signature
 from math import isqrt

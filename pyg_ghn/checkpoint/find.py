@@ -1,7 +1,5 @@
 r"""The file that a name stands for."""
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from pathlib import Path

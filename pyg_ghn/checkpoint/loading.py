@@ -1,7 +1,5 @@
 r"""From a name to a graph hypernetwork."""
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 r"""The names of parameters in the authors' checkpoints."""
 
-from __future__ import annotations
-
 import re
 
 # Their modules and ours; * is the number of a layer.

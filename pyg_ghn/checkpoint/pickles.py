@@ -4,8 +4,6 @@ Every pickle first goes through :class:`_Unpickler`, which knows some forty oper
 of the globals that tensors need, stand-ins of this file. Then ``torch.load(weights_only=True)``
 reads the files of :func:`torch.save`; a joblib file contains one of these for each tensor."""
 
-from __future__ import annotations
-
 import argparse
 import bz2
 import io

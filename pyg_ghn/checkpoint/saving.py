@@ -1,7 +1,5 @@
 r"""Writing of graph hypernetworks, in the format of this package."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory

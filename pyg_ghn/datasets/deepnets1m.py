@@ -1,7 +1,5 @@
 r"""DeepNets-1M as a PyG data set."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

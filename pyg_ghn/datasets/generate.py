@@ -5,8 +5,6 @@ and the shards are joined when all are there. Every network depends on its numbe
 alone, so nothing but the time depends on how the work is divided or interrupted.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

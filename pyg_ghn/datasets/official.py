@@ -1,7 +1,5 @@
 r"""The official file of DeepNets-1M: downloaded, unpacked and read."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import json

@@ -1,7 +1,5 @@
 r"""Tables of networks: one line of JSON each."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping

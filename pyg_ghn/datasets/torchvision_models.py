@@ -1,7 +1,5 @@
 r"""The classification models of torchvision, and other networks by name, as a data set."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 r"""Pictures of what a GHN makes: node embeddings and predicted filters."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping

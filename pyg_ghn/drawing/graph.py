@@ -1,7 +1,5 @@
 r"""Pictures of computational graphs."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter, defaultdict
 from pathlib import Path

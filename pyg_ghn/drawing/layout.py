@@ -7,8 +7,6 @@ block, else one left of the column's blocks. A value that goes on in another col
 track below all columns, goes up in the gutter left of the other column and comes in from above.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 r"""Plots of what was measured: fine-tuning step by step, and an evaluation."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

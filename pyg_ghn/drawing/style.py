@@ -1,7 +1,5 @@
 r"""How each primitive looks, and how pictures are saved."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from html import escape

@@ -1,7 +1,5 @@
 r"""How different the weights of networks and of their layers are, and how large."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache

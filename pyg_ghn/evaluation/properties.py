@@ -1,7 +1,5 @@
 r"""Properties of networks, predicted from what a GHN makes of their graphs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

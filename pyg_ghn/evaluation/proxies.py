@@ -1,8 +1,6 @@
 r"""What one batch of images tells of an untrained network: zero-cost proxies, which rank
 architectures, and how large the signal is on its way."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

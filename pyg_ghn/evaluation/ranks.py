@@ -1,7 +1,5 @@
 r"""Rankings of networks, and pairs of starts: how far one agrees with or beats another."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real

@@ -1,7 +1,5 @@
 r"""Whether a GHN predicts here what it predicted elsewhere, by the norms of whole networks."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 r"""Random changes of images that keep their class."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import pi
 

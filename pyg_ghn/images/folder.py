@@ -1,7 +1,5 @@
 r"""Own images, one folder per class."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

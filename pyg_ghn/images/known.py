@@ -1,7 +1,5 @@
 r"""Known image sets from local files: the digits of scikit-learn, CIFAR and Fashion-MNIST."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import shutil

@@ -1,7 +1,5 @@
 r"""GradInit: scales of parameters from which the first step of an optimizer helps most."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 r"""Mimetic initialization: self-attention that looks like that of trained networks."""
 
-from __future__ import annotations
-
 import warnings
 
 import torch

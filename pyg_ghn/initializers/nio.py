@@ -1,7 +1,5 @@
 r"""NIO: scales of parameters with which the gradients of different images agree."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

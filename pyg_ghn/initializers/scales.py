@@ -1,7 +1,5 @@
 r"""What GradInit and NIO have in common: one learned scalar for each parameter tensor."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any

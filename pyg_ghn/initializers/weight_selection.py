@@ -1,7 +1,5 @@
 r"""Weight selection: a model starts with a part of a larger trained one."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 

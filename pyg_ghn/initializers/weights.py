@@ -1,7 +1,5 @@
 r"""Changes of a single predicted weight."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 r"""What layers must know of a batch: its attributes, the sizes of its graphs, its device."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import isqrt
 

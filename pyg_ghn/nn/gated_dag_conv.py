@@ -1,7 +1,5 @@
 r"""The message passing of GHN-2."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 

@@ -1,7 +1,5 @@
 r"""GHN-2, and its ablation without message passing."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 r"""The graph transformer layer of GHN-3."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 from collections.abc import Sequence

@@ -2,8 +2,6 @@ r"""GHN3Conv as a layer of GraphGym. Importing this module registers it, as
 ``gnn.layer_type: ghn3conv``; the data needs :class:`~pyg_ghn.transforms.AddShortestPathEncoding`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

@@ -1,8 +1,6 @@
 r"""Predicted weights of layers that compute their weight from other tensors: by
 :mod:`torch.nn.utils.parametrize`, or by the hooks that came before it."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 r"""Attention bias from shortest-path lengths."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

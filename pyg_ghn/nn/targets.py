@@ -1,7 +1,5 @@
 r"""Which parameters a computational graph asks for, and how each is decoded."""
 
-from __future__ import annotations
-
 from enum import Enum, auto
 from math import prod
 from typing import NamedTuple

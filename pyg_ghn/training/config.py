@@ -1,7 +1,5 @@
 r"""Everything that decides a meta-training run, in one place."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import inf

@@ -1,7 +1,5 @@
 r"""Starts the data-parallel processes of a run on this machine."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from signal import SIGINT

@@ -1,8 +1,6 @@
 r"""What a run leaves behind, its configuration and one JSON line per interval, and what it shows
 while it goes on: a bar, the newest line, and what it will reach."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys

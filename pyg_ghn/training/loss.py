@@ -1,7 +1,5 @@
 r"""The meta-training loss, eq. 10 of the paper."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 r"""The GHN that a run trains."""
 
-from __future__ import annotations
-
 import math
 import os
 from typing import Any

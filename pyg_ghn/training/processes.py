@@ -1,7 +1,5 @@
 r"""The processes of a run: how they are joined, share a GHN too large for one of them, and end."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 r"""The checkpoint from which a run goes on."""
 
-from __future__ import annotations
-
 import warnings
 import zipfile
 from collections.abc import Callable

@@ -1,8 +1,6 @@
 r"""The networks of a run: the stream of those that it trains on, sampled afresh, kept for reuse,
 reproducible; and those of its validation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from statistics import mode as most_common

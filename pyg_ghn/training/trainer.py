@@ -1,7 +1,5 @@
 r"""Meta-training of a GHN."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math
