@@ -102,19 +102,14 @@ class DenseMerging(nn.Module):
 
 
 class _Family(NamedTuple):
-    """How the models of a class are adapted.
+    """How the models of a class are adapted."""
 
-    Attributes:
-        units: Parts in forward order. All strided layers of a part lie side by side in parallel
-            branches, so that the stride of the part is that of any of them.
-        fit: What is done with the model, a height and a width after the stride is right.
-        stride: The stride that convolutions get in place of a larger one.
-        squares_only: Whether images must be squares.
-    """
-
+    # Parts in forward order. All strided layers of a part lie side by side in parallel branches, so
+    # that the stride of the part is that of any of them.
     units: Callable[[nn.Module], Iterable[nn.Module]]
+    # What is done with the model, a height and a width after the stride is right.
     fit: Callable[[nn.Module, int, int], None] = lambda model, height, width: None
-    stride: int = 1
+    stride: int = 1  # that convolutions get in place of a larger one
     squares_only: bool = False
 
 

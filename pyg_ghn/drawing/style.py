@@ -25,17 +25,11 @@ r"""Colours of what is compared in a plot; the first is that of random initializ
 
 
 class Style(NamedTuple):
-    r"""The look of a node.
+    """The look of a node."""
 
-    Attributes:
-        fill: Colour, light enough for dark text.
-        room: Width of the shape over that of the text in it; a circle is as wide as high.
-        outline: The shape in a box of size one around the origin, y downwards.
-    """
-
-    fill: str
-    room: float
-    outline: Outline
+    fill: str  # colour, light enough for dark text
+    room: float  # width of the shape over that of the text in it; a circle is as wide as high
+    outline: Outline  # the shape in a box of size one around the origin, y downwards
 
 
 def _polygon(corners: str) -> Outline:

@@ -20,23 +20,14 @@ INPUT = 0  # index of the input node
 
 @dataclass(slots=True)
 class Node:
-    r"""A node of the graph that is being built.
+    """A node of the graph that is being built."""
 
-    Attributes:
-        op: One of :obj:`~pyg_ghn.graph.PRIMITIVES`.
-        preds: Indices of the nodes that it takes its input from.
-        param_name: The parameter that it stands for, also where an earlier node does.
-        param_shape: That parameter's shape, or a pooling kernel as (1, 1, k, k).
-        bias_name: The bias of a normalization, which has no node of its own.
-        gate: Those of ``preds`` that reach a ``cse`` as its gate.
-    """
-
-    op: str
-    preds: set[int] = field(default_factory=set)
-    param_name: str | None = None
-    param_shape: tuple[int, ...] | None = None
-    bias_name: str | None = None
-    gate: frozenset[int] = frozenset()
+    op: str  # one of PRIMITIVES
+    preds: set[int] = field(default_factory=set)  # the nodes that it takes its input from
+    param_name: str | None = None  # that it stands for, also where an earlier node does
+    param_shape: tuple[int, ...] | None = None  # or a pooling kernel as (1, 1, k, k)
+    bias_name: str | None = None  # of a normalization, whose bias has no node of its own
+    gate: frozenset[int] = frozenset()  # those of preds that reach a cse as its gate
 
 
 class Value(NamedTuple):
@@ -44,26 +35,17 @@ class Value(NamedTuple):
 
     A tensor computed from parameters alone may be a weight or data: after a layer (the query of a
     learned token, say, or a standardized kernel) it has both ``params`` and ``sources``, and what
-    it is used for decides.
+    it is used for decides."""
 
-    Attributes:
-        sources: Nodes that the tensor directly comes from.
-        params: The parameters it stands for, if it was computed from parameters alone: the
-            largest, or several that were concatenated.
-        factors: The other parameters that it was computed from.
-        gathered: Whether it holds single entries of a table rather than a parameter.
-        gate: Number of elements of the sigmoid-like result it is a view of, else 0.
-        attention: Whether it is a softmax that has not met the values of the attention yet.
-        open_weight: Whether its source is a matmul's weight that may still get a bias.
-    """
-
-    sources: frozenset[int] = frozenset()
+    sources: frozenset[int] = frozenset()  # nodes that the tensor directly comes from
+    # The parameters it stands for, if it was computed from parameters alone: the largest, or
+    # several that were concatenated; and the others that it was computed from.
     params: tuple[str, ...] = ()
     factors: frozenset[str] = frozenset()
-    gathered: bool = False
-    gate: int = 0
-    attention: bool = False
-    open_weight: bool = False
+    gathered: bool = False  # whether it holds single entries of a table rather than a parameter
+    gate: int = 0  # number of elements of the sigmoid-like result it is a view of
+    attention: bool = False  # whether it is a softmax that has not met the attention's values yet
+    open_weight: bool = False  # whether its source is a matmul's weight that may still get a bias
 
 
 NOTHING = Value()

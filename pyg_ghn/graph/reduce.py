@@ -24,13 +24,9 @@ WEIGHTED = ("sep_conv", "dil_conv", "conv", "bias", "bn", "ln")
 
 
 class Reduction(NamedTuple):
-    """What a recorded forward pass comes down to.
-
-    Attributes:
-        nodes: The nodes in topological order, stable in the order of recording, the input first;
-            ``preds`` are positions in this list. Each parameter is named once.
-        unsupported: The parameters that no node stands for, each with the reason.
-    """
+    """What a recorded forward pass comes down to: the nodes in topological order, stable in the
+    order of recording, the input first, with ``preds`` as positions in this list, each parameter
+    named once; and the parameters that no node stands for, each with the reason."""
 
     nodes: list[Node]
     unsupported: dict[str, str]

@@ -26,24 +26,15 @@ from pyg_ghn.graph.stand_ins import StandIns
 
 
 class Trace(NamedTuple):
-    """What one forward pass did.
-
-    Attributes:
-        calls: The operations in the order they ran. They keep every tensor alive, so that
-            ``id(tensor)`` identifies a tensor throughout.
-        inputs: The input tensors.
-        outputs: The tensors that the model returned.
-        parameters: Every parameter's name and the tensor that stood for it.
-        flows: After a thorough pass, the same as the dispatcher saw it; else :obj:`None`.
-        recorder: What recorded them, for :func:`~pyg_ghn.graph.leaks.fill_leaks`.
-    """
+    """What one forward pass did. The calls, in the order they ran, keep every tensor alive, so that
+    ``id(tensor)`` identifies a tensor throughout."""
 
     calls: list[Call]
     inputs: list[Tensor]
     outputs: list[Tensor]
-    parameters: dict[str, Tensor]
-    flows: list[Flow] | None
-    recorder: Recorder
+    parameters: dict[str, Tensor]  # what stood for them, by their names
+    flows: list[Flow] | None  # after a thorough pass, the calls as the dispatcher saw them
+    recorder: Recorder  # for fill_leaks
 
 
 class _Way(NamedTuple):

@@ -25,13 +25,8 @@ r"""Hooks that compute a weight before each forward pass, and where they keep it
 
 @dataclass
 class Solution:
-    r"""What makes the weights of parametrized layers the predicted ones.
-
-    Attributes:
-        params: The tensors that the weights are computed from, by name.
-        buffers: What else the parametrizations keep, by name.
-        notes: What becomes of the layer's weight, by name of the parameter.
-    """
+    """What makes the weights of parametrized layers the predicted ones, by name: the tensors that
+    they are computed from, what else the parametrizations keep, and what becomes of the weight."""
 
     params: dict[str, Tensor] = field(default_factory=dict)
     buffers: dict[str, Tensor] = field(default_factory=dict)

@@ -38,17 +38,10 @@ _CLASSIFIER_OPS = [PRIMITIVE_INDEX["conv"], PRIMITIVE_INDEX["bias"]]
 
 
 class Target(NamedTuple):
-    r"""A parameter to predict.
+    """A parameter to predict."""
 
-    Attributes:
-        name: Its name in the model.
-        node: Row of its node in the batch.
-        shape: Its shape.
-        role: How it is decoded.
-    """
-
-    name: str
-    node: int
+    name: str  # in the model
+    node: int  # its row in the batch
     shape: tuple[int, ...]
     role: Role
 

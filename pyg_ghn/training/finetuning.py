@@ -295,14 +295,7 @@ def compare(
 
 @dataclass
 class Comparison:
-    r"""What the better settings of a start reached.
-
-    Attributes:
-        init: The start.
-        seed: The seed.
-        result: The best of its runs.
-        model: The trained model.
-    """
+    """What the better settings of a start reached: the best of its runs, and the trained model."""
 
     init: str
     seed: int
