@@ -1,7 +1,5 @@
 r"""What the rules work on: the nodes so far, and what is known of each tensor."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 r"""The public way from a module to its computational graph."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial

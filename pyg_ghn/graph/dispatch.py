@@ -1,7 +1,5 @@
 r"""What the dispatcher sees of a forward pass, below the functions that a model calls."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -5,8 +5,6 @@ LSTMs are unrolled step by step). These functions return an empty meta tensor of
 once, or :obj:`NotImplemented` for what they do not cover.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any

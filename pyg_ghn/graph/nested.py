@@ -1,7 +1,5 @@
 r"""Tensors in nested arguments, results and objects."""
 
-from __future__ import annotations
-
 import functools
 from collections import deque
 from collections.abc import Callable, Mapping, MappingView

@@ -1,7 +1,5 @@
 r"""What the recorded operations are, beside the rules that make nodes of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

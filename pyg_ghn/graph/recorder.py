@@ -1,7 +1,5 @@
 r"""What sees every tensor operation of a forward pass."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from types import FunctionType

@@ -6,8 +6,6 @@ operands' sources on, so it vanishes from the graph. Once all nodes are known, t
 information are contracted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

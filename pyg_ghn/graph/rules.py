@@ -4,8 +4,6 @@ A rule takes the builder and the call and returns the value of what the call mad
 where the call adds no node after all and just passes its operands' sources on.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 r"""A structural copy of a model to trace, so that the model itself is only ever read."""
 
-from __future__ import annotations
-
 import copy
 import enum
 import functools

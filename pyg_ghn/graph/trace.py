@@ -1,7 +1,5 @@
 r"""One forward pass of a copy of a module on the meta device, every tensor operation recorded."""
 
-from __future__ import annotations
-
 import ctypes
 import inspect
 import random

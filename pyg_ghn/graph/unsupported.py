@@ -1,7 +1,5 @@
 r"""Why parameters of a model have no node in its graph."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from torch import Tensor
