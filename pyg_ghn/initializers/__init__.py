@@ -1,6 +1,5 @@
-from pyg_ghn.initializers.gradinit import initialize_gradinit
 from pyg_ghn.initializers.mimetic import initialize_mimetic
-from pyg_ghn.initializers.nio import initialize_nio
+from pyg_ghn.initializers.scales import initialize_gradinit, initialize_nio
 from pyg_ghn.initializers.weight_selection import select_weights
 from pyg_ghn.initializers.weights import noisy, orthogonal
 
