@@ -325,16 +325,11 @@ CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig}
 r"""Subcommand to the class whose fields are options, too."""
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "predict": predict,
-    "finetune": finetune,
-    "convert": convert,
-    "verify": verify,
-    "generate": generate,
-    "draw": draw,
-    "draw-embeddings": draw_embeddings,
-    "draw-filters": draw_filters,
+    run.__name__.replace("_", "-"): run
+    for run in (
+        *(train, evaluate, predict, finetune, convert, verify, generate),
+        *(draw, draw_embeddings, draw_filters),
+    )
 }
 r"""Subcommand to what it runs. Its options are the function's parameters, with the help of the
 docstrings."""

@@ -98,8 +98,14 @@ def initialize(
     last, kept = last_layer(prediction.graph), _KINDS[what](prediction)
     if rescale and images is None:
         raise ConfigError("To rescale, pass images: they show which outputs are normalized.")
-    if rescale:
-        _rescale(prediction, model, tuple(images.shape[1:]))
+    for name in normalized_kernels(model, prediction.graph, images.shape[1:]) if rescale else ():
+        weight, bias = (prediction.get(f"{name}.{which}") for which in ("weight", "bias"))
+        if weight is None:
+            continue
+        factor = (2 / weight[0].numel()) ** 0.5 / weight.std().clamp(min=1e-8)
+        prediction[f"{name}.weight"] = weight * factor
+        if bias is not None:
+            prediction[f"{name}.bias"] = bias * factor
     taken = {}
     for name, value in prediction.items():
         if name not in kept or (new_classifier and name in last):
@@ -121,17 +127,6 @@ def initialize(
     if messages:
         warnings.warn(UnpredictedWarning(" ".join(messages), report), stacklevel=2)
     return model
-
-
-def _rescale(prediction: Prediction, model: nn.Module, size: tuple[int, ...]) -> None:
-    for name in normalized_kernels(model, prediction.graph, size):
-        weight, bias = (prediction.get(f"{name}.{which}") for which in ("weight", "bias"))
-        if weight is None:
-            continue
-        factor = (2 / weight[0].numel()) ** 0.5 / weight.std().clamp(min=1e-8)
-        prediction[f"{name}.weight"] = weight * factor
-        if bias is not None:
-            prediction[f"{name}.bias"] = bias * factor
 
 
 def last_layer(graph: Data) -> set[str]:

@@ -305,16 +305,6 @@ class NetworkPlan:
         yield "classifier", self.classifier, True
 
     @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        r"""The shapes of the network's parameters by name, dead ones included, in the order of
-        :meth:`~torch.nn.Module.named_parameters`."""
-        return {
-            f"{prefix}.{name}": shape
-            for prefix, module, _ in self.modules
-            for name, shape in parameter_shapes(module).items()
-        }
-
-    @property
     def unused_parameters(self) -> list[str]:
         r"""Names of the parameters that the output does not depend on."""
         dead = [(prefix, module) for prefix, module, live in self.modules if not live]

@@ -25,7 +25,7 @@ from pyg_ghn.nn import GHN
 
 METHODS = ("pca", "tsne")
 PANEL, MAX_IN_ROW, DPI = 3.4, 3, 160  # inches, panels
-FILTER_PIXELS = 24  # each filter is enlarged to about that
+MAX_FILTERS, FILTER_PIXELS = 64, 24  # each filter is enlarged to about so many pixels
 
 
 def draw_embeddings(
@@ -87,30 +87,19 @@ def draw_embeddings(
     return save_figure(figure, path)
 
 
-def draw_filters(
-    weights: Mapping[str, Tensor], path: str | os.PathLike, max_filters: int = 64
-) -> Path:
-    r"""Writes what :func:`plot_filters` draws.
-
-    Args:
-        weights (dict): See :func:`plot_filters`.
-        path (str or Path): The file to write, which ends in :obj:`.svg`, :obj:`.pdf` or
-            :obj:`.png`.
-        max_filters (int, optional): How many filters to draw at most. (default: :obj:`64`)
-
-    Returns:
-        The path of the file, which appears whole or not at all.
+def draw_filters(weights: Mapping[str, Tensor], path: str | os.PathLike) -> Path:
+    r"""Writes :func:`plot_filters` to a :obj:`.svg`, :obj:`.pdf` or :obj:`.png` file.
 
     Raises:
         ConfigError: If the weights can't be drawn, or the kind of file is unknown.
         GHNError: If the file can't be written.
     """
-    return save_figure(plot_filters(weights, max_filters), path)
+    return save_figure(plot_filters(weights), path)
 
 
-def plot_filters(weights: Mapping[str, Tensor], max_filters: int = 64) -> Figure:
-    r"""Draws the filters of first convolutions, such as one predicted by several GHNs, side by side
-    (Figure 2 of `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
+def plot_filters(weights: Mapping[str, Tensor]) -> Figure:
+    r"""Draws up to 64 filters of each of some first convolutions, such as one predicted by several
+    GHNs, side by side (Figure 2 of `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
     <https://arxiv.org/abs/2303.04143>`_).
 
     Zero is grey. Each panel has its own scale, on which the strongest 1 % of the values saturate.
@@ -118,7 +107,6 @@ def plot_filters(weights: Mapping[str, Tensor], max_filters: int = 64) -> Figure
     Args:
         weights (dict): Title to weight of a convolution of images, :math:`(c_{out}, c_{in}, h, w)`
             with three input channels (RGB) or one.
-        max_filters (int, optional): How many filters to draw at most. (default: :obj:`64`)
 
     Returns:
         matplotlib.figure.Figure: Its own figure, without pyplot.
@@ -132,11 +120,11 @@ def plot_filters(weights: Mapping[str, Tensor], max_filters: int = 64) -> Figure
                 f"'{name}' must be the finite weight of a convolution of images, of shape (out, "
                 f"1 or 3, height, width); its shape is {tuple(weight.shape)}."
             )
-    if not weights or max_filters < 1:
-        raise ConfigError("There is nothing to draw; give at least one weight and one filter.")
+    if not weights:
+        raise ConfigError("There is nothing to draw; give at least one weight.")
     figure, panels = _panels(list(weights), share=False)
     for axes, weight in zip(panels, weights.values(), strict=True):
-        axes.imshow(_mosaic(weight[:max_filters]), interpolation="nearest")
+        axes.imshow(_mosaic(weight[:MAX_FILTERS]), interpolation="nearest")
         axes.set_axis_off()
     return figure
 

@@ -183,22 +183,17 @@ def _jacob_cov(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return -float((shifted.log() + 1 / shifted).sum())
 
 
-@torch.no_grad()
-def _absolute(model: nn.Module) -> nn.Module:
-    """The same model in float64, with the absolute values of its state."""
-    for tensor in model.double().state_dict().values():
-        if isinstance(tensor, Tensor) and tensor.dtype != torch.bool:
-            tensor.abs_()
-    return model
-
-
 def _synflow(norms: bool, model: nn.Module, images: Tensor, labels: Tensor) -> float:
     with working_copy(model, images) as (net, x):
         for module in net.modules():
             if isinstance(module, _BatchNorm) and not norms:
                 module.forward = lambda x: x
+        with torch.no_grad():
+            for tensor in net.double().state_dict().values():
+                if isinstance(tensor, Tensor) and tensor.dtype != torch.bool:
+                    tensor.abs_()
         ones = torch.ones_like(x[:1], dtype=torch.float64)
-        pairs = _gradients(net, _logits(_absolute(net)(ones)).sum())
+        pairs = _gradients(net, _logits(net(ones)).sum())
         return sum((weight * grad).abs().sum().item() for weight, grad in pairs)
 
 

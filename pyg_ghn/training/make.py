@@ -32,7 +32,15 @@ def make_ghn(
             )
         return given
     if config.init is not None:
-        return _for_classes(from_pretrained(config.init), num_classes)
+        given = from_pretrained(config.init)
+        if given.num_classes == num_classes:
+            return given
+        # What predicts last layers is made anew.
+        other = type(given)(**{**given.config, "num_classes": num_classes})
+        shapes = {name: param.shape for name, param in other.state_dict().items()}
+        kept = {n: param for n, param in given.state_dict().items() if param.shape == shapes[n]}
+        other.load_state_dict(kept, strict=False)
+        return other
     options: dict[str, Any] = {
         "hidden_channels": config.hidden_channels,
         "max_shape": tuple(config.max_shape),
@@ -52,17 +60,6 @@ def options_of(ghn: GHN) -> dict[str, Any]:
         return {}
     own = {name: value for name, value in ghn.config.items() if name in _STRUCTURE}
     return {"model": kinds[type(ghn)], **own}
-
-
-def _for_classes(ghn: GHN, num_classes: int) -> GHN:
-    """The GHN with what predicts last layers made anew, if it is for another number of classes."""
-    if ghn.num_classes == num_classes:
-        return ghn
-    other = type(ghn)(**{**ghn.config, "num_classes": num_classes})
-    shapes = {name: param.shape for name, param in other.state_dict().items()}
-    kept = {n: param for n, param in ghn.state_dict().items() if param.shape == shapes[n]}
-    other.load_state_dict(kept, strict=False)
-    return other
 
 
 def _check_memory(model: str, options: dict[str, Any], device: torch.device) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from pyg_ghn.architectures import Genotype, Network, count_parameters
-from pyg_ghn.architectures.plan import NetworkPlan, network_arguments, reductions
+from pyg_ghn.architectures.plan import NetworkPlan, network_arguments, parameter_shapes, reductions
 from pyg_ghn.errors import ArchitectureError
 
 CNN = Genotype([["conv_3x3", 0], ["skip_connect", 1]], [2], [["conv_1x1", 0], ["none", 1]], [2])
@@ -168,4 +168,9 @@ def test_parameter_names_are_those_of_the_network(golden):
         network = Network(**args, device="meta")
         plan = NetworkPlan(**args)
         expected = [(name, tuple(p.shape)) for name, p in network.named_parameters()]
-        assert [*plan.parameter_shapes.items()] == expected
+        shapes = [
+            (f"{prefix}.{name}", shape)
+            for prefix, module, _ in plan.modules
+            for name, shape in parameter_shapes(module).items()
+        ]
+        assert shapes == expected
