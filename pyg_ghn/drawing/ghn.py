@@ -99,8 +99,8 @@ def draw_filters(weights: Mapping[str, Tensor], path: str | os.PathLike) -> Path
 
 def plot_filters(weights: Mapping[str, Tensor]) -> Figure:
     r"""Draws up to 64 filters of each of some first convolutions, such as one predicted by several
-    GHNs, side by side (Figure 2 of `"Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?"
-    <https://arxiv.org/abs/2303.04143>`_).
+    GHNs, side by side (Figure 2 of `"Can We Scale Transformers to Predict Parameters of Diverse
+    ImageNet Models?" <https://arxiv.org/abs/2303.04143>`_).
 
     Zero is grey. Each panel has its own scale, on which the strongest 1 % of the values saturate.
 
