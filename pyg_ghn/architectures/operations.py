@@ -77,7 +77,6 @@ class PositionEncoding(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        r"""Draws the weight from the standard normal distribution."""
         nn.init.normal_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,7 +29,6 @@ class ModulePlan(NamedTuple):
     args: tuple
 
     def module(self, device: Device = None) -> nn.Module:
-        r"""Builds it."""
         return self.build(*self.args, device)
 
 

@@ -93,7 +93,6 @@ class DenseMerging(nn.Module):
         self.norm_first = isinstance(merging, PatchMerging)
 
     def forward(self, x: Tensor) -> Tensor:
-        r"""Runs the forward pass of the module."""
         height, width = x.shape[-3:-1]
         x = F.pad(x, (0, 0, 0, 1, 0, 1))
         corners = ((0, 0), (1, 0), (0, 1), (1, 1))

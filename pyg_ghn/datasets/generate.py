@@ -56,33 +56,17 @@ def generate(
     shard_size: int = 250,
     progress: bool = True,
 ) -> NetworkTable | None:
-    r"""Generates the networks of a split and writes them to one file.
+    r"""Generates the networks of a split and writes them to one file, or returns :obj:`None` where
+    shards of other ranks are missing.
 
     What an interrupted run has finished is in the folder :obj:`{path}.shards`; called again, it
-    goes on from there. Several machines that share a file system divide the work by their rank; the
-    one that finishes last joins the shards. The file is the same in any case.
+    goes on from there. Several machines, :obj:`world_size` of them, that share a file system divide
+    the work by their rank, and each its own by :obj:`workers` processes; the one that finishes last
+    joins the shards. The file is the same in any case. A process that is interrupted loses a shard
+    at most.
 
-    Args:
-        path (str or Path): The file.
-        split (str): A key of :data:`~pyg_ghn.architectures.SPLITS`.
-        num_networks (int, optional): How many. (default: as many as the split has)
-        seed (int, optional): Another seed than the split's own. (default: :obj:`None`)
-        workers (int, optional): Number of processes on this machine. (default: :obj:`1`)
-        rank (int, optional): Number of this machine. (default: :obj:`0`)
-        world_size (int, optional): Number of machines. (default: :obj:`1`)
-        shard_size (int, optional): Networks in a shard, the most that a process loses when it is
-            interrupted. (default: :obj:`250`)
-        progress (bool, optional): Whether to show a progress bar. (default: :obj:`True`)
-
-    Returns:
-        The file, or :obj:`None` where shards of other ranks are missing.
-
-    Raises:
-        ArchitectureError: If the split is unknown.
-        ConfigError: If an argument is out of range.
-        DatasetError: If the file or the unfinished run has other networks than those asked for, or
-            something cannot be read or written.
-    """
+    By default there are as many networks as the split has, from the split's own seed. An error
+    tells of a file or an unfinished run with other networks than those asked for."""
     kind = get_split(split)
     job = _Job(
         Path(path),

@@ -15,23 +15,14 @@ IMAGENET_STATISTICS = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 
 
 def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
     r"""Images of any size and of the usual formats, in :obj:`root/train/CLASS/` and
-    :obj:`root/test/CLASS/`. Without :obj:`root/test` one fifth of each class, always the same
-    images, is held out for it. Hidden files and folders (:obj:`.ipynb_checkpoints`) are ignored.
+    :obj:`root/test/CLASS/`, scaled so that their shorter side has :obj:`image_size` pixels and
+    cropped to the square in the middle. Without :obj:`root/test` one fifth of each class, always
+    the same images, is held out for it. Hidden files and folders (:obj:`.ipynb_checkpoints`) are
+    ignored.
 
     Images of 16 bits keep their levels, scaled to bytes. Images of floats or 32-bit integers are
     taken to reach from 0 to the first of 1 (floats only), 255 and 65535 that none of their pixels
-    exceeds, else from their least to their largest value.
-
-    Args:
-        root (pathlib.Path): The folder that holds ``train`` and perhaps ``test``.
-        image_size (int, optional): Images are scaled so that their shorter side has this many
-            pixels, and cropped to the square in the middle. (default: :obj:`32`)
-
-    Raises:
-        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
-        ImageDataError: If folders are missing or empty, an image cannot be read or is too large or
-            too thin, or the classes of the two parts differ.
-    """
+    exceeds, else from their least to their largest value."""
     source = _folders(root, "test", image_size)
     parts = source.train_images, source.test_images
     try:
@@ -49,16 +40,8 @@ def load_imagenet(root: Path, image_size: int = 224) -> ImageSource:
     <https://doi.org/10.1109/CVPR.2009.5206848>`_ in the folders of torchvision,
     :obj:`root/train/CLASS/` and :obj:`root/val/CLASS/`, whose images are the test split. Any other
     image set too large for the memory may stand there. Images are decoded each time they are drawn,
-    by threads, and normalized with ImageNet's usual mean and standard deviation.
-
-    Args:
-        root (pathlib.Path): The folder that holds ``train`` and ``val``.
-        image_size (int, optional): As in :func:`load_image_folder`. (default: :obj:`224`)
-
-    Raises:
-        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
-        ImageDataError: If folders are missing or empty, or the classes of the two parts differ.
-    """
+    by threads, sized as by :func:`load_image_folder`, and normalized with ImageNet's usual mean and
+    standard deviation."""
     if not (root / "val").is_dir():
         raise ImageDataError(
             f"No folder {root / 'val'}. ImageNet is expected at {root / 'train' / 'CLASS'} and "

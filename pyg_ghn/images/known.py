@@ -26,15 +26,9 @@ SIZE = 28
 
 
 def load_digits(root: Path | None = None, image_size: int | None = None) -> ImageSource:
-    r"""The 1797 images of 8 x 8 pixels of :func:`sklearn.datasets.load_digits`. One fifth of each
-    class, always the same images, is the test split.
-
-    Args:
-        root (pathlib.Path, optional): Not read: the images come with scikit-learn.
-            (default: :obj:`None`)
-        image_size (int, optional): Size to scale the images to, by default their own.
-            (default: :obj:`None`)
-    """
+    r"""The 1797 images of 8 x 8 pixels of :func:`sklearn.datasets.load_digits`, which come with
+    scikit-learn, whatever the root. One fifth of each class, always the same images, is the test
+    split."""
     from sklearn import datasets
 
     digits = datasets.load_digits()
@@ -47,21 +41,9 @@ def load_digits(root: Path | None = None, image_size: int | None = None) -> Imag
 
 def load_cifar(root: Path, image_size: int | None = None, name: str = "CIFAR10") -> ImageSource:
     r"""The images of 32 x 32 pixels of `"Learning Multiple Layers of Features from Tiny Images"
-    <https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf>`_, read from where torchvision
-    keeps them. Nothing is downloaded. The files are pickles, which can run code: torchvision opens
-    none that differs from the published ones.
-
-    Args:
-        root (pathlib.Path): The root folder, as torchvision understands it.
-        image_size (int, optional): Size to scale the images to, by default their own.
-            (default: :obj:`None`)
-        name (str, optional): The class of :mod:`torchvision.datasets`, ``CIFAR10`` or ``CIFAR100``.
-            (default: :obj:`"CIFAR10"`)
-
-    Raises:
-        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
-        ImageDataError: If files are not there or are damaged.
-    """
+    <https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf>`_, read from where torchvision,
+    whose class :obj:`name` is, keeps them. Nothing is downloaded. The files are pickles, which can
+    run code: torchvision opens none that differs from the published ones."""
     from torchvision import datasets
 
     kind = getattr(datasets, name)
@@ -87,23 +69,12 @@ def load_fashion_mnist(
     root: Path, archives: str | os.PathLike | None = None, image_size: int = 32
 ) -> ImageSource:
     r"""The images of `"Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
-    Algorithms" <https://arxiv.org/abs/1708.07747>`_, 28 x 28 pixels, padded with
-    black or scaled down to another size.
+    Algorithms" <https://arxiv.org/abs/1708.07747>`_, 28 x 28 pixels, padded with black or scaled
+    down to another size.
 
     Files are read from where torchvision keeps them, :obj:`root/FashionMNIST/raw`. Those that are
     not there are extracted from the first folder with the ``.gz`` archive: :obj:`archives`,
-    :obj:`root`, the folder of the Debian package dataset-fashion-mnist. Nothing is downloaded.
-
-    Args:
-        root (pathlib.Path): The root folder, as torchvision understands it.
-        archives (str or os.PathLike, optional): A folder with the four ``.gz`` files.
-            (default: :obj:`None`)
-        image_size (int, optional): Height and width. (default: :obj:`32`)
-
-    Raises:
-        ConfigError: If :obj:`image_size` is not a number from 1 to 4096.
-        ImageDataError: If files are neither there nor in an archive, or are damaged.
-    """
+    :obj:`root`, the folder of the Debian package dataset-fashion-mnist. Nothing is downloaded."""
     from torchvision.datasets import FashionMNIST
 
     check_size(image_size)

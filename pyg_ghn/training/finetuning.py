@@ -151,21 +151,13 @@ def finetune(
 def start_model(
     model: nn.Module, init: str | Path | GHN, images: ImageData, seed: int = 0, **options: Any
 ) -> nn.Module:
-    r"""Initializes a model in place by the name of a start.
+    r"""Initializes a model, with the random initialization of its own, in place by the name of a
+    start: one in :obj:`STARTS`, else a GHN or what :func:`~pyg_ghn.from_pretrained` takes. Behind a
+    GHN's name :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only. Further
+    options are those of the start's function, of :func:`~pyg_ghn.initialize` for a GHN.
 
-    Args:
-        model (torch.nn.Module): The model, with the random initialization of its own.
-        init (str or Path or GHN): A name in :obj:`STARTS`, such as :obj:`"random"` for that one,
-            else a GHN or what :func:`~pyg_ghn.from_pretrained` takes; behind a name,
-            :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only, see
-            :obj:`what` of :func:`~pyg_ghn.initialize`.
-        images (ImageData): Of its training images a batch calibrates predictions, which are
-            rescaled, too; GradInit and NIO learn from batches of 64.
-        seed (int, optional): Seed of the choice of these images, and of the start's own random
-            numbers. (default: :obj:`0`)
-        **options (optional): Further arguments of the start's function, that is of
-            :func:`~pyg_ghn.initialize` for a GHN.
-    """
+    A batch of training images calibrates predictions, which are rescaled, too; GradInit and NIO
+    learn from batches of 64. The seed chooses the images and the start's own random numbers."""
     generator = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
     if init in STARTS:
