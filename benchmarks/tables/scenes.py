@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from pyg_ghn.errors import ImageDataError
-from pyg_ghn.images.known import load_digits
+from pyg_ghn.images.readers import load_digits
 
 Scene = tuple[Tensor, Tensor]
 r"""Bytes of an image :math:`[3, H, W]` and the boxes :math:`[N, 4]` of its objects, from left and

@@ -13,8 +13,13 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.images.folder import load_image_folder, load_imagenet
-from pyg_ghn.images.known import load_cifar, load_digits, load_fashion_mnist
+from pyg_ghn.images.readers import (
+    load_cifar,
+    load_digits,
+    load_fashion_mnist,
+    load_image_folder,
+    load_imagenet,
+)
 from pyg_ghn.images.source import ImageFiles, ImageSource, stratified_holdout, take
 
 IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {

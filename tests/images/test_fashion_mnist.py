@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pyg_ghn.errors import ImageDataError
-from pyg_ghn.images import get_image_data, known
+from pyg_ghn.images import get_image_data, readers
 
 COUNTS = {"train": 40, "t10k": 20}
 
@@ -29,7 +29,7 @@ def contents():
 
 @pytest.fixture
 def archives(tmp_path, contents, monkeypatch):
-    monkeypatch.setattr(known, "PACKAGE_FOLDER", tmp_path / "no package")
+    monkeypatch.setattr(readers, "PACKAGE_FOLDER", tmp_path / "no package")
     folder = tmp_path / "archives"
     folder.mkdir()
     for name, tensor in contents.items():
@@ -76,7 +76,7 @@ def test_other_sizes(tmp_path, archives, contents, size, inside):
 @pytest.mark.parametrize("where", ["root", "package"])
 def test_where_archives_may_lie(tmp_path, archives, contents, monkeypatch, where):
     if where == "package":
-        monkeypatch.setattr(known, "PACKAGE_FOLDER", archives)
+        monkeypatch.setattr(readers, "PACKAGE_FOLDER", archives)
     check(get_image_data("fashion_mnist", archives if where == "root" else tmp_path), contents)
 
 
@@ -96,7 +96,7 @@ def test_missing_files_are_named_with_the_ways_out(tmp_path, archives):
         "t10k-labels-idx1-ubyte in",
         str(root / "FashionMNIST" / "raw"),
         str(archives),
-        str(known.PACKAGE_FOLDER),
+        str(readers.PACKAGE_FOLDER),
         "apt install dataset-fashion-mnist",
         "download=True",
     ):

@@ -5,7 +5,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.transforms import AddShortestPathEncoding, shortest_path
+from pyg_ghn.transforms import AddShortestPathEncoding, encodings
 
 
 def make_data(edges, num_nodes):
@@ -46,7 +46,7 @@ def test_against_networkx(acyclic, num_edges, cutoff):
 )
 @pytest.mark.parametrize("words", [1, 1 << 22])
 def test_undirected_against_networkx(num_nodes, num_edges, words, monkeypatch):
-    monkeypatch.setattr(shortest_path, "_MOST_WORDS", words)
+    monkeypatch.setattr(encodings, "_MOST_WORDS", words)
     edges = random_edges(num_nodes, num_edges, False)
     edges += [[b, a] for a, b in edges]
     data = AddShortestPathEncoding(7)(make_data(edges, num_nodes))
