@@ -62,7 +62,7 @@ def calibrate(model: nn.Module, images: Tensor) -> nn.Module:
         dims = [dim for dim in range(inputs.dim()) if dim != 1]
         seen[name].append(torch.var_mean(inputs.float(), dim=dims, correction=0))
 
-    _run(model, _tensors(model), images, {name: partial(see, name) for name in norms})
+    _run(model, all_tensors(model), images, {name: partial(see, name) for name in norms})
     # One that runs several times gets the mean, one that never ran keeps what it has.
     statistics = {
         name: [torch.stack(values).mean(0) for values in zip(*passes, strict=True)]
@@ -130,7 +130,7 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
     prediction = fit_to_model(ghn, model, data, targets, decoded)
     if not missing:
         return prediction
-    tensors = _tensors(model)
+    tensors = all_tensors(model)
     tensors |= {name: value.to(tensors[name]) for name, value in prediction.items()}
     affine = {}  # scale and shift by the name of the convolution
     for norm in missing:
@@ -195,8 +195,8 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
 
 
 def skeleton(model: nn.Module) -> nn.Module:
-    r"""A copy of a model whose parameters and buffers are on the meta device, to be run by
-    :func:`torch.func.functional_call`. No value of theirs is copied."""
+    r"""A copy of a model with empty parameters and buffers on the meta device, to be run by
+    :func:`torch.func.functional_call`."""
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         empty = torch.empty_like(tensor, device="meta")
@@ -205,10 +205,10 @@ def skeleton(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
+def all_tensors(model: nn.Module) -> dict[str, Tensor]:
     """All parameters and buffers under all of their names."""
-    found = dict(model.named_parameters(remove_duplicate=False))
-    return {**found, **dict(model.named_buffers(remove_duplicate=False))}
+    buffers = model.named_buffers(remove_duplicate=False)
+    return dict([*model.named_parameters(remove_duplicate=False), *buffers])
 
 
 def _run(

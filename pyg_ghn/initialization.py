@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_ghn.calibration import calibrate, normalized_kernels, predict_folded
+from pyg_ghn.calibration import all_tensors, calibrate, normalized_kernels, predict_folded
 from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import ConfigError, GHNError, PredictionError, UnpredictedWarning
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
@@ -157,8 +157,7 @@ def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> None:
     """Copies predicted parameters, and perhaps buffers, into a model. Nothing is written before all
     of them are known to fit: the model has them, with this shape and not on the meta device, and
     their values are finite in its types."""
-    own = dict(model.named_buffers(remove_duplicate=False))
-    own |= dict(model.named_parameters(remove_duplicate=False))
+    own = all_tensors(model)
     for name, value in params.items():
         _check_fits(name, value, own.get(name))
     broken = non_finite((name, value.to(own[name].dtype)) for name, value in params.items())

@@ -44,7 +44,7 @@ def build_conv(
 def build_depthwise(
     dilation: int, channels: int, kernel: int, stride: int, device: Device
 ) -> nn.Conv2d:
-    r"""Builds a convolution of each channel by itself, without bias."""
+    """Builds a convolution of each channel by itself, without bias."""
     padding = dilation * (kernel // 2)
     sizes = (channels, channels, kernel, stride, padding, dilation)
     return nn.Conv2d(*sizes, groups=channels, bias=False, device=device)

@@ -212,21 +212,9 @@ def evaluation_networks(
     channels: int | None = None,
     fc_dim: int | None = None,
 ) -> list[EvaluationNetwork]:
-    r"""The first networks of a split, for given images.
-
-    Args:
-        split (str): A split of DeepNets-1M, or :obj:`"torchvision"` for
-            :obj:`TORCHVISION_NETWORKS`.
-        images (ImageData): The images, for their size and number of classes.
-        num_networks (int, optional): How many. (default: all)
-        channels (int, optional): The number of first channels of DeepNets-1M networks, which the
-            wide split multiplies. (default: each network's own)
-        fc_dim (int, optional): Size of the hidden layers of their classifiers.
-            (default: each network's own)
-
-    Raises:
-        ArchitectureError: If the split is unknown, or :obj:`num_networks` is not positive.
-    """
+    r"""The first networks, or all, of a split of DeepNets-1M or of :obj:`TORCHVISION_NETWORKS`, the
+    split :obj:`"torchvision"`, for images of this size and number of classes. For :obj:`channels`
+    and :obj:`fc_dim` see :func:`evaluate_ghn`."""
     size, classes = images.input_size, images.num_classes
     if num_networks is not None and num_networks < 1:
         raise ArchitectureError(f"num_networks must be 1 or more, got {num_networks}.")

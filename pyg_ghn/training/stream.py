@@ -3,6 +3,7 @@ reproducible; and those of its validation."""
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from statistics import mode as most_common
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ class TrainingNetwork(NamedTuple):
     net_args: dict[str, Any]
 
 
+@dataclass(eq=False)
 class NetworkStream:
     r"""Meta-batches of architectures, a function of the seed and their number alone: a resumed run
     sees the same networks, and however many processes there are, together they do.
@@ -62,22 +64,13 @@ class NetworkStream:
         rank (int): Rank of this process, of :obj:`config.processes`. (default: :obj:`0`)
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        transform: Callable[[Data], Data],
-        num_classes: int,
-        input_size: tuple[int, int, int],
-        dataset: DeepNets1M | None = None,
-        rank: int = 0,
-    ):
-        self.config = config
-        self.transform = transform
-        self.num_classes = num_classes
-        self.input_size = input_size
-        self.dataset = dataset
-        self.rank = rank
-        self._pool: dict[int, TrainingNetwork] = {}
+    config: TrainConfig
+    transform: Callable[[Data], Data]
+    num_classes: int
+    input_size: tuple[int, int, int]
+    dataset: DeepNets1M | None = None
+    rank: int = 0
+    _pool: dict[int, TrainingNetwork] = field(default_factory=dict, init=False, repr=False)
 
     def meta_batch(self, number: int) -> list[TrainingNetwork]:
         r"""This process's networks of a meta-batch, see :meth:`place`."""
