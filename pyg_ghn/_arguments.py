@@ -41,8 +41,7 @@ class Parser(ArgumentParser):
 
 
 def bounded_yaml(text: str) -> Any:
-    """Reads YAML. Raises a ValueError if it is none, nested too deeply, or too large once its
-    aliases are written out."""
+    """Reads YAML. A ValueError says that it is none, too deep, or too large with its aliases."""
     import yaml
 
     sizes: dict[int, int] = {}

@@ -80,9 +80,8 @@ def _is_stale(temporary: Path) -> bool:
 
 @contextmanager
 def one_process(path: str | os.PathLike) -> Iterator[None]:
-    """Lets one process at a time into the block: all processes of a training run want :obj:`path`
-    at the same time. The others have to look again whether it is there. Folders are made as
-    needed."""
+    r"""Lets one of the processes that want :obj:`path` at the same time into the block at once. The
+    others have to look again whether it is there. Folders are made as needed."""
     from filelock import FileLock
 
     path = Path(path)

@@ -164,9 +164,8 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
 
 
 def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[str]:
-    """Names of the layers whose outputs go through a normalization layer and nowhere else, just as
-    they are: the scale of their weight and bias makes no difference but for the normalization's
-    epsilon."""
+    """Names of the layers whose outputs go just as they are through a normalization layer and
+    nowhere else: the scale of their weight and bias makes no difference but for its epsilon."""
     ops, following, _ = _neighbors(data)
     candidates = {}
     for node, weight in enumerate(data.param_name):
@@ -195,8 +194,7 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
 
 
 def skeleton(model: nn.Module) -> nn.Module:
-    r"""A copy of a model with empty parameters and buffers on the meta device, to be run by
-    :func:`torch.func.functional_call`."""
+    """A copy of a model with empty parameters and buffers on the meta device."""
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         empty = torch.empty_like(tensor, device="meta")

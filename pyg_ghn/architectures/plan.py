@@ -55,8 +55,7 @@ class CellPlan(NamedTuple):
 
     @property
     def misfits(self) -> Iterator[str]:
-        r"""What is wrong with the channels of operations on inputs that are not preprocessed.
-        Operations that never run need not fit."""
+        """What is wrong with the channels of live operations on inputs without preprocessing."""
         for i, (_, state) in enumerate(self.ops):
             name, in_channels, out_channels, stride, _ = self.operations[i].args
             if not self.live.ops[i]:

@@ -81,8 +81,7 @@ class PlanGraph(NamedTuple):
 
 
 def plan_graph(plan: NetworkPlan) -> PlanGraph:
-    """Makes the computational graph of a network that leaves more than one pixel for the last
-    cell."""
+    """Makes the graph of a network that leaves more than one pixel for the last cell."""
     graph = PlanGraph([PRIMITIVE_INDEX["input"]], [], [None], [None], [None], [])
     stem = iter(plan.stem.items())
     x0 = x1 = _add_module(graph, *next(stem), 0)

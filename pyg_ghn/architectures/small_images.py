@@ -83,8 +83,7 @@ def adapt_to_small_images(model: nn.Module, input_size: tuple[int, int, int]) ->
 
 class DenseMerging(nn.Module):
     r"""Swin's patch merging of every position with its three neighbors, by the layers of
-    torchvision's ``PatchMerging`` or ``PatchMergingV2`` but without a stride: :math:`(*, H, W, C)`
-    becomes :math:`(*, H, W, 2C)`."""
+    torchvision's but without a stride: :math:`(*, H, W, C)` becomes :math:`(*, H, W, 2C)`."""
 
     def __init__(self, merging: nn.Module) -> None:
         super().__init__()
@@ -171,8 +170,7 @@ def _take_out(model: nn.Module, unit: nn.Module, stride: int) -> None:
 
 
 def _padding(conv: nn.Conv2d, stride: int) -> tuple[int, ...]:
-    """With it the map is as large as the stride says; where the padding would have to be uneven,
-    it may be a pixel larger."""
+    """With it a map is as large as the stride says, a pixel larger where it would be uneven."""
     reach = (d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
     return tuple(math.ceil((n - stride + 1) / 2) for n in reach)
 
@@ -196,8 +194,7 @@ def _fit_tokens(model: nn.Module, height: int, width: int) -> None:
 
 
 def _fit_attentions(model: nn.Module, height: int, width: int) -> None:
-    """Fits the windows of Swin and MaxVit to their maps. Tables of position biases keep their size:
-    smaller windows use a part of them."""
+    """Fits the windows of Swin and MaxVit to their maps; smaller ones use a part of the tables."""
     for unit in _family_of(model).units(model):
         stride = _stride_of(unit)
         height, width = math.ceil(height / stride), math.ceil(width / stride)

@@ -33,8 +33,7 @@ r"""Counts up when the same seed no longer gives the same networks."""
 
 
 def with_num_nodes(net_args: Mapping[str, Any]) -> dict[str, Any]:
-    r"""The arguments of a network and :obj:`num_nodes`, the size of its graph: a row of a
-    :class:`~pyg_ghn.datasets.NetworkTable`."""
+    r"""The arguments of a network and :obj:`num_nodes`, the size of its graph: a row of a table."""
     plan = NetworkPlan(**network_arguments(net_args))
     return {**net_args, "num_nodes": len(plan_graph(plan).ops)}
 

@@ -58,8 +58,7 @@ def fetch(
 def convert_official(
     raw_dir: str | os.PathLike, split: str, path: str | os.PathLike, progress: bool = True
 ) -> None:
-    r"""Reads a split of the official files and writes it as a
-    :class:`~pyg_ghn.datasets.NetworkTable`, whole or not at all."""
+    """Reads a split of the official files and writes it as a table, whole or not at all."""
     meta_path = Path(raw_dir) / META_FILES[split]
     lines = _read_meta(meta_path, split)
     info = {"split": split, "num_networks": len(lines), "source": "official"}
@@ -70,8 +69,7 @@ def convert_official(
 
 def download(url: str, path: Path, md5: str, progress: bool = True) -> None:
     r"""Downloads a file, unless it is there. Until it is complete and its md5 sum is right, it is
-    called :obj:`NAME.part`; a later call goes on with that. Raises a :class:`DatasetError` that
-    says what is kept."""
+    called :obj:`NAME.part`, with which a later call, or one after an error, goes on."""
     part = path.with_name(f"{path.name}.part")
     try:
         with one_process(path):
@@ -163,8 +161,7 @@ def _md5(path: Path) -> str:
 
 
 def _read_meta(path: Path, split: str) -> list[bytes]:
-    """The arguments of a split's networks, each as a line: as dictionaries, those of a million
-    would take gigabytes."""
+    """The arguments of a split's networks, each as a line, which takes less memory."""
 
     def pack(value: dict[str, Any]) -> Any:
         return to_line(value) if "n_cells" in value or "genotype" in value else value

@@ -79,9 +79,9 @@ class NetworkTable:
 def write_table(
     path: str | os.PathLike, info: Mapping[str, Any], networks: Iterable[Mapping[str, Any] | bytes]
 ) -> None:
-    r"""Writes a table, which appears when it is complete, or not at all: :obj:`info`, what the
-    first line tells, with :obj:`num_networks`, and the arguments of each network, or its line. The
-    same networks make the same bytes."""
+    r"""Writes a table, whole or not at all: :obj:`info`, what the first line tells, with
+    :obj:`num_networks`, and the arguments of each network, or its line. The same networks make the
+    same bytes."""
     path = Path(path)
     with naming(path), atomic_path(path) as temporary:
         with temporary.open("wb") as file:

@@ -144,8 +144,7 @@ class TorchvisionModels(NamedNetworks):
 
 
 def checked_images(num_classes: int | None, input_size: InputSize) -> tuple[int, InputSize]:
-    """The number of classes and the size of images, by default 10 classes for images of up to 64
-    pixels and 1000 for larger ones."""
+    """The number of classes, by default 10 for images of up to 64 pixels, else 1000, and size."""
     size = tuple(input_size)
     if len(size) != 3 or min(size) < 1:
         raise DatasetError(f"input_size must be (channels, height, width), got {size}.")

@@ -63,8 +63,7 @@ class _Strip:
 
 def lay_out(graph: nx.DiGraph, blocks: list[Block]) -> Layout:
     r"""Lays out a graph, whose nodes are in topological order and have a :obj:`width`, on the
-    smallest page of some shape. Edges within a column go down, none from a block to an earlier
-    one."""
+    smallest page of some shape. Edges within a column go down, between blocks forward."""
     units = []  # the rows of each block
     for block in blocks:
         levels: dict[int, list[int]] = defaultdict(list)

@@ -81,8 +81,7 @@ def save_figure(
     tooltips: Mapping[str, str] | None = None,
 ) -> Path:
     r"""Writes a figure to a file, which ends in one of :obj:`FORMATS` and appears whole or not at
-    all. :obj:`dpi` is the resolution of a PNG, :obj:`tooltips` what an SVG shows under the mouse,
-    by the ids of artists."""
+    all. :obj:`tooltips` is what an SVG shows under the mouse, by the ids of artists."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         *others, last = FORMATS

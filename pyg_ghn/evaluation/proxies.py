@@ -89,10 +89,9 @@ def score(
 
 @contextmanager
 def working_copy(model: nn.Module, images: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
-    r"""Within the block there is a copy of a model that may be changed, and one of images on its
-    device and in its type. All parameters of the copy require a gradient; BatchNorm uses the
-    statistics of the batch, dropout is off, and random numbers are those of the outer state, which
-    stays as it is."""
+    """Within the block there is a copy of a model that may be changed, and one of images on its
+    device and in its type. All of its parameters require a gradient, BatchNorm uses the statistics
+    of the batch, dropout is off, and random numbers are those of the outer state, which stays."""
     tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
     like = next(iter(tensors), images)
     devices = [like.device] if like.is_cuda else []

@@ -19,8 +19,7 @@ class Flow(NamedTuple):
 
 
 class OwnRandom(TorchDispatchMode):
-    r"""Draws random numbers from generators of its own: the process-wide ones are neither advanced
-    nor reset."""
+    """Draws random numbers from generators of its own: process-wide ones stay as they are."""
 
     def __init__(self) -> None:
         super().__init__()

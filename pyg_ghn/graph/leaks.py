@@ -34,9 +34,8 @@ class _Reference(NamedTuple):
 
 def fill_leaks(recorder: Recorder) -> None:
     """Ends a recorded pass, of which the caller must keep nothing else. If a cache, a global list
-    or the like still holds a meta tensor that the pass made, the operations that made it are run
-    for real, on the model's values. The stand-in for a tensor of the model becomes another view of
-    that tensor."""
+    or the like still holds a meta tensor that the pass made, what made it is run for real, on the
+    model's values. The stand-in for a tensor of the model becomes another view of that tensor."""
     calls, stand_ins = recorder.calls, recorder.stand_ins
     if recorder.below is not None:
         recorder.below.flows.clear()

@@ -75,8 +75,7 @@ def _apply(builder: GraphBuilder, call: Call) -> None:
 
 
 def _name_once(nodes: list[Node]) -> set[str]:
-    """A parameter is predicted once: the nodes of its later uses bear its shape, not its name.
-    Returns the names."""
+    """Names each parameter at its first node only, to be predicted once; returns the names."""
     named: set[str] = set()
     for node in nodes:
         name, bias_name = node.param_name, node.bias_name
@@ -95,9 +94,9 @@ def _name_once(nodes: list[Node]) -> set[str]:
 
 
 def simplify(nodes: list[Node], outputs: frozenset[int]) -> dict[int, Node]:
-    """Drops what the outputs, indices of nodes in the order of recording, do not depend on and
-    contracts what carries no information. The nodes that stay are in topological order; their
-    ``preds`` name only each other."""
+    """Drops what the outputs do not depend on, given nodes in the order of recording, and contracts
+    what carries no information. What stays is in topological order; ``preds`` name only each
+    other."""
     kept = {INPUT, *outputs}
     # A node's predecessors were recorded before it: the order of recording is topological.
     for index in reversed(range(len(nodes))):

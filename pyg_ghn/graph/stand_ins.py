@@ -309,8 +309,7 @@ def _refuse(module: torch.jit.ScriptModule) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _class_state(kind: type) -> tuple[list[str], list[str]]:
-    """The attributes of a class that its objects share and a forward pass may change or fill, and
-    the slots of its objects."""
+    """The attributes of a class that a forward pass may change, and the slots of its objects."""
     shared = {}
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] in ("torch", "builtins"):

@@ -28,9 +28,8 @@ IMAGENET_STATISTICS = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 
 
 
 def load_digits(root: Path | None = None, image_size: int | None = None) -> ImageSource:
-    r"""The 1797 images of 8 x 8 pixels of :func:`sklearn.datasets.load_digits`, which come with
-    scikit-learn, whatever the root. One fifth of each class, always the same images, is the test
-    split."""
+    r"""The 1797 images of 8 x 8 pixels of :func:`sklearn.datasets.load_digits`, whatever the root.
+    One fifth of each class, always the same images, is the test split."""
     from sklearn import datasets
 
     digits = datasets.load_digits()

@@ -98,10 +98,6 @@ class ImageFiles:
         return torch.Size((len(self), 3, self.image_size, self.image_size))
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        r"""
-        Raises:
-            ImageDataError: If a file can't be read as an image.
-        """
         from torchvision.transforms import v2
 
         transform = v2.Compose(

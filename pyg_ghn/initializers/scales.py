@@ -179,10 +179,10 @@ def initialize_nio(
 
 
 class Scales:
-    r"""A scalar for each parameter tensor of a model that requires a gradient, 1 at first and never
-    below :obj:`min_scale` (0 for biases), and the Adam that learns them. Steps on the objective and
-    steps back to a constraint have a first moment each and share the second one. The model is only
-    read until :meth:`apply`."""
+    r"""A scalar for each parameter tensor that requires a gradient, 1 at first and never below
+    :obj:`min_scale` (0 for biases), and the Adam that learns them. Steps on the objective and steps
+    back to a constraint have a first moment each and share the second one. :meth:`apply` changes
+    the model."""
 
     def __init__(self, model: nn.Module, lr: float, min_scale: float) -> None:
         named = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}

@@ -64,8 +64,7 @@ def select_weights(model: nn.Module, larger: nn.Module) -> nn.Module:
 
 
 def _layers(model: nn.Module) -> dict[str, dict[str, dict[str, Tensor]]]:
-    """Tensors of each layer, by their names in it, by the layer's name, by that name with its last
-    number left out."""
+    """Each layer's tensors by their names in it, by its name, by that without its last number."""
     found: dict[str, dict[str, dict[str, Tensor]]] = defaultdict(dict)
     for name, module in model.named_modules():
         tensors = dict(module.named_parameters(recurse=False))

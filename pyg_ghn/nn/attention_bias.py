@@ -29,9 +29,8 @@ class Block(NamedTuple):
 
 
 class Layout:
-    """How the graphs of a batch, with nodes on a device, are divided into blocks. Graphs of similar
-    size share one and are padded to the largest of them, where that takes less time than another
-    block would."""
+    """How the graphs of a batch are divided into blocks. Graphs of similar size share one and are
+    padded to the largest of them, where that takes less time than another block would."""
 
     def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
         self.sizes = list(sizes)
@@ -63,8 +62,8 @@ class Layout:
             self._slots = send(torch.from_numpy(own[nodes[own].argsort()]), device)
 
     def split(self, x: Tensor) -> Iterator[Tensor]:
-        r"""The nodes :math:`(\sum_g N_g, F)` as :math:`(B, N, F)` for each block, padded by any
-        nodes of the same graph."""
+        r"""The nodes :math:`(\sum_g N_g, F)` as :math:`(B, N, F)` by block, padded by nodes of the
+        same."""
         if self._nodes is not None:
             x = x.index_select(0, self._nodes)
         rows = x.split([len(block.graphs) * block.size for block in self.blocks])

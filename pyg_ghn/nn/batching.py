@@ -41,10 +41,9 @@ def pairs_of(
     wanted: str = "apply `AddShortestPathEncoding` to it",
 ) -> tuple[Tensor, list[int]]:
     r"""The flat matrices :math:`(\sum_g N_g^2, *)` of values for all pairs of nodes, and the number
-    of nodes of each graph. They are given as they are, with the batch as for :func:`graph_sizes`
-    unless they are those of one graph; or by a graph or batch that has them as an attribute, of
-    which the host knows the sizes wherever it is. If it lacks them, an error says what is
-    :obj:`wanted`."""
+    of nodes of each graph. Either the matrices are given, with the batch as for :func:`graph_sizes`
+    unless they are those of one graph, or a graph or batch that has them as an attribute, of which
+    the host knows the sizes wherever it is."""
     in_all = ""
     if not isinstance(values, Tensor):
         data = values
@@ -69,8 +68,8 @@ def pairs_of(
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    r"""The tensor on the device. On the way from the CPU to a GPU, nobody waits for the work that
-    the GPU still has to do."""
+    """The tensor on the device. From the CPU to a GPU nobody waits for what the GPU still has to
+    do."""
     if tensor.device.type == "cpu" and device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)  # the other way the host must wait for the values

@@ -170,8 +170,7 @@ def is_sequence(shape: tuple[int, ...]) -> bool:
 
 
 def _nearest_rows(sizes: list[int], largest: int, exceptions: dict[int, int]) -> dict[int, int]:
-    """The row of every known size, and for all others up to the largest that of the nearest; ties
-    to the smaller."""
+    """The row of the nearest known size, of two the smaller, for all sizes up to the largest."""
     middles = (np.array(sizes[1:]) + np.array(sizes[:-1])) / 2
     rows = dict(enumerate(np.searchsorted(middles, np.arange(largest + 1)).tolist()))
     for size, known in exceptions.items():

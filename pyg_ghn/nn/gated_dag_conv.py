@@ -139,8 +139,7 @@ class GatedDAGConv(nn.Module):
 def _virtual_edges(
     spd: Tensor | None, batch: Tensor | None, x: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All pairs of nodes with a path between them, from flat matrices of path lengths: sources,
-    targets, kinds and weights."""
+    """All pairs of nodes with a path between them: sources, targets, kinds and weights."""
     if spd is None:
         raise GraphError("Virtual edges need the path lengths that `AddShortestPathEncoding` adds.")
     _, sizes = pairs_of(spd, batch)

@@ -16,17 +16,8 @@ from pyg_ghn.nn.shortest_path_bias import ShortestPathBias
 
 @register_layer("ghn3conv")
 class GHN3ConvLayer(nn.Module):
-    r"""A :class:`~pyg_ghn.nn.GHN3Conv` with a bias of its own.
-
-    Args:
-        layer_config (LayerConfig): The configuration, whose widths in and out must be equal.
-        heads (int, optional): Number of attention heads. (default: :obj:`4`)
-        cutoff (int, optional): Longest path that counts. (default: :obj:`20`)
-        **kwargs (optional): Further arguments of :class:`~pyg_ghn.nn.GHN3Conv`.
-
-    Raises:
-        ConfigError: If the widths differ.
-    """
+    r"""A :class:`~pyg_ghn.nn.GHN3Conv`, with arguments of its own, and a bias that counts paths of
+    up to :obj:`cutoff` edges. The widths in and out must be equal."""
 
     def __init__(
         self, layer_config: LayerConfig, heads: int = 4, cutoff: int = 20, **kwargs: Any

@@ -105,8 +105,7 @@ def _fitting(
     named: Mapping[str, nn.Parameter],
     left: dict[str, str],
 ) -> dict[str, Tensor]:
-    """The predictions that the model can take, under all names. The reason why it cannot take
-    another goes to ``left``."""
+    """The predictions that the model can take, under all names. Why not others goes to ``left``."""
     fitting, owners = {}, {}
     for param, names, memory in own:
         name = next((n for n in names if n in params), None)

@@ -55,8 +55,7 @@ class Target(NamedTuple):
         return (*shape, *(1,) * (4 - len(shape)))
 
     def decoded(self, max_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-        r"""The sizes of what a decoder of :obj:`max_shape` makes, before that is repeated and
-        interpolated."""
+        """The sizes of what a decoder makes for it, before that is repeated and interpolated."""
         c_out, c_in, *kernel = max_shape
         if self.role in (Role.CLASS_KERNEL, Role.CLASS_BIAS):
             c_out = self.shape[0]

@@ -171,8 +171,8 @@ class Display:
             self.bar.write(message, file=sys.stderr)
 
     def step(self, steps: int, seconds: float, progress: float) -> None:
-        r"""Counts a step. After some seconds it says once what the run will reach, and warns if
-        that is too little to learn anything."""
+        """Counts a step. Says once what the run will reach, and warns if that is too little to
+        learn."""
         # The first step is the slowest, as it builds all of its networks: it counts only alone.
         elapsed = seconds - self._begin[1]
         since_steps, since_seconds = self._first or self._begin

@@ -22,8 +22,8 @@ _STRUCTURE = ("hidden_channels", "max_shape", *_GHN3_OPTIONS)
 def make_ghn(
     config: TrainConfig, num_classes: int, device: torch.device, given: GHN | None = None
 ) -> GHN:
-    """Makes a GHN with random parameters, if the device has memory enough to train it, loads the
-    one to begin with, or takes the one given."""
+    """Makes the GHN of a configuration, which must fit the device's memory, or takes the one
+    given."""
     if given is not None:
         if config.init is not None or given.num_classes != num_classes:
             raise ConfigError(
@@ -53,8 +53,7 @@ def make_ghn(
 
 
 def options_of(ghn: GHN) -> dict[str, Any]:
-    r"""The options of :class:`TrainConfig` that describe a GHN of this package, as it is; none for
-    one of another class."""
+    """The options that describe a GHN of this package as it is; none for another class."""
     kinds = {cls: name for name, cls in MODELS.items()}
     if type(ghn) not in kinds:
         return {}

@@ -70,8 +70,8 @@ def shard(ghn: nn.Module, device: torch.device, num_processes: int) -> None:
 
 
 def whole(state: Any) -> Any:
-    r"""A state dict with its divided tensors put together in the CPU's memory, others as they are.
-    All processes have to call it."""
+    """Nested state with divided tensors put together on the CPU, for which all processes call
+    it."""
     return tree_map_only(DTensor, lambda tensor: tensor.detach().full_tensor().cpu(), state)
 
 

@@ -38,8 +38,8 @@ def write_state(state: dict[str, Any], out: Path) -> None:
 
 
 def load_last(out: Path, load: Callable[[Path], None]) -> Path | None:
-    """Loads the last checkpoint of a run, or with a warning the one before it where that is
-    damaged. Returns the damaged one then."""
+    """Loads the last checkpoint of a run, or with a warning the one before it, if that is damaged:
+    it returns the damaged one then."""
     found = [path for name in CHECKPOINTS if (path := out / name).exists()]
     for i, path in enumerate(found):
         try:
@@ -53,8 +53,7 @@ def load_last(out: Path, load: Callable[[Path], None]) -> Path | None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    r"""Reads what :func:`write_state` wrote, into the CPU's memory. Code in the file is never
-    run."""
+    r"""Reads what :func:`write_state` wrote, to the CPU. Code in the file is never run."""
     try:
         with zipfile.ZipFile(path) as file:
             if changed := file.testzip():  # torch does not look at the checksums
@@ -111,8 +110,7 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 def check_changes(before: dict[str, Any], config: TrainConfig) -> None:
-    """Warns of options that a run did not begin with, and refuses those that make it another
-    run."""
+    """Warns of options that a run did not begin with; refuses those that make it another run."""
     after = asdict(config)
     changed = {
         name: f"{name} {before[name]} -> {after[name]}"

@@ -61,9 +61,8 @@ def levels(source: np.ndarray, target: np.ndarray, num_nodes: int) -> list[int] 
 
 
 def distances(successors: Sequence[Sequence[int]], start: int, cutoff: int) -> np.ndarray:
-    r"""Lengths of the shortest paths from one node, by breadth-first search: 0 where there is none
-    or it is longer than :obj:`cutoff`. Plain Python beats SciPy on sparse graphs of a few hundred
-    nodes."""
+    """Lengths of the shortest paths from one node, 0 where there is none or it is longer than the
+    cutoff. Plain Python beats SciPy on sparse graphs of a few hundred nodes."""
     lengths = [0] * len(successors)
     seen, level, frontier = {start}, 0, [start]
     while frontier and level < cutoff:
