@@ -321,9 +321,8 @@ def generate(
 
 
 ADAPTED = "It fits the model that pyg_ghn.architectures.build_for_images makes, adapted to images."
-CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig}
-r"""Subcommand to the class whose fields are options, too."""
-
+CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig}  # whose fields are options, too
+# Options of a subcommand are the function's parameters, with the help of its docstring.
 COMMANDS: dict[str, Callable[..., None]] = {
     run.__name__.replace("_", "-"): run
     for run in (
@@ -331,5 +330,3 @@ COMMANDS: dict[str, Callable[..., None]] = {
         *(draw, draw_embeddings, draw_filters),
     )
 }
-r"""Subcommand to what it runs. Its options are the function's parameters, with the help of the
-docstrings."""

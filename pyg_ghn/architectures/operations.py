@@ -60,7 +60,6 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "linear": lambda in_size, out_size, device: nn.Linear(in_size, out_size, device=device),
     "dropout": lambda device: nn.Dropout(0.5),
 }
-r"""The layers of stems, classifiers and convolutions of a genotype."""
 
 
 def build_layers(layers: tuple[tuple, ...], device: Device) -> nn.Sequential:

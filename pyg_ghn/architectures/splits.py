@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 from pyg_ghn.errors import ArchitectureError
 
-SMALL_IMAGE = 64
-r"""Images of up to this size get the stem of 32x32 images, larger ones that of 224x224 images."""
+SMALL_IMAGE = 64  # up to this size images get the stem of 32x32 images, else that of 224x224 ones
 
 
 @dataclass(frozen=True)

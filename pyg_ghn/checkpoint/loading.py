@@ -18,6 +18,7 @@ from pyg_ghn.checkpoint.names import our_name, their_name, unwrapped
 from pyg_ghn.checkpoint.pickles import UnreadableError, read_pickled
 from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN
+from pyg_ghn.nn.report import shortened
 
 CHECKSUM = "crc32"  # in the metadata of our files
 _MAX_CONFIG = 1 << 20
@@ -169,8 +170,7 @@ def _ghn(state: dict[str, Tensor], config: dict[str, Any], device: str | torch.d
             )
     unexpected = sorted(file_name(name)[:200] for name in state.keys() - expected.keys())
     if unexpected:
-        more = f" and {len(unexpected) - 5} more" if len(unexpected) > 5 else ""
-        raise UnreadableError(f"has unexpected keys: {', '.join(unexpected[:5])}{more}.")
+        raise UnreadableError(f"has unexpected keys: {shortened(unexpected)}.")
     dtypes = {tensor.dtype for tensor in state.values()}
     if len(dtypes) != 1 or not dtypes <= _DTYPES:
         raise UnreadableError(

@@ -28,8 +28,7 @@ from pyg_ghn.architectures.sampler import get_split
 from pyg_ghn.datasets.table import NetworkTable, naming, read_lines, write_table
 from pyg_ghn.errors import ConfigError, DatasetError
 
-GENERATOR = 1
-r"""Counts up when the same seed no longer gives the same networks."""
+GENERATOR = 1  # counts up when the same seed no longer gives the same networks
 
 
 def with_num_nodes(net_args: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,9 +44,9 @@ TORCHVISION = "torchvision"
 DEFAULT_SPLITS = ("val", "test", "wide", "deep", "dense", "bnfree", "torchvision")
 IMAGE_SPLITS = ("test", "val")
 
+# Of the one order in which images are evaluated: batch statistics depend on it, and images sorted
+# by class would have those of single classes.
 ORDER_SEED = 0
-r"""Seed of the one order in which images are evaluated: batch statistics depend on it, and images
-sorted by class would have those of single classes."""
 
 
 def evaluate_ghn(

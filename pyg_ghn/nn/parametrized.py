@@ -12,15 +12,10 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-SETTLING_STEPS = 15
-r"""Number of steps in which a parametrization may adapt to its new weight; as many as
-:func:`torch.nn.utils.parametrizations.spectral_norm` takes for its first one."""
-
-TOLERANCE = 1e-3
-r"""Relative distance up to which a layer's weight is the predicted one."""
-
+SETTLING_STEPS = 15  # in which a parametrization adapts to a new weight, as spectral_norm does
+TOLERANCE = 1e-3  # relative distance up to which a layer's weight is the predicted one
+# Hooks that compute a weight before each forward pass, and where they keep its name.
 HOOKS = {WeightNorm: "name", SpectralNorm: "name", prune.BasePruningMethod: "_tensor_name"}
-r"""Hooks that compute a weight before each forward pass, and where they keep its name."""
 
 
 @dataclass

@@ -28,10 +28,7 @@ VALIDATED = {
 }
 r"""What a validation adds up, and the number of networks that it is divided by."""
 
-TELL_AFTER = 5.0
-r"""Seconds of training after which the first estimate is given, by two steps or more; by one alone
-after twice as many."""
-
+TELL_AFTER = 5.0  # seconds until the first estimate, by two steps or more; twice that by one alone
 HOPELESS = 300
 r"""Steps below which a GHN learns next to nothing: the packaged one, trained with eight networks a
 step, told digits apart with 20 % accuracy after 300 steps, where chance is 10 %, and with 48 %

@@ -13,8 +13,6 @@ from pyg_ghn.nn.ghn2 import GHNMLP
 from pyg_ghn.training.config import TrainConfig
 
 MODELS: dict[str, type[GHN]] = {"ghn3": GHN3, "ghn2": GHN2, "mlp": GHNMLP}
-r"""The names that :obj:`TrainConfig.model` may have."""
-
 _GHN3_OPTIONS = ("num_layers", "heads", "edge_bias", "centrality", "input_distance")
 _STRUCTURE = ("hidden_channels", "max_shape", *_GHN3_OPTIONS)
 
