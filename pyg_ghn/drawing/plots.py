@@ -24,7 +24,6 @@ def draw_curves(
     curves: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
     path: str | os.PathLike,
     ylabel: str,
-    xlabel: str = "steps",
 ) -> Path:
     r"""Writes :func:`plot_curves` to a :obj:`.svg`, :obj:`.pdf` or :obj:`.png` file.
 
@@ -32,23 +31,22 @@ def draw_curves(
         ConfigError: If the kind of file is unknown.
         GHNError: If the file can't be written.
     """
-    return save_figure(plot_curves(curves, ylabel, xlabel), path)
+    return save_figure(plot_curves(curves, ylabel), path)
 
 
 def plot_curves(
     curves: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
     ylabel: str,
-    xlabel: str = "steps",
     axes: Axes | None = None,
 ) -> Figure:
-    r"""A line for each name, the mean of its runs, in a band from the lowest to the highest.
+    r"""A line over steps for each name, the mean of its runs, in a band from the lowest to the
+    highest.
 
     Args:
         curves (dict): Name, of a start for example, to its runs, each a list of points
             :math:`(x, y)`. Runs of one name are joined at the places that all of them have. A name
             without runs has a colour, but no line; the first colour is grey.
         ylabel (str): What is measured.
-        xlabel (str, optional): What it is measured over. (default: :obj:`"steps"`)
         axes (matplotlib.axes.Axes, optional): Where to draw. (default: :obj:`None`, those of a new
             figure)
 
@@ -69,7 +67,7 @@ def plot_curves(
         axes.lines[-1].set_label(name)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="best")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(xlabel, color=INK, fontsize=10)
+    axes.set_xlabel("steps", color=INK, fontsize=10)
     axes.set_ylabel(ylabel, color=INK, fontsize=10)
     plain(axes)
     return axes.figure

@@ -13,22 +13,16 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.images.readers import (
-    load_cifar,
-    load_digits,
-    load_fashion_mnist,
-    load_image_folder,
-    load_imagenet,
-)
+from pyg_ghn.images import readers
 from pyg_ghn.images.source import ImageFiles, ImageSource, stratified_holdout, take
 
 IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {
-    "digits": load_digits,
-    "fashion_mnist": load_fashion_mnist,
-    "cifar10": load_cifar,
-    "cifar100": partial(load_cifar, name="CIFAR100"),
-    "imagenet": load_imagenet,
-    "image_folder": load_image_folder,
+    "digits": readers.load_digits,
+    "fashion_mnist": readers.load_fashion_mnist,
+    "cifar10": readers.load_cifar,
+    "cifar100": partial(readers.load_cifar, name="CIFAR100"),
+    "imagenet": readers.load_imagenet,
+    "image_folder": readers.load_image_folder,
 }
 r"""Name of an image set to the function that reads it."""
 

@@ -48,10 +48,6 @@ class FinetuneResult:
     curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def at(self, step: int) -> dict[str, Any]:
-        r"""The evaluation after a step."""
-        return next(point for point in self.curve if point["step"] == step)
-
     @property
     def val(self) -> float:
         r"""Accuracy on the validation images at the end."""

@@ -38,9 +38,10 @@ def test_training_helps(images, options):
     config = FinetuneConfig(**{"lr": 0.1, **options}, steps=40, evaluate_at=[10], shift=0.05)
     result = finetune(model, images, config)
     assert [point["step"] for point in result.curve] == [0, 10, 40]
-    assert result.test > 0.35 > result.curve[0]["test"] and result.at(40)["test"] == result.test
-    assert result.at(10)["loss"] > result.at(40)["loss"] and result.curve[0]["loss"] is None
-    assert result.curve[0]["train"] is None and result.at(40)["train"] > result.at(10)["train"]
+    first, middle, last = result.curve
+    assert result.test > 0.35 > first["test"] and last["test"] == result.test
+    assert middle["loss"] > last["loss"] and first["loss"] is None
+    assert first["train"] is None and last["train"] > middle["train"]
     assert result.to_dict()["config"]["steps"] == 40
     test, labels = images.test.batch(torch.arange(len(images.test)))
     with torch.no_grad():  # in evaluation mode, with running statistics
