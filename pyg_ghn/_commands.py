@@ -158,7 +158,6 @@ def draw_filters(
 def _network(
     name: str, input_size: list[int] | None, model_args: dict[str, Any] | None
 ) -> tuple[Any, Any]:
-    """A model by name, and its graph."""
     from pyg_ghn.architectures import build_model
     from pyg_ghn.graph import from_module
 

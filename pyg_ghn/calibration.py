@@ -308,7 +308,6 @@ def _neighbors(data: Data) -> tuple[list[str], list[list[int]], list[list[int]]]
 
 
 def _with_norms(data: Data, norms: Sequence[MissingNorm]) -> Data:
-    """The graph with further nodes for norms."""
     rows: dict[str, list[Any]] = {
         "x": data.x.view(-1).tolist(),
         "param_name": list(data.param_name),

@@ -228,7 +228,6 @@ def keeps_channels(name: str, stride: int) -> bool:
 def build_operation(
     name: str, in_channels: int, out_channels: int, stride: int, norm: str | None, device: Device
 ) -> nn.Module:
-    r"""Builds the operation :obj:`name` of a genotype."""
     return OPERATIONS[name](in_channels, out_channels, stride, norm, device)
 
 

@@ -178,7 +178,6 @@ class NetworkPlan:
 
     @cached_property
     def live_cells(self) -> tuple[Live, ...]:
-        r"""The live parts of each cell."""
         return live_parts(self.genotype, self.reductions)
 
     @property
@@ -216,7 +215,6 @@ class NetworkPlan:
 
     @cached_property
     def cells(self) -> tuple[CellPlan, ...]:
-        r"""The cells, first to last."""
         vit, norm, cells = self.genotype.is_vit, self.norm, []
         C, in_channels = self.C, (self.stem_channels, self.stem_channels)
         halves, following = (self.stem_type == 1 and not vit, False), [*self.reductions[1:], False]

@@ -14,21 +14,9 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
+from pyg_ghn.architectures import operations
 from pyg_ghn.architectures.network import Network
-from pyg_ghn.architectures.operations import (
-    PositionEncoding,
-    build_conv,
-    build_layers,
-    build_operation,
-    build_passage,
-    convolution_layers,
-)
-from pyg_ghn.architectures.plan import (
-    ModulePlan,
-    NetworkPlan,
-    network_arguments,
-    parameter_shapes,
-)
+from pyg_ghn.architectures.plan import ModulePlan, NetworkPlan, network_arguments, parameter_shapes
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.unsupported import UNUSED
@@ -141,7 +129,7 @@ _LAYERS: dict[str, tuple[str, ...]] = {  # {} is the layer's position
 
 def _operation(name: str, *sizes: Any) -> Iterable[str]:
     if "conv" in name:
-        return _layers(convolution_layers(name, *sizes), "op.")
+        return _layers(operations.convolution_layers(name, *sizes), "op.")
     stride = sizes[2]
     return _REDUCE if name == "skip_connect" and stride > 1 else _OPERATIONS[name]
 
@@ -152,11 +140,11 @@ def _layers(layers: Iterable[tuple], prefix: str = "") -> Iterable[str]:
 
 
 _MODULES: dict[Callable[..., nn.Module], Callable[..., Iterable[str]]] = {
-    PositionEncoding: lambda *sizes: ("pos_enc weight <", "sum < 0 1"),
-    build_conv: lambda *sizes: ("conv weight",),
-    build_layers: _layers,
-    build_operation: _operation,
-    build_passage: lambda halve: (),
+    operations.PositionEncoding: lambda *sizes: ("pos_enc weight <", "sum < 0 1"),
+    operations.build_conv: lambda *sizes: ("conv weight",),
+    operations.build_layers: _layers,
+    operations.build_operation: _operation,
+    operations.build_passage: lambda halve: (),
 }
 
 

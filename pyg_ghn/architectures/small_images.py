@@ -9,11 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.maxvit import PartitionAttentionLayer
-from torchvision.models.swin_transformer import (
-    PatchMerging,
-    PatchMergingV2,
-    ShiftedWindowAttention,
-)
+from torchvision.models.swin_transformer import PatchMerging, PatchMergingV2, ShiftedWindowAttention
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from pyg_ghn.errors import ArchitectureError

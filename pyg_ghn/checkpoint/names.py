@@ -54,7 +54,6 @@ def our_name(name: str) -> str:
 
 
 def their_name(name: str) -> str:
-    r"""Their name of one of our parameters."""
     return _renamed(name, _OUR_MODULES, r"convs\.(\d+)\.", "convs.*.")
 
 

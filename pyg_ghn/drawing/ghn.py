@@ -157,7 +157,6 @@ def _panels(titles: list[str], share: bool) -> tuple[Figure, list[Axes]]:
 
 
 def _marker(op: str) -> dict[str, Any]:
-    """The look of a primitive as a marker."""
     style = STYLES[op]
     outline = Outline(style.outline.vertices * (1, -1), style.outline.codes)  # y points up here
     look = {"facecolor": style.fill, "edgecolor": INK, "linewidth": 0.4}

@@ -26,7 +26,6 @@ COLUMN_GAP, TRACK, ROUNDING = 0.25, 0.06, 0.05
 
 # A node, the lane of a value in column i, or where it enters the column, -1 - i.
 Key = int | tuple[int, int]
-Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, width, height
 
 
@@ -236,7 +235,7 @@ def _cut(
     return x, left, max(ends.values())
 
 
-def _smooth(points: list[Point]) -> Path:
+def _smooth(points: list[tuple[float, float]]) -> Path:
     """Joins points: sloping legs are swung like an S, right-angled corners are rounded."""
     vertices, codes = [points[0]], [Path.MOVETO]
     legs = np.diff(points, axis=0)

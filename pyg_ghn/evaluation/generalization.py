@@ -18,12 +18,7 @@ from tqdm.auto import tqdm
 
 from pyg_ghn._version import versions
 from pyg_ghn.architectures import SPLITS, network_from_args, split_net_args, torchvision_model
-from pyg_ghn.calibration import (
-    CALIBRATION_IMAGES,
-    batch_statistics,
-    missing_norms,
-    predict_folded,
-)
+from pyg_ghn.calibration import CALIBRATION_IMAGES, batch_statistics, missing_norms, predict_folded
 from pyg_ghn.errors import ArchitectureError, ConfigError, PredictionError
 from pyg_ghn.evaluation.result import FAMILIES, GeneralizationResult, NetworkResult
 from pyg_ghn.graph import PRIMITIVES, from_module

@@ -22,12 +22,7 @@ from pyg_ghn.errors import CheckpointError, ConfigError
 from pyg_ghn.evaluation import accuracy
 from pyg_ghn.images import Augmentation, ImageData
 from pyg_ghn.initialization import initialize
-from pyg_ghn.initializers import (
-    initialize_gradinit,
-    initialize_mimetic,
-    initialize_nio,
-    orthogonal,
-)
+from pyg_ghn.initializers import initialize_gradinit, initialize_mimetic, initialize_nio, orthogonal
 from pyg_ghn.nn import GHN
 from pyg_ghn.training.config import FinetuneConfig
 
