@@ -248,6 +248,11 @@ class FinetuneConfig:
             ("momentum", 0 <= self.momentum < 1, "0 or more and less than 1"),
             ("weight_decay", 0 <= self.weight_decay < inf, "0 or more"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "0 or more and less than 1"),
+            (
+                "evaluate_at",
+                all(1 <= step <= self.steps for step in self.evaluate_at or ()),
+                f"from 1 to {self.steps} steps",
+            ),
         ):
             if not valid:
                 raise ConfigError(f"{name} must be {condition}, got {getattr(self, name)}.")
