@@ -76,6 +76,8 @@ class TrainConfig:
             those of the image data set, 32 for image_folder.
         val_every (int): Steps between validations: the accuracy of predictions for a few networks
             of the split val on validation images.
+        val_steps (int): Steps of SGD from these predictions after which their accuracy is logged,
+            too, with the learning rate 0.02 and the gradient clipped at 1; 0 for none.
         ema (float): Decay per step of an average of the GHN's parameters, 0.999 for example, which
             is then what is written; 0 for none. Early in the run less of the past is kept.
         accumulate (int): Meta-batches per step of the optimizer, each with networks and images of
@@ -133,6 +135,7 @@ class TrainConfig:
     allow_changes: bool = False
     image_size: int | None = None
     val_every: int = 50
+    val_steps: int = 0
     ema: float = 0.0
     accumulate: int = 1
     tracker: str | None = None
@@ -230,6 +233,10 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         _check_each(self)
+        if not all(1 <= step <= self.steps for step in self.evaluate_at or ()):
+            raise ConfigError(
+                f"evaluate_at must be from 1 to {self.steps} steps, got {self.evaluate_at}."
+            )
 
 
 def _check_each(config: TrainConfig | FinetuneConfig) -> None:
@@ -256,6 +263,7 @@ _RANGES = (
     ),
     ("processes threads", lambda value: 1 <= value <= 1024, "from 1 to 1024"),
     ("num_layers", lambda value: 0 <= value <= 1024, "from 0 to 1024"),
+    ("val_steps", lambda value: 0 <= value < 2**63, "0 or more"),
     ("hidden_channels heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
     ("image_size", lambda value: 1 <= value <= 4096, "from 1 to 4096"),
     # BatchNorm makes its statistics of two images or more.

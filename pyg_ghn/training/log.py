@@ -19,8 +19,10 @@ from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import ConfigError, GHNError
 from pyg_ghn.training.config import TrainConfig
 
+TUNED = "val_tuned_accuracy"
 VALIDATED = {
     "val_accuracy": "val_networks",
+    TUNED: "val_networks",
     "val_rank": "val_networks",
     "val_cosine": "val_paired",  # networks with two layers of one shape
     "val_scale": "val_networks",
