@@ -4,15 +4,12 @@ import torch
 from pyg_ghn.nn import CentralityEncoding
 
 
-def test_sum_of_three_embeddings():
+def test_sum_of_three_embeddings_of_clipped_values():
     encoding = CentralityEncoding(8)
     out = encoding(torch.tensor([1, 0]), torch.tensor([2, 7]), torch.tensor([3, 9]))
     tables = (encoding.in_degree, encoding.out_degree, encoding.input_distance)
     assert torch.allclose(out[0], sum(t.weight[i] for t, i in zip(tables, (1, 2, 3), strict=True)))
     assert torch.allclose(out[1], sum(t.weight[i] for t, i in zip(tables, (0, 7, 9), strict=True)))
-
-
-def test_large_values_are_clipped():
     encoding = CentralityEncoding(8)
     largest = encoding(torch.tensor([100]), torch.tensor([100]), torch.tensor([1000]))
     assert torch.equal(

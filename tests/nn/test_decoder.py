@@ -114,11 +114,8 @@ def test_against_one_parameter_at_a_time(decoder, x, borders, grad):
         assert param.shape == target.shape, target
         assert param.is_contiguous(), target
         assert torch.allclose(param, value, atol=1e-12), target
-
-
-def test_gradients_against_one_parameter_at_a_time(decoder, x, borders):
-    params = decoder(x, TARGETS)
-    expected = [reference(decoder, x[t.node], t.role, t.shape) for t in TARGETS]
+    if not grad:
+        return
     weights = [torch.randn_like(p) for p in params]
     leaves = [x, *decoder.parameters()]
     grads, expected_grads = (
@@ -134,6 +131,7 @@ def test_any_subset_gives_the_same(decoder, x):
     for target, param in zip(TARGETS, params, strict=True):
         (alone,) = decoder(x, [target])
         assert torch.allclose(alone, param, atol=1e-12), target
+    assert decoder(x, []) == []
 
 
 def test_parameters_do_not_overlap(decoder, x):
@@ -147,20 +145,11 @@ def test_parameters_do_not_overlap(decoder, x):
     assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
 
 
-def test_nothing_to_decode(decoder, x):
-    assert decoder(x, []) == []
-
-
-def test_class_token_is_drawn(decoder, x):
-    target = Target("p", 0, (1, 5, 8), Role.POSITION)
+def test_class_token_is_drawn_and_small(decoder, x):
+    target = Target("p", 0, (1, 2, 4000), Role.POSITION)
     first, second = decoder(x, [target])[0], decoder(x, [target])[0]
     assert torch.equal(first[0, 1:], second[0, 1:]) and not torch.equal(first[0, 0], second[0, 0])
-
-
-def test_class_token_is_small(x):
-    decoder = ParameterDecoder(CHANNELS, (4, 4, 7, 7), CLASSES).double()
-    (param,) = decoder(x, [Target("p", 0, (1, 2, 4000), Role.POSITION)])
-    assert param[0, 0].std().item() == pytest.approx(0.02, rel=0.1)
+    assert first[0, 0].std().item() == pytest.approx(0.02, rel=0.1)
 
 
 def test_channels_and_positions_that_nobody_needs_have_no_gradient(x):
@@ -189,7 +178,7 @@ def test_tile_repeats_with_the_period_of_the_tensor(out, in_):
     assert torch.equal(values.grad, copies[..., None, None].expand(4, 3, 2, 2).float())
 
 
-def test_initialization():
+def test_initialization_options_and_repr():
     decoder = ParameterDecoder(16, (16, 16, 7, 7), 10)
     for linear in (decoder.kernel[2], decoder.vector[2], decoder.class_kernel):
         assert not linear.bias.any()
@@ -198,18 +187,9 @@ def test_initialization():
     before = decoder.position.weight.clone()
     decoder.reset_parameters()
     assert not torch.equal(decoder.position.weight, before) and not decoder.vector[2].bias.any()
-
-
-def test_max_shape_must_be_square():
     with pytest.raises(ConfigError, match="square"):
         ParameterDecoder(4, (4, 4, 7, 5), 10)
-
-
-def test_unknown_window():
     with pytest.raises(ConfigError, match=r"one of \['center', 'corner'\], got 'left'"):
         ParameterDecoder(4, (4, 4, 7, 7), 10, window="left")
-
-
-def test_repr():
     decoder = ParameterDecoder(4, (4, 4, 7, 7), 10)
     assert str(decoder) == "ParameterDecoder(4, max_shape=(4, 4, 7, 7), num_classes=10)"

@@ -24,13 +24,10 @@ def report():
     )  # fmt: skip
 
 
-def test_statuses_in_their_order(report):
+def test_statuses_in_their_order_counts_and_details(report):
     found = [report[name].status for name in ("head.weight", "norm.weight", "stem.weight", "pos")]
     assert [*found, report[2].status] == list(Status)
     assert report["other.weight"] is report["norm.weight"]
-
-
-def test_counts(report):
     assert report.counts == {
         "predicted": (1, 640),
         "tiled": (1, 40),
@@ -40,9 +37,6 @@ def test_counts(report):
     }
     assert len(report) == 404 and len(report.left) == 400
     assert report.num_predicted == report.num_values - 3200 - 24
-
-
-def test_detail(report):
     assert report["stem.weight"].detail == (
         "repeated 2 x 1 times (out x in); interpolated from 7 x 7 to 24 x 24"
     )
@@ -71,7 +65,7 @@ def test_summary_of_many_kinds_is_cut():
     assert lines[3:] == [f"  {n} (2 values): never used" for n in names[:3]] + ["  and 13 more"]
 
 
-def test_json(report):
+def test_json_and_repr(report):
     read = json.loads(json.dumps(report.to_dict()))
     assert read["counts"]["left"] == {"parameters": 400, "values": 3200}
     assert read["parameters"][0] == {
@@ -85,9 +79,6 @@ def test_json(report):
         "note": "",
         "tied": [],
     }
-
-
-def test_repr(report):
     assert repr(report) == (
         "PredictionReport(predicted=1, tiled=1, interpolated=1, partly random=1, left=400)"
     )

@@ -42,6 +42,8 @@ def test_sizes_of_the_tables():
     assert ShapeEncoding(16, 16, 10).kernel.weight.shape == (11, 4)
     assert ShapeEncoding(16, 11, 10).kernel.weight.shape == (9, 4)
     assert ShapeEncoding(16, 16, 64).channel.weight.shape == (391, 4)  # 64 is known anyway
+    with pytest.raises(ConfigError, match="multiple of 4, got 6"):
+        ShapeEncoding(6)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +71,12 @@ def test_more_classes_than_the_largest_size(size, known):
     assert rows(encoding, (size, size, 1, 1))[0] == last - (1 if known == 21_843 else 2)
 
 
-def test_number_of_classes_is_a_size_of_its_own():
+def test_number_of_classes_and_no_shape_have_rows_of_their_own():
     encoding = ShapeEncoding(4, 16, 6)
     assert rows(encoding, (6, 6, 1, 1))[:2] == [2, 2]
     assert rows(encoding, (5, 7, 1, 1))[:2] == [3, 3]
+    encoding = ShapeEncoding(4, 16, 10)
+    assert rows(encoding, None) == [391, 391, 10, 10]
 
 
 @pytest.mark.parametrize(
@@ -84,11 +88,6 @@ def test_nearest_kernels(size, row):
     assert rows(ShapeEncoding(4, 16, 10), (1, 1, size, 1)) == [0, 0, row, 0]
 
 
-def test_no_shape_has_rows_of_its_own():
-    encoding = ShapeEncoding(4, 16, 10)
-    assert rows(encoding, None) == [391, 391, 10, 10]
-
-
 def test_output_and_gradients():
     encoding = ShapeEncoding(8)
     out = encoding([None, (3, 4), (3, 4)])
@@ -96,11 +95,6 @@ def test_output_and_gradients():
     out.sum().backward()
     assert encoding.channel.weight.grad.any() and encoding.kernel.weight.grad.any()
     assert encoding([]).shape == (0, 8)
-
-
-def test_channels_must_be_a_multiple_of_4():
-    with pytest.raises(ConfigError, match="multiple of 4, got 6"):
-        ShapeEncoding(6)
 
 
 def test_reset_and_repr():
