@@ -217,13 +217,10 @@ def explain(model, data, **masks):
     return explainer(data.x, data.edge_index, spd=data.spd)
 
 
-def test_masks_of_nodes():
+def test_masks_of_nodes_and_of_edges_for_messages():
     data = path()
     mask = explain(Model(), data, node_mask_type="attributes").node_mask
     assert mask.shape == (6, 4) and mask.isfinite().all() and mask.any()
-
-
-def test_masks_of_edges_are_for_messages():
     data, masks = path(), {"node_mask_type": "attributes", "edge_mask_type": "object"}
     assert explain(Model(messages=True), data, **masks).edge_mask.any()
     with pytest.raises(ValueError, match="Could not compute gradients for edges"):

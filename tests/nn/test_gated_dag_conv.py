@@ -77,15 +77,12 @@ def test_batch_equals_single_graphs(conv, make_graph):
     assert conv(x, data.edge_index, data.level, data.spd).shape == (0, CHANNELS)
 
 
-def test_permutation_equivariance(conv, make_graph):
+def test_what_makes_no_difference(conv, make_graph):
     data, order = make_graph(20, 50), torch.randperm(20)
     place = order.argsort()
     renamed = Data(x=data.x[order], edge_index=place[data.edge_index], level=data.level[order])
     renamed.spd = data.spd.view(20, 20)[order][:, order].flatten()
     assert torch.allclose(run(conv, renamed), run(conv, data)[order], atol=1e-12)
-
-
-def test_other_levels_duplicated_edges_and_self_loops_give_the_same(conv, make_graph):
     data = make_graph(20, 50)
     expected = run(conv, data)
     data.level = data.level.argsort(stable=True).argsort()  # a level for each node
@@ -113,13 +110,6 @@ def test_wrong_levels(conv, make_graph):
     data.level = data.level.flip(0)
     with pytest.raises(GraphError, match="does not lead to a higher level"):
         run(conv, data)
-
-
-def test_reset_and_repr(conv):
-    before = {name: p.clone() for name, p in conv.named_parameters()}
-    conv.reset_parameters()
-    assert not any(torch.equal(p, before[name]) for name, p in conv.named_parameters())
-    assert str(conv) == f"GatedDAGConv(6, virtual_edges={conv.virtual_edges})"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -62,14 +62,11 @@ def test_nothing_leaks_between_graphs(changed, with_bias, conv):
     assert not torch.isclose(before[batch == changed], after[batch == changed]).all(dim=1).any()
 
 
-def test_without_bias(conv):
+def test_no_bias_one_for_all_heads_or_a_boolean_mask(conv):
     x, batch, bias = make_batch()
     zeros = [torch.zeros_like(b) for b in bias]
     assert torch.allclose(conv(x, batch), conv(x, batch, zeros), atol=1e-6)
     assert torch.allclose(conv(x), conv(x, torch.zeros(len(x), dtype=torch.long)), atol=1e-6)
-
-
-def test_one_bias_for_all_heads_or_a_boolean_mask(conv):
     x, batch, _ = make_batch()
     shared = [torch.randn(1, 1, n, n) for n in SIZES]
     masks = [(bias < 0) | torch.eye(bias.size(-1), dtype=torch.bool) for bias in shared]
@@ -130,14 +127,6 @@ def test_one_tensor_of_biases(conv):
         conv(x[:9], None, torch.zeros(81))
 
 
-def test_reset_and_repr(conv):
-    before = conv.qkv.weight.clone()
-    conv.norm1.weight.data.fill_(2)
-    conv.reset_parameters()
-    assert not torch.equal(conv.qkv.weight, before) and (conv.norm1.weight == 1).all()
-    assert str(conv) == "GHN3Conv(16, heads=4)"
-
-
 class Network(torch.nn.Module):
     """Two layers over any PyG graphs."""
 
@@ -183,15 +172,12 @@ def test_network_is_equivariant_to_the_order_of_nodes(kind):
     assert torch.allclose(network(encode(renamed)), network(encode(data))[order], atol=1e-12)
 
 
-def test_network_on_a_batch_of_any_graphs():
+def test_network_on_a_batch_of_any_graphs_and_int32_edges():
     network, encode = Network(), AddShortestPathEncoding(20)
     graphs = [encode(random_graph(kind, n)) for kind, n in zip(KINDS, (12, 9, 11, 6), strict=True)]
     graphs.append(encode(random_graph("no edges", 1)))
     out = network(Batch.from_data_list(graphs))
     assert torch.allclose(out, torch.cat([network(graph) for graph in graphs]), atol=1e-5)
-
-
-def test_int32_edges_and_batch_vector():
     data = random_graph("undirected")
     encode, network = AddShortestPathEncoding(20), Network()
     expected = network(encode(data.clone()))

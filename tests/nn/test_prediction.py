@@ -48,7 +48,7 @@ def chain(change=lambda module: module):
 
 
 class TestStatus:
-    def test_every_status(self, ghn):
+    def test_every_status_and_notes(self, ghn):
         prediction = ghn.predict(Network(), SIZE)
         report = prediction.report
         assert [p.name for p in report] == [n for n, _ in Network().named_parameters()]
@@ -65,6 +65,11 @@ class TestStatus:
         position = report["position"]
         assert position.status == Status.PARTLY_RANDOM and position.random_values == 2 * 8
         assert position.interpolated == ((5, 5), (8, 8))
+        assert [note[:28] for note in ghn.predict(Network(), SIZE).report.notes] == [
+            "BatchNorm keeps its running "
+        ]
+        (note,) = ghn.predict(nn.Sequential(nn.Flatten(), nn.Linear(192, 7)), SIZE).report.notes
+        assert "no last layer for the GHN's 10 classes" in note
 
     def test_it_is_what_the_values_are(self, ghn):
         model = Network()
@@ -92,13 +97,6 @@ class TestStatus:
             assert tile.unique().equal(params[target.name].unique())
             cut = ("tiled.weight", "tiled.bias", "norm.weight", "norm.bias", "large.weight")
             assert (tile.numel() < params[target.name].numel()) == (target.name in cut)
-
-    def test_notes_on_the_model(self, ghn):
-        assert [note[:28] for note in ghn.predict(Network(), SIZE).report.notes] == [
-            "BatchNorm keeps its running "
-        ]
-        (note,) = ghn.predict(nn.Sequential(nn.Flatten(), nn.Linear(192, 7)), SIZE).report.notes
-        assert "no last layer for the GHN's 10 classes" in note
 
 
 class TestPrediction:

@@ -14,19 +14,14 @@ def random_graph(num_nodes, acyclic):
     return AddShortestPathEncoding()(Data(edge_index=edges.t(), num_nodes=num_nodes))
 
 
-def direct(bias, spd, num_nodes):
-    """phi of every pair of nodes, as in the paper."""
-    lengths = spd.view(num_nodes, num_nodes).long()
-    pairs = [bias.distance(lengths + 2), bias.distance(lengths.t() + 2)][: 1 + bias.backward]
-    return bias.phi(torch.cat(pairs, dim=-1)).permute(2, 0, 1)[None]
-
-
 @pytest.mark.parametrize("acyclic, backward", [(True, True), (False, True), (True, False)])
 def test_table_equals_phi_of_each_pair(acyclic, backward):
     bias = ShortestPathBias(heads=4, channels=8, backward=backward)
     data = random_graph(30, acyclic)
     (out,) = bias(data.spd)
-    expected = direct(bias, data.spd, 30)
+    lengths = data.spd.view(30, 30).long()  # phi of every pair of nodes, as in the paper
+    pairs = [bias.distance(lengths + 2), bias.distance(lengths.t() + 2)][: 1 + backward]
+    expected = bias.phi(torch.cat(pairs, dim=-1)).permute(2, 0, 1)[None]
     assert out.shape == (1, 4, 30, 30)
     assert torch.allclose(out, expected, atol=1e-6)
 
@@ -98,12 +93,3 @@ def test_lengths_that_do_not_fit(batch, message):
     batch = None if batch is None else torch.tensor(batch)
     with pytest.raises(GraphError, match=message):
         ShortestPathBias(2, 8)(torch.zeros(8, dtype=torch.short), batch)
-
-
-def test_reset_and_repr():
-    bias = ShortestPathBias(2, 64)
-    before = [p.clone() for p in bias.parameters()]
-    bias.reset_parameters()
-    assert not any(torch.equal(a, b) for a, b in zip(bias.parameters(), before, strict=True))
-    assert bias.distance.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
-    assert str(bias) == "ShortestPathBias(64, heads=2, cutoff=50)"
