@@ -15,6 +15,12 @@ from pyg_ghn.errors import ConfigError, GHNError
 
 _MAX_YAML = 10_000
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_WRONG_TYPE = re.compile(
+    r"""Parser key "([\w.]+)":.*?(?:Expected an? |Subtypes: \[)(.+?)"""
+    r"""(?:\.? Got value|, NoneType\] .*Given value): (.*)"""
+)
+r"""What jsonargparse says of a value: the option, its type and the value."""
+
 _RANGES = {
     "seed": (0, 2**63 - 1),
     "num_networks": (1, 2**31),
@@ -39,7 +45,9 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         prog = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
-        self.exit(2, f"{prog}: {' '.join(message.split())} (see {prog} --help)\n")
+        plain = re.sub(r"<class '(\w+)'>|typing\.", r"\1", " ".join(message.split()))
+        message = _WRONG_TYPE.sub(r"--\1 must be \2, got \3", plain)
+        self.exit(2, f"{prog}: {message} (see {prog} --help)\n")
 
 
 def bounded_yaml(text: str) -> Any:

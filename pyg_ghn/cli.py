@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the command line. What the user can mend comes as one message, without a traceback."""
     # PyG uses it on import; it is nothing that a user of this command could mend.
     warnings.filterwarnings("ignore", message=".*torch.jit.script")
+    warnings.formatwarning = lambda message, *_: f"pyg-ghn: warning: {message}\n"
     sys.path.insert(0, "")  # as `python -m` does: factories in the current folder
 
     parser = Parser(prog="pyg-ghn", description=__doc__, version=__version__)
@@ -269,10 +270,11 @@ def finetune(
     def build() -> torch.nn.Module:
         return build_for_images(model, data.num_classes, data.input_size, model_args)
 
-    found, lrs = [], lrs or [0.1, 0.02, 0.004, 0.001]
+    found, lrs = [], list(dict.fromkeys(lrs or [0.1, 0.02, 0.004, 0.001]))
+    seeds = list(dict.fromkeys(seeds or [0]))
     first = sorted(inits, key="random".__ne__)  # as its colour is
     curves: dict[str, list[Any]] = {start: [] for start in first}
-    for comparison in compare(build, inits, data, config, lrs, seeds or [0]):
+    for comparison in compare(build, inits, data, config, lrs, seeds):
         print(*[comparison.header()] * (not found), comparison, sep="\n", flush=True)
         found.append(comparison)
         points = [(point["step"], 100 * point["test"]) for point in comparison.result.curve]

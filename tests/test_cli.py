@@ -226,6 +226,22 @@ def test_configs_that_cannot_be_read(tmp_path, capsys, text, message):
     assert message in printed and printed.startswith("pyg-ghn") and len(printed) < 1000
 
 
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("train --lr fast", "--lr must be float, got fast"),
+        ("train --channels 12x", "--channels must be list[int], got 12x"),
+        ("predict resnet18 --mode x", "--mode must be Literal['train', 'eval'], got x"),
+        ("evaluate --num_networks 1.5", "--num_networks must be int, got 1.5"),
+        ("finetune resnet18 --model_args [1]", "--model_args must be dict[str, Any], got [1]"),
+    ],
+)
+def test_values_of_another_type(words, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    assert f"{words.split()[0]}: {message} (see" in capsys.readouterr().err
+
+
 def test_help_is_fast(capsys):
     """Nothing that takes seconds to import is there before a command runs."""
     code = (
@@ -246,7 +262,8 @@ def test_finetune_and_predict_for_images(tmp_path, capsys, own_module):
     own_module("tiny_models", "from torch import nn", make)
     out = tmp_path / "tuned.safetensors"
     arguments = ["finetune", "tiny_models:make", "--steps", "2", "--out", str(out)]
-    main([*arguments, "--lrs", "0.1", "0.02", "--compare_with", "random", "ghn3-digits:norms"])
+    given = "--lrs 0.1 0.02 --seeds 0 0 --compare_with random ghn3-digits:norms"
+    main([*arguments, *given.split()])
     printed = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in printed[1:4]]
     assert names == ["ghn3-digits", "random", "ghn3-digits:norms"]
@@ -255,6 +272,7 @@ def test_finetune_and_predict_for_images(tmp_path, capsys, own_module):
     for options, message in (
         (["--compare_with", "foo"], "'foo' is no .*random, .*, mimetic, too"),
         (["--lrs", "-0.1"], "lr must be more than 0"),
+        (["--evaluate_at", "1", "3"], "evaluate_at must be from 1 to 2 steps"),
         (["--model_args", '{"classes": 3}'], r"outputs of shape \(3,\), but .* 10 classes"),
     ):
         with pytest.raises(SystemExit, match=message):

@@ -11,7 +11,6 @@ from functools import partial
 from math import ceil
 from statistics import fmean
 
-from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation.splits import EvaluationNetwork
 from pyg_ghn.training import FinetuneConfig, search
 from tables.options import PYTORCH, Options
@@ -45,8 +44,6 @@ def settings(options: Options) -> Row:
     epoch = ceil(len(options.data.train) / protocol["batch_size"])
     steps = options.steps or (8 if options.quick else epoch if options.protocol == "paper" else 50)
     evaluate_at = options.evaluate_at or [max(1, steps // 10)]
-    if not all(0 < step <= steps for step in evaluate_at):
-        raise ConfigError(f"--evaluate_at must be from 1 to {steps} steps, got {evaluate_at}.")
     found = {"protocol": options.protocol, **protocol, "momentum": 0.9, "weight_decay": 3e-5}
     for lr in found["lrs"]:
         _config({**found, "steps": steps, "evaluate_at": evaluate_at}, lr=lr)

@@ -78,6 +78,8 @@ class TrainConfig:
             those of the image data set, 32 for image_folder.
         val_every (int): Steps between validations: the accuracy of predictions for a few networks
             of the split val on validation images.
+        val_steps (int): Steps of SGD from these predictions after which their accuracy is logged,
+            too, with the learning rate 0.02 and the gradient clipped at 1; 0 for none.
         ema (float): Decay per step of an average of the GHN's parameters, 0.999 for example, which
             is then what is written; 0 for none. Early in the run less of the past is kept.
         accumulate (int): Meta-batches per step of the optimizer, each with networks and images of
@@ -135,6 +137,7 @@ class TrainConfig:
     allow_changes: bool = False
     image_size: int | None = None
     val_every: int = 50
+    val_steps: int = 0
     ema: float = 0.0
     accumulate: int = 1
     tracker: str | None = None
@@ -248,6 +251,11 @@ class FinetuneConfig:
             ("momentum", 0 <= self.momentum < 1, "0 or more and less than 1"),
             ("weight_decay", 0 <= self.weight_decay < inf, "0 or more"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "0 or more and less than 1"),
+            (
+                "evaluate_at",
+                all(1 <= step <= self.steps for step in self.evaluate_at or ()),
+                f"from 1 to {self.steps} steps",
+            ),
         ):
             if not valid:
                 raise ConfigError(f"{name} must be {condition}, got {getattr(self, name)}.")
@@ -261,6 +269,7 @@ _RANGES = (
     ),
     ("processes threads", lambda value: 1 <= value <= 1024, "from 1 to 1024"),
     ("num_layers", lambda value: 0 <= value <= 1024, "from 0 to 1024"),
+    ("val_steps", lambda value: 0 <= value < 2**63, "0 or more"),
     ("hidden_channels heads", lambda value: 1 <= value <= 2**14, "from 1 to 16384"),
     ("image_size", lambda value: 1 <= value <= 4096, "from 1 to 4096"),
     ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2**32 - 1"),

@@ -16,8 +16,10 @@ import torch
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import ConfigError, GHNError
 
+TUNED = "val_tuned_accuracy"
 VALIDATED = {
     "val_accuracy": "val_networks",
+    TUNED: "val_networks",
     "val_rank": "val_networks",
     "val_cosine": "val_paired",  # networks with two layers of one shape
     "val_scale": "val_networks",

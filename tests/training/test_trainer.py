@@ -121,6 +121,7 @@ def test_diverged_run_stops_with_its_genotypes(small_config):
 @pytest.mark.parametrize("shard", [False, True], ids=["copies", "shards"])
 def test_two_processes_have_the_losses_of_one(shard, small_config, tmp_path):
     options = {"meta_batch_size": 4, "steps": 3, "log_every": 1, "val_every": 2, "threads": 1}
+    options |= {"val_steps": 1}
     options |= {"accumulate": 2, "rotation": 10, "ema": 0.9}
     one = small_config(out=str(tmp_path / "one"), **options)
     two = replace(one, processes=2, shard=shard, out=str(tmp_path / "two"))
@@ -192,26 +193,29 @@ def test_average_is_what_is_written_and_may_begin_later(small_config):
 
 
 def test_validation_changes_nothing_and_is_logged(small_config):
-    config = small_config(val_every=3)
+    config = small_config(val_every=3, val_steps=2)
     with_val = from_pretrained(train(config)).state_dict()
     log = read_log(config)
     assert ["val_accuracy" in line for line in log] == [False, True]
     assert 0 <= log[1]["val_accuracy"] <= 1
     assert 0 < log[1]["val_rank"] < 1 and -1 <= log[1]["val_cosine"] <= 1
+    assert 0 <= log[1]["val_tuned_accuracy"] <= 1
     assert log[1]["val_scale"] > 0 and log[1]["val_class_scale"] > 0
-    without = train(small_config(out=f"{config.out}-without"))
+    other = small_config(out=f"{config.out}-without", val_every=4)
+    without = train(other)
+    assert "val_tuned_accuracy" not in read_log(other)[1].keys() >= {"val_accuracy"}
     for name, param in from_pretrained(without).state_dict().items():
         assert torch.equal(param, with_val[name])
     trainer = MetaTrainer(small_config(meta_batch_size=3))
     sums, ghn, networks = trainer.validate(), trainer.ghn, trainer._validation.networks
     assert sums["val_networks"] == len(networks) == 3 and len(trainer._validation.images) == 64
     assert trainer.validate() == sums and ghn.training
-    found = [layer_statistics(ghn.predict_graph(data), last_layer(data)) for _, data in networks]
+    found = [layer_statistics(ghn.predict_graph(data), last_layer(data)) for _, data, _ in networks]
     for name in ("rank", "scale", "class_scale"):
         assert sums[f"val_{name}"] == pytest.approx(sum(float(one[name]) for one in found))
     assert sums["val_paired"] == sum("cosine" in one for one in found) > 0
     known = [args["n_cells"] for args in split_net_args("val") if args["n_cells"] <= 5]
-    assert [len(model.cells) for model, _ in networks] == known[:3]
+    assert [len(model.cells) for model, _, _ in networks] == known[:3]
 
 
 class Recorder(GeneralTracker):
