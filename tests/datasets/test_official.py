@@ -155,11 +155,7 @@ def test_refused(site, get, tmp_path, status):
     assert names(tmp_path / "raw") == [] and len(site.requests) == 1
 
 
-def test_no_network_full_disk_and_bad_folder(site, get, tmp_path, monkeypatch):
-    site.server_close()
-    with pytest.raises(DatasetError, match=r"a\.bin can't be downloaded.*refused.*belongs into"):
-        get()
-    assert names(tmp_path / "raw") == []
+def test_bad_folder_full_disk_and_no_network(site, get, tmp_path, monkeypatch):
     (tmp_path / "raw").touch()
     with pytest.raises(DatasetError, match=r"can't be downloaded to .*raw: .*exists"):
         get()
@@ -170,6 +166,10 @@ def test_no_network_full_disk_and_bad_folder(site, get, tmp_path, monkeypatch):
 
     monkeypatch.setattr(http.client.HTTPResponse, "read1", full)
     with pytest.raises(DatasetError, match="No space left on device"):
+        get()
+    assert names(tmp_path / "raw") == []
+    site.server_close()
+    with pytest.raises(DatasetError, match=r"a\.bin can't be downloaded.*refused.*belongs into"):
         get()
     assert names(tmp_path / "raw") == []
 

@@ -40,6 +40,7 @@ def test_index_is_made_when_it_does_not_fit_and_may_hide_damage(path, index, net
     write_table(path, {"num_networks": 2}, nets[:2])
     assert not index.exists()  # it may be as long as the old one
     assert list(NetworkTable(path)) == nets[:2]
+    write_table(path, {"num_networks": len(nets)}, nets)
     NetworkTable(path)
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"n_cells"', b'"n_cells,', 3))
