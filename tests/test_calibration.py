@@ -67,7 +67,7 @@ def test_a_norm_that_runs_twice_gets_the_mean_and_one_that_never_runs_keeps_its_
     assert torch.equal(model.unused.running_mean, torch.zeros(3))
 
 
-def test_nothing_changes_if_images_do_not_fit(images):
+def test_images_that_do_not_fit_and_skeletons_change_nothing(images):
     model = small()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(GHNError, match=r"forward pass of Sequential fails on images .*\(32, 1, 8"):
@@ -75,6 +75,12 @@ def test_nothing_changes_if_images_do_not_fit(images):
     with pytest.raises(GHNError, match=r"statistics of 1, 4, 7 are not finite"):
         pyg_ghn.calibrate(model, images / 0)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    model = small()
+    model[0].weight.requires_grad_(False)
+    copied = skeleton(model)
+    assert all(t.is_meta for t in (*copied.parameters(), *copied.buffers()))
+    assert not copied[0].weight.requires_grad and copied[0] is not model[0]
+    assert not any(t.is_meta for t in model.parameters())
 
 
 @torch.no_grad()
@@ -139,9 +145,6 @@ def test_networks_with_norms_are_predicted_as_ever(ghn, images):
     expected, found = ghn.predict(model, (3, 8, 8)), predict_folded(ghn, model, images)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-
-
-def test_initialize_with_images(ghn, images):
     model = small()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnpredictedWarning)  # statistics are no concern any more
@@ -149,12 +152,3 @@ def test_initialize_with_images(ghn, images):
     assert not torch.equal(model[1].running_mean, torch.zeros(8))
     with pytest.raises(ConfigError, match="leave out"):
         pyg_ghn.initialize(model, ghn, (3, 8, 8), images=images)
-
-
-def test_skeleton_copies_no_values():
-    model = small()
-    model[0].weight.requires_grad_(False)
-    copied = skeleton(model)
-    assert all(t.is_meta for t in (*copied.parameters(), *copied.buffers()))
-    assert not copied[0].weight.requires_grad and copied[0] is not model[0]
-    assert not any(t.is_meta for t in model.parameters())

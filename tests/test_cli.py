@@ -35,60 +35,52 @@ def test_ctrl_c(command, end, monkeypatch, capsys):
 
 
 @pytest.fixture
-def own_factories(tmp_path, monkeypatch):
-    """The name of a module of factories that fail."""
+def own_module(tmp_path, monkeypatch):
+    """Writes a module that can be imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "bad_factories.py").write_text(
-        "size = 3\n"
-        "def broken():\n    return {}['width']\n"
-        "def picky(width):\n    return width + ''\n"
-        "def number():\n    return size\n"
-        "def leave():\n    raise SystemExit(0)\n"
-    )
-    return "bad_factories"
+    return lambda name, *lines: (tmp_path / f"{name}.py").write_text("\n".join(lines))
 
 
-def test_predict_own_model(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "my_models.py").write_text(
-        "from torch import nn\n"
-        "def make(width=4):\n"
-        "    return nn.Sequential(nn.Conv2d(3, width, 3), nn.PReLU(), nn.Flatten(), "
-        "nn.Linear(width * 36, 10))\n"
-    )
-    out = tmp_path / "deep" / "own.safetensors"
-    report = tmp_path / "report.json"
+def test_predict_own_model(checkpoint, tmp_path, capsys, own_module):
+    layers = "nn.Conv2d(3, width, 3), nn.PReLU(), nn.Flatten(), nn.Linear(width * 36, 10)"
+    make = f"def make(width=4): return nn.Sequential({layers})"
+    own_module("my_models", "from torch import nn", make)
+    out, report = tmp_path / "deep" / "own.safetensors", tmp_path / "report.json"
     options = [f"--checkpoint={checkpoint}", f"--out={out}", "--input_size=[3,8,8]"]
     options += [f"--report={report}", '--model_args={"width": 6}']
     main(["predict", "my_models:make", *options])
     printed = capsys.readouterr().out
     assert "predicted: 4 of 5 parameters" in printed
     assert "left as they are:\n  1.weight (1 value): " in printed
-    assert [p["status"] for p in json.loads(report.read_text())["parameters"]] == [
-        "predicted", "predicted", "left", "tiled", "predicted",
-    ]  # fmt: skip
+    statuses = [p["status"] for p in json.loads(report.read_text())["parameters"]]
+    assert statuses == "predicted predicted left tiled predicted".split()
     state = load_file(out)
     assert state["0.weight"].shape == (6, 3, 3, 3)
     assert state["1.weight"].item() == 0.25  # PReLU's own initialization
 
 
-def test_predict_torchvision_model(checkpoint, tmp_path, capsys):
+def test_predict_torchvision_model_or_to_an_unwritable_file(checkpoint, tmp_path, capsys):
     out = tmp_path / "net.safetensors"
     arguments = ["predict", "shufflenet_v2_x0_5", f"--checkpoint={checkpoint}", f"--out={out}"]
     main([*arguments, '--model_args={"num_classes": 10}'])
     assert "left as they are" not in capsys.readouterr().out
     assert load_file(out)["fc.weight"].shape == (10, 1024)
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "net.safetensors"
+    arguments = [f"--checkpoint={checkpoint}", f"--out={out}", '--model_args={"num_classes": 10}']
+    with pytest.raises(SystemExit, match=f"pyg-ghn predict: Can't write to {out}: .*--out"):
+        main(["predict", "squeezenet1_1", *arguments])
 
 
-def test_predict_in_the_mode_that_the_model_needs(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "moody_models.py").write_text(
-        "from torch import nn\n"
-        "class Moody(nn.Linear):\n"
-        "    def forward(self, x):\n"
-        "        assert not self.training, 'targets are missing'\n"
-        "        return super().forward(x)\n"
-        "def make():\n    return Moody(8, 10)\n"
+def test_predict_in_the_mode_that_the_model_needs(checkpoint, tmp_path, capsys, own_module):
+    own_module(
+        "moody_models",
+        "from torch import nn",
+        "class Moody(nn.Linear):",
+        "    def forward(self, x):",
+        "        assert not self.training, 'targets are missing'",
+        "        return super().forward(x)",
+        "def make(): return Moody(8, 10)",
     )
     arguments = ["predict", "moody_models:make", f"--checkpoint={checkpoint}", "--input_size=[8]"]
     with pytest.raises(SystemExit, match="targets are missing"):
@@ -127,7 +119,7 @@ def test_train_then_evaluate(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["-o", "--out"])
-def test_convert(tmp_path, capsys, option):
+def test_convert(checkpoint, tmp_path, capsys, option):
     ghn = GHN2(16, (8, 8, 7, 7), num_classes=10)
     torch.save(ghn.state_dict(), tmp_path / "ghn.pt")
     main(["convert", str(tmp_path / "ghn.pt"), option, str(tmp_path / "ghn")])
@@ -137,12 +129,9 @@ def test_convert(tmp_path, capsys, option):
     assert f"It is in {tmp_path / 'ghn' / 'model.safetensors'}." in printed
     converted = from_pretrained(tmp_path / "ghn").state_dict()
     assert all(torch.equal(p, converted[name]) for name, p in ghn.state_dict().items())
-
-
-def test_convert_keeps_metadata(checkpoint, tmp_path):
     training = {"training": json.dumps({"images": "digits"}), "note": "x"}
     save_pretrained(from_pretrained(checkpoint), checkpoint, training)
-    main(["convert", checkpoint, "-o", str(tmp_path / "out.safetensors")])
+    main(["convert", checkpoint, option, str(tmp_path / "out.safetensors")])
     assert read_metadata(tmp_path / "out.safetensors") == read_metadata(checkpoint)
 
 
@@ -178,35 +167,34 @@ def test_errors_are_messages(arguments, message, checkpoint):
 @pytest.mark.parametrize(
     "factory, arguments, message",
     [
-        ("broken", "{}", "my_models:broken failed with the arguments {}: KeyError: 'width'"),
-        ("picky", '{"depth": 3}', "my_models:picky does not take the arguments {'depth': 3}: "),
-        ("picky", '{"width": 3}', "my_models:picky failed with the arguments {'width': 3}: TypeE"),
-        ("size", "{}", "my_models:size does not take the arguments {}: 3 is not a callable"),
-        ("number", "{}", "my_models:number returned a int, not a torch.nn.Module"),
-        ("absent", "{}", "Can't find my_models:absent: AttributeError"),
-        ("leave", "{}", "my_models:leave failed with the arguments {}: SystemExit: 0"),
+        ("broken", "{}", "bad_models:broken failed with the arguments {}: KeyError: 'width'"),
+        ("picky", '{"depth": 3}', "bad_models:picky does not take the arguments {'depth': 3}: "),
+        ("picky", '{"width": 3}', "bad_models:picky failed with the arguments {'width': 3}: TypeE"),
+        ("size", "{}", "bad_models:size does not take the arguments {}: 3 is not a callable"),
+        ("number", "{}", "bad_models:number returned a int, not a torch.nn.Module"),
+        ("absent", "{}", "Can't find bad_models:absent: AttributeError"),
+        ("leave", "{}", "bad_models:leave failed with the arguments {}: SystemExit: 0"),
     ],
 )
-def test_errors_of_own_factories(factory, arguments, message, checkpoint, own_factories):
+def test_errors_of_own_factories(factory, arguments, message, checkpoint, own_module):
+    own_module(
+        "bad_models",
+        "size = 3",
+        "def broken(): return {}['width']",
+        "def picky(width): return width + ''",
+        "def number(): return size",
+        "def leave(): raise SystemExit(0)",
+    )
+    options = [f"--model_args={arguments}", f"--checkpoint={checkpoint}"]
     with pytest.raises(SystemExit) as stop:
-        main(["predict", f"{own_factories}:{factory}", f"--model_args={arguments}",
-              f"--checkpoint={checkpoint}"])  # fmt: skip
-    assert f"pyg-ghn predict: {message.replace('my_models', own_factories)}" in str(stop.value)
+        main(["predict", f"bad_models:{factory}", *options])
+    assert f"pyg-ghn predict: {message}" in str(stop.value)
 
 
-def test_module_that_cannot_be_imported(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "half_written.py").write_text("def make(:\n")
+def test_module_that_cannot_be_imported(checkpoint, own_module):
+    own_module("half_written", "def make(:")
     with pytest.raises(SystemExit, match="Can't find half_written:make: SyntaxError"):
         main(["predict", "half_written:make", f"--checkpoint={checkpoint}"])
-
-
-def test_unwritable_out(checkpoint, tmp_path):
-    (tmp_path / "file").touch()
-    out = tmp_path / "file" / "net.safetensors"
-    arguments = [f"--checkpoint={checkpoint}", f"--out={out}", '--model_args={"num_classes": 10}']
-    with pytest.raises(SystemExit, match=f"pyg-ghn predict: Can't write to {out}: .*--out"):
-        main(["predict", "squeezenet1_1", *arguments])
 
 
 LAUGHS = "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
@@ -254,13 +242,7 @@ def test_values_of_another_type(words, message, capsys):
     assert f"{words.split()[0]}: {message} (see" in capsys.readouterr().err
 
 
-def test_help(capsys):
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "Meta-train a GHN" in capsys.readouterr().out
-
-
-def test_help_is_fast():
+def test_help_is_fast(capsys):
     """Nothing that takes seconds to import is there before a command runs."""
     code = (
         "import sys\n"
@@ -269,36 +251,22 @@ def test_help_is_fast():
         "finally:\n    assert not {'torch', 'numpy', 'torch_geometric'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "Meta-train a GHN" in capsys.readouterr().out
 
 
-def test_finetune_and_predict_for_images(tmp_path, capsys, monkeypatch):
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "tiny_models.py").write_text(
-        "from torch import nn\n"
-        "def make(classes=10):\n"
-        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), "
-        "nn.Flatten(), nn.Linear(288, classes))\n"
-    )
+def test_finetune_and_predict_for_images(tmp_path, capsys, own_module):
+    layers = "nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()"
+    make = f"def make(classes=10): return nn.Sequential({layers}, nn.Linear(288, classes))"
+    own_module("tiny_models", "from torch import nn", make)
     out = tmp_path / "tuned.safetensors"
     arguments = ["finetune", "tiny_models:make", "--steps", "2", "--out", str(out)]
-    main(
-        [
-            *arguments,
-            "--lrs",
-            "0.1",
-            "0.02",
-            "--seeds",
-            "0",
-            "0",
-            "--compare_with",
-            "random",
-            "ghn3-digits:norms",
-        ]
-    )
+    given = "--lrs 0.1 0.02 --seeds 0 0 --compare_with random ghn3-digits:norms"
+    main([*arguments, *given.split()])
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed[1:4]] == [
-        "ghn3-digits", "random", "ghn3-digits:norms",
-    ]  # fmt: skip
+    names = [line.split()[0] for line in printed[1:4]]
+    assert names == ["ghn3-digits", "random", "ghn3-digits:norms"]
     assert load_file(out)["1.running_mean"].abs().sum() > 0
     assert len(json.loads(out.with_suffix(".json").read_text())) == 3
     for options, message in (

@@ -19,7 +19,7 @@ with atomic_path(sys.argv[1]) as path:
 """
 
 
-def test_file_appears_at_the_end(tmp_path):
+def test_the_file_appears_at_the_end_or_the_old_one_stays(tmp_path):
     target = tmp_path / "new" / "file.txt"
     with atomic_path(target) as path:
         path.write_text("whole")
@@ -27,25 +27,11 @@ def test_file_appears_at_the_end(tmp_path):
         assert not target.exists()
     assert target.read_text() == "whole"
     assert list(target.parent.iterdir()) == [target]
-
-
-def test_an_exception_leaves_the_old_file(tmp_path):
-    target = tmp_path / "file.txt"
-    target.write_text("old")
     with pytest.raises(KeyError), atomic_path(target) as path:
         path.write_text("half")
         raise KeyError
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_private_file_becomes_an_ordinary_one(tmp_path):
-    ordinary, target = tmp_path / "ordinary", tmp_path / "file.txt"
-    ordinary.touch()
-    with atomic_path(target) as path:
-        path.unlink()
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    assert target.stat().st_mode == ordinary.stat().st_mode
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
 
 
 @pytest.fixture
@@ -67,9 +53,15 @@ def test_the_next_writer_deletes_what_a_killed_one_left(tmp_path, leftover):
     assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "file.txt"])
 
 
-def test_writers_at_the_same_time_keep_their_files(tmp_path):
+def test_writers_keep_their_own_and_private_files_become_ordinary(tmp_path):
     with atomic_path(tmp_path / "file.txt") as first, atomic_path(tmp_path / "file.txt") as second:
         assert first != second and first.exists()
+    ordinary, target = tmp_path / "ordinary", tmp_path / "file.txt"
+    ordinary.touch()
+    with atomic_path(target) as path:
+        path.unlink()
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    assert target.stat().st_mode == ordinary.stat().st_mode
 
 
 def test_files_of_other_machines_go_by_age(tmp_path, leftover):

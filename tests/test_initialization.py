@@ -40,18 +40,13 @@ def unchanged(model):
 @pytest.fixture
 def plain():
     """A network of which all parameters are predicted."""
-
-    class Plain(Network):
-        def __init__(self):
-            super().__init__()
-            del self.scale
-            self.scale = 1.0
-            self.norm = nn.BatchNorm2d(8, track_running_stats=False)
-
-    return Plain()
+    model = Network()
+    del model.scale
+    model.scale, model.norm = 1.0, nn.BatchNorm2d(8, track_running_stats=False)
+    return model
 
 
-def test_all_parameters_are_predicted(ghn, plain):
+def test_all_parameters_are_predicted_by_a_ghn_its_name_or_path(ghn, plain):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert initialize(plain, ghn, (3, 8, 8)) is plain
@@ -60,28 +55,6 @@ def test_all_parameters_are_predicted(ghn, plain):
     assert params.keys() == expected.keys()
     assert all(torch.equal(params[name], expected[name]) for name in params)
     assert all(p.requires_grad and p.is_leaf for p in params.values())
-
-
-def test_unpredicted_parameters_keep_their_values(ghn):
-    model = Network()
-    with pytest.warns(UnpredictedWarning, match=r"1 of the model's 7 para.*: scale \(") as caught:
-        initialize(model, ghn, (3, 8, 8))
-    assert len(caught) == 1 and caught[0].filename == __file__
-    report = caught[0].message.report
-    assert [p.name for p in report.left] == ["scale"] and len(report) == 7
-    assert (model.scale == 3).all() and not (model.norm.weight == 1).any()
-
-
-def test_running_statistics_are_in_the_same_warning(ghn, plain):
-    plain.norm = nn.BatchNorm2d(8)
-    for model, left in ((plain, ""), (Network(), "does not predict 1 .*")):
-        message = f"{left}BatchNorm keeps its running statistics, which do not fit"
-        with pytest.warns(UnpredictedWarning, match=message) as caught:
-            initialize(model, ghn, (3, 8, 8))
-        assert len(caught) == 1
-
-
-def test_ghn_by_name_or_path(plain, ghn):
     expected = from_pretrained("ghn3-digits").predict(plain, (3, 8, 8))
     initialize(plain, "ghn3-digits", (3, 8, 8))
     assert torch.equal(plain.head.weight, expected["head.weight"])
@@ -89,6 +62,22 @@ def test_ghn_by_name_or_path(plain, ghn):
     assert torch.equal(plain.head.weight, ghn.predict(plain, (3, 8, 8))["head.weight"])
     with pytest.raises(CheckpointError, match="'ghn9' is no file"):
         initialize(plain, "ghn9", (3, 8, 8))
+
+
+def test_unpredicted_parameters_and_statistics_keep_their_values(ghn, plain):
+    model = Network()
+    with pytest.warns(UnpredictedWarning, match=r"1 of the model's 7 para.*: scale \(") as caught:
+        initialize(model, ghn, (3, 8, 8))
+    assert len(caught) == 1 and caught[0].filename == __file__
+    report = caught[0].message.report
+    assert [p.name for p in report.left] == ["scale"] and len(report) == 7
+    assert (model.scale == 3).all() and not (model.norm.weight == 1).any()
+    plain.norm = nn.BatchNorm2d(8)
+    for model, left in ((plain, ""), (Network(), "does not predict 1 .*")):
+        message = f"{left}BatchNorm keeps its running statistics, which do not fit"
+        with pytest.warns(UnpredictedWarning, match=message) as caught:
+            initialize(model, ghn, (3, 8, 8))
+        assert len(caught) == 1
 
 
 def test_recipes_without_initialize(ghn):
@@ -116,57 +105,36 @@ def test_recipes_without_initialize(ghn):
     assert torch.equal(torch.func.functional_call(skeleton, state, x), other(x))
 
 
-def test_type_of_the_parameters_is_kept(ghn, plain):
-    initialize(plain.double(), ghn, (3, 8, 8))
-    expected = ghn.predict(plain, (3, 8, 8))
-    for name, param in plain.named_parameters():
-        assert param.dtype == torch.float64
-        assert torch.equal(param, expected[name].double())
-
-
-def test_model_on_the_meta_device(ghn):
+def test_what_cannot_be_written(ghn, plain):
     with torch.device("meta"):
         model = Network()
     with pytest.raises(GHNError, match=r"is on the meta device.*Build the model on a real device"):
         initialize(model, ghn, (3, 8, 8))
-
-
-@pytest.mark.parametrize(
-    "name, value, message",
-    [
-        (
-            "head.bias",
-            torch.zeros(9),
-            r"'head.bias' with shape \(9,\), but the model's has \(10,\)",
-        ),
-        ("tail.bias", torch.zeros(9), "'tail.bias', which the model lacks"),
-    ],
-)
-def test_all_or_nothing(ghn, plain, name, value, message):
-    params = {**ghn.predict(plain, (3, 8, 8)), name: value}
-    with unchanged(plain), pytest.raises(GHNError, match=message + ".*nothing was written"):
-        assign_parameters(plain, params)
-
-
-def test_type_that_holds_no_predictions():
     model = nn.ParameterList([nn.Parameter(torch.ones(2, dtype=torch.int8), requires_grad=False)])
     with pytest.raises(GHNError, match=r"'0' is torch.int8 and can't hold torch.float32"):
         assign_parameters(model, {"0": torch.zeros(2)})
+    plain.head.bias = nn.Parameter(torch.zeros(1).expand(10))
+    with unchanged(plain), pytest.raises(GHNError, match=r"Can't write to 'head\.bias'"):
+        initialize(plain, ghn, (3, 8, 8))
 
 
-def test_too_large_for_the_type(ghn, plain):
+@pytest.mark.parametrize(
+    "name, size, message",
+    [
+        ("head.bias", 9, r"'head.bias' with shape \(9,\), but the model's has \(10,\)"),
+        ("tail.bias", 9, "'tail.bias', which the model lacks"),
+    ],
+)
+def test_all_or_nothing(ghn, plain, name, size, message):
+    params = {**ghn.predict(plain, (3, 8, 8)), name: torch.zeros(size)}
+    with unchanged(plain), pytest.raises(GHNError, match=message + ".*nothing was written"):
+        assign_parameters(plain, params)
     params = ghn.predict(plain, (3, 8, 8))
     params["conv.weight"] *= 1e6
     params["head.bias"] *= 1e6
     message = r"conv.weight, head.bias are not finite in torch.float16; nothing was written"
     with unchanged(plain.half()), pytest.raises(PredictionError, match=message):
         assign_parameters(plain, params)
-
-
-def test_parameter_that_cannot_be_written(ghn, plain):
-    plain.head.bias = nn.Parameter(torch.zeros(1).expand(10))
-    with unchanged(plain), pytest.raises(GHNError, match=r"Can't write to 'head\.bias'"):
-        initialize(plain, ghn, (3, 8, 8))
 
 
 def test_warning_stays_short(ghn):
@@ -192,10 +160,11 @@ def test_warning_stays_short(ghn):
         lambda model: model.to(memory_format=torch.channels_last),
         lambda model: model.requires_grad_(False),
         lambda model: model.bfloat16(),
+        lambda model: model.double(),
         nn.DataParallel,
         lambda model: torch.compile(model, backend="eager"),
     ],
-    ids=["channels_last", "frozen", "bfloat16", "data_parallel", "compiled"],
+    ids=["channels_last", "frozen", "bfloat16", "double", "data_parallel", "compiled"],
 )
 def test_kind_of_parameters_is_kept(ghn, plain, change):
     expected = ghn.predict(plain, (3, 8, 8))
@@ -220,7 +189,7 @@ def test_inference_mode(ghn, made, initialized):
     assert model[1].weight.requires_grad
 
 
-def test_parametrized_weights(ghn):
+def test_tied_and_parametrized_weights(ghn):
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.Linear(192, 192))
     expected = ghn.predict(model, (3, 8, 8))
     parametrizations.spectral_norm(model[1])
@@ -229,9 +198,6 @@ def test_parametrized_weights(ghn):
     assert torch.allclose(model[2].weight, expected["2.weight"], atol=1e-6)
     sigma = torch.linalg.matrix_norm(expected["1.weight"], ord=2)
     assert torch.allclose(model[1].weight * sigma, expected["1.weight"], atol=1e-3)
-
-
-def test_tied_and_parametrized_weight(ghn):
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 192), nn.Linear(192, 192))
     model[2].weight = model[1].weight
     expected = ghn.predict(model, (3, 8, 8))["1.weight"]

@@ -8,14 +8,6 @@ from pyg_ghn.architectures import Network, build_model
 from pyg_ghn.errors import GHNError
 
 
-@pytest.fixture
-def no_download(monkeypatch):
-    def fail(*args, **kwargs):
-        raise AssertionError("nothing may be downloaded")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
-
-
 @pytest.mark.parametrize(
     ("name", "head"),
     [
@@ -25,13 +17,14 @@ def no_download(monkeypatch):
         ("r3d_18", "fc.weight"),
     ],
 )
-def test_torchvision_models_of_all_tasks(name, head, no_download):
+def test_torchvision_models_of_all_tasks(name, head, monkeypatch):
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail())
     with torch.device("meta"):
         model = build_model(name, {"num_classes": 7})
     assert model.get_parameter(head).shape[0] % 7 == 0
 
 
-def test_timm_model():
+def test_timm_models_and_timm_not_installed(monkeypatch):
     timm = pytest.importorskip("timm")
     name = timm.list_models("resnet10*")[0]
     assert build_model(f"timm:{name}", {"num_classes": 7}).fc.out_features == 7
@@ -39,20 +32,14 @@ def test_timm_model():
         build_model("timm:resnet9000")
     with pytest.raises(GHNError, match=r"failed with the arguments \{.depth.: 3\}"):
         build_model(f"timm:{name}", {"depth": 3})
-
-
-def test_timm_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(GHNError, match=r"needs timm: pip install 'pyg-ghn\[timm\]'"):
         build_model("timm:resnet18")
 
 
-def test_own_factory():
+def test_own_factories_and_networks_of_deepnets():
     model = build_model("torch.nn:Linear", {"in_features": 2, "out_features": 3})
     assert isinstance(model, nn.Linear) and model.out_features == 3
-
-
-def test_networks_of_deepnets():
     model = build_model("deepnets:wide/0", {"input_size": [3, 8, 8]})
     assert isinstance(model, Network) and model.input_size == (3, 8, 8)
     for name in ("deepnets:wide/100", "deepnets:none/0", "deepnets:test"):

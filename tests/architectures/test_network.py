@@ -15,7 +15,6 @@ from pyg_ghn.architectures import (
     network_from_args,
     split_net_args,
 )
-from pyg_ghn.architectures.plan import NetworkPlan
 from pyg_ghn.errors import ArchitectureError
 from pyg_ghn.graph import from_module
 
@@ -23,15 +22,9 @@ CNN = Genotype([["conv_3x3", 0], ["skip_connect", 1]], [2], [["sep_conv_3x3", 0]
 VIT = Genotype([["msa", 0], ["skip_connect", 1]], [2], [["max_pool_3x3", 0], ["none", 1]], [2])
 
 
-# Without preprocessing a reduction cell can read its second input only: the first one has fewer
-# channels. The cell before it must consist of convolutions.
-ONE_STEP = {
-    "genotype": Genotype(
-        [["conv_7x1_1x7", 0], ["sep_conv_3x3", 1]], [2], [["skip_connect", 1], ["cse", 1]], [2]
-    ),
-    "preproc": False,
-    "C_mult": 2,
-}
+ONE_STEP_CELLS = ([["conv_7x1_1x7", 0], ["sep_conv_3x3", 1]], [["skip_connect", 1], ["cse", 1]])
+ONE_STEP = {"genotype": Genotype(ONE_STEP_CELLS[0], [2], ONE_STEP_CELLS[1], [2])}
+ONE_STEP |= {"preproc": False, "C_mult": 2}
 
 
 def num_parameters(network):
@@ -43,11 +36,13 @@ def is_norm_bias(name, parameters):
 
 
 def test_names_and_counts_are_the_official_ones(golden):
-    for net in golden("deepnets"):
+    for i, net in enumerate(golden("deepnets")):
         network = network_from_args(net["net_args"], device="meta")
         large = network_from_args(net["net_args"], 1000, (3, 224, 224), device="meta")
         assert num_parameters(network) == net["num_params_cifar10"]
         assert num_parameters(large) == net["num_params_imagenet"]
+        if i % 4 == 0:
+            assert large(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)
 
         parameters, nodes = dict(network.named_parameters()), set(net["names"])
         unused = set(network.unused_parameters())
@@ -56,12 +51,6 @@ def test_names_and_counts_are_the_official_ones(golden):
         assert all(is_norm_bias(name, parameters) for name in rest)
         without_node = {name for name in unused if not is_norm_bias(name, parameters)}
         assert without_node == set(net["params_without_node"])
-
-
-def test_large_images_on_meta(golden):
-    for net in golden("deepnets")[::4]:
-        network = network_from_args(net["net_args"], 1000, (3, 224, 224), device="meta")
-        assert network(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -73,21 +62,16 @@ def test_networks_of_every_split_run(split):
             assert out.shape == (2, 7) and out.isfinite().all()
 
 
-def test_gradients_reach_used_parameters_only(golden):
+def test_unused_parameters_have_no_gradients_and_may_stay_on_meta(golden):
     for index in (7, 11, 38):  # unused preprocessing layers, and steps left out of the output
         network = network_from_args(golden("deepnets")[index]["net_args"], C=16)
         network(torch.randn(4, 3, 32, 32)).square().sum().backward()
         without = [name for name, p in network.named_parameters() if p.grad is None]
         assert without and without == network.unused_parameters()
-
-
-def test_unused_parameters_may_stay_on_meta(golden):
     for index in (7, 38):
         args = golden("deepnets")[index]["net_args"]
-        network, skeleton = (
-            network_from_args(args, C=16),
-            network_from_args(args, C=16, device="meta"),
-        )
+        network = network_from_args(args, C=16)
+        skeleton = network_from_args(args, C=16, device="meta")
         predicted = dict(network.named_parameters())
         for name in network.unused_parameters():
             del predicted[name]
@@ -96,7 +80,7 @@ def test_unused_parameters_may_stay_on_meta(golden):
         assert torch.equal(out, network(images))
 
 
-def test_dead_cells_and_second_stem_are_not_run():
+def test_dead_cells_are_not_run_and_absent_states_are_zero():
     first_only = [["conv_3x3", 0], ["none", 1]]
     network = Network(Genotype(first_only, [2], first_only, [2]), 4, 16, stem_type=1)
     assert network.plan.live_stem1
@@ -107,9 +91,6 @@ def test_dead_cells_and_second_stem_are_not_run():
     assert without == set(network.unused_parameters())
     assert {"stem1.1.weight", "cells.1._ops.0.op.1.weight"} <= without
     assert "stem0.0.weight" not in without
-
-
-def test_absent_states():
     ops = [["none", 0], ["conv_1x1", 1], ["none", 0], ["none", 1]]
     cell = Network(Genotype(ops, [2, 3], ops, [3, 2]), 3, 16).cells[0]
     x = torch.randn(2, 48, 8, 8)
@@ -119,17 +100,15 @@ def test_absent_states():
     assert (out[:, 16:] == 0).all()
 
 
-def test_first_two_inputs_are_the_stem():
-    for args, same in (({}, True), ({"stem_type": 1}, False)):
-        network = Network(CNN, 3, 16, input_size=(3, 16, 16), **args)
-        read = []
-        network.cells[0].register_forward_pre_hook(
-            lambda module, inputs, to=read: to.extend(inputs)
-        )
-        network(torch.randn(2, 3, 16, 16))
-        x0, x1 = read
-        assert (x0 is x1) == same
-    assert x0.shape == (2, 16, 16, 16) and x1.shape == (2, 16, 8, 8)
+@pytest.mark.parametrize("stem_type", [0, 1])
+def test_first_two_inputs_are_the_stem(stem_type):
+    network, read = Network(CNN, 3, 16, input_size=(3, 16, 16), stem_type=stem_type), []
+    network.cells[0].register_forward_pre_hook(lambda module, inputs: read.extend(inputs))
+    network(torch.randn(2, 3, 16, 16))
+    x0, x1 = read
+    assert (x0 is x1) == (stem_type == 0)
+    if stem_type:
+        assert x0.shape == (2, 16, 16, 16) and x1.shape == (2, 16, 8, 8)
 
 
 @pytest.mark.parametrize(("side", "grid"), [(8, 3), (32, 11), (224, 14)])
@@ -149,14 +128,11 @@ def test_head_without_average(size, args):
     assert network(torch.empty(2, 2, *size, device="meta")).shape == (2, 5)
 
 
-def test_norms():
+def test_norms_and_their_parameters():
     free = Network(CNN, 6, 16, norm=None)
     assert all(p.dim() > 1 or "classifier" in n or "fc" in n for n, p in free.named_parameters())
     assert not list(Network(CNN, 6, 16).buffers())
     assert "cells.0._ops.0.op.2.running_mean" in Network(CNN, 6, 16, norm="bn-track").state_dict()
-
-
-def test_no_norm_parameters_without_norm():
     parts = {
         "stem0": ["0", "3"],
         "stem1": ["1"],
@@ -184,38 +160,27 @@ def test_no_norm_parameters_without_norm():
 
 def one_step_shapes():
     """What the specification gives for 6 cells of ONE_STEP with C=16, by hand."""
-    shapes = {"stem.0.weight": (16, 3, 3, 3), "stem.1.weight": (16,), "stem.1.bias": (16,)}
+
+    def with_bias(name, *weight):
+        return {f"{name}.weight": weight, f"{name}.bias": weight[:1]}
+
+    shapes = {"stem.0.weight": (16, 3, 3, 3)} | with_bias("stem.1", 16)
     for i, (a, b) in enumerate([(16, 16), (16, 32), (32, 32), (32, 64), (64, 64), (64, 64)]):
-        cell = {
-            "0.op.1.weight": (a, a, 1, 7),
-            "0.op.2.weight": (b, a, 7, 1),
-            "0.op.3.weight": (b,),
-            "0.op.3.bias": (b,),
-            "1.op.1.weight": (a, 1, 3, 3),
-            "1.op.2.weight": (a, a, 1, 1),
-            "1.op.3.weight": (a,),
-            "1.op.3.bias": (a,),
-            "1.op.5.weight": (a, 1, 3, 3),
-            "1.op.6.weight": (b, a, 1, 1),
-            "1.op.7.weight": (b,),
-            "1.op.7.bias": (b,),
-        }
         if i in (2, 4):
-            cell = {
-                "0.conv_1.weight": (b // 2, a, 1, 1),
-                "0.conv_2.weight": (b // 2, a, 1, 1),
-                "0.bn.weight": (b,),
-                "0.bn.bias": (b,),
-                "1.fc1.weight": (a // 2, a),
-                "1.fc1.bias": (a // 2,),
-                "1.fc2.weight": (a, a // 2),
-                "1.fc2.bias": (a,),
-            }
+            cell = {f"0.conv_{k}.weight": (b // 2, a, 1, 1) for k in (1, 2)} | with_bias("0.bn", b)
+            cell |= with_bias("1.fc1", a // 2, a) | with_bias("1.fc2", a, a // 2)
+        else:
+            cell = {"0.op.1.weight": (a, a, 1, 7), "0.op.2.weight": (b, a, 7, 1)}
+            cell |= with_bias("0.op.3", b)
+            cell |= {"1.op.1.weight": (a, 1, 3, 3), "1.op.2.weight": (a, a, 1, 1)}
+            cell |= with_bias("1.op.3", a)
+            cell |= {"1.op.5.weight": (a, 1, 3, 3), "1.op.6.weight": (b, a, 1, 1)}
+            cell |= with_bias("1.op.7", b)
         shapes |= {f"cells.{i}._ops.{name}": shape for name, shape in cell.items()}
-    return {**shapes, "classifier.0.weight": (10, 64), "classifier.0.bias": (10,)}
+    return shapes | with_bias("classifier.0", 10, 64)
 
 
-def test_one_step_cells_widen_before_reductions():
+def test_one_step_cells_widen_before_reductions_and_have_a_graph():
     network = Network(**ONE_STEP, n_cells=6, C=16)
     shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
     assert shapes == one_step_shapes()
@@ -225,18 +190,13 @@ def test_one_step_cells_widen_before_reductions():
     assert out.shape == (2, 10) and out.isfinite().all()
     out.square().sum().backward()
     assert not network.unused_parameters()
-    assert all(p.grad is not None for p in network.parameters())
+    parameters = dict(network.named_parameters())
+    assert all(p.grad is not None for p in parameters.values())
 
-
-def test_one_step_cells_have_a_graph():
-    network = Network(**ONE_STEP, n_cells=6, C=16, device="meta")
     data = from_module(network)
-    shapes = one_step_shapes()
     nodes = {n: s for n, s in zip(data.param_name, data.param_shape, strict=True) if n}
     assert nodes == {name: shapes[name] for name in nodes} and not data.unsupported
-    assert all(
-        is_norm_bias(name, dict(network.named_parameters())) for name in set(shapes) - set(nodes)
-    )
+    assert all(is_norm_bias(name, parameters) for name in set(shapes) - set(nodes))
 
 
 SEP_5 = [["sep_conv_5x5", 0], ["dil_conv_3x3", 1]]
@@ -266,15 +226,10 @@ def test_more_channels_without_preprocessing(normal, reduce, args):
 
 def test_classifier_layers():
     network = Network(CNN, 4, 16, num_classes=3, fc_layers=3, fc_dim=8, C_mult=2, device="meta")
+    weights = [(f"{i}.weight", s) for i, s in ((0, (8, 64)), (3, (8, 8)), (6, (3, 8)))]
+    biases = [("0.bias", (8,)), ("3.bias", (8,)), ("6.bias", (3,))]
     shapes = {name: tuple(p.shape) for name, p in network.classifier.named_parameters()}
-    assert shapes == {
-        "0.weight": (8, 64),
-        "0.bias": (8,),
-        "3.weight": (8, 8),
-        "3.bias": (8,),
-        "6.weight": (3, 8),
-        "6.bias": (3,),
-    }
+    assert shapes == dict(weights + biases)
 
 
 def test_images_of_another_size():
@@ -283,12 +238,6 @@ def test_images_of_another_size():
         network(torch.randn(1, 3, 16, 16))
     with pytest.raises(ArchitectureError, match=r"pad .* to 32x32"):
         Network(CNN, 3, 16, input_size=(1, 28, 28), stem_pool=True)
-
-
-def test_arguments_of_a_data_set():
-    net_args = {"genotype": CNN.to_dict(), "n_cells": 4, "num_nodes": 1, "num_params": {}}
-    plan = network_from_args(net_args, 3, (1, 8, 8), C=16, fc_dim=8).plan
-    assert plan == NetworkPlan(CNN, 4, 16, 3, (1, 8, 8), fc_dim=8)
 
 
 def test_reset_copy_pickle_and_repr():

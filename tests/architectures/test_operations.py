@@ -12,50 +12,28 @@ from pyg_ghn.architectures.operations import (
     keeps_channels,
 )
 
-ONE_CONV = {"op.1.weight": (16, 16, 3, 3), "op.2.weight": (16,), "op.2.bias": (16,)}
+
+def norm(i):
+    return {f"op.{i}.weight": (16,), f"op.{i}.bias": (16,)}
+
+
+def depthwise(i, kernel):
+    return {f"op.{i}.weight": (16, 1, kernel, kernel), f"op.{i + 1}.weight": (16, 16, 1, 1)}
+
+
 SHAPES = {
-    "conv_3x3": ONE_CONV,
-    "conv_7x1_1x7": {
-        "op.1.weight": (16, 16, 1, 7),
-        "op.2.weight": (16, 16, 7, 1),
-        "op.3.weight": (16,),
-        "op.3.bias": (16,),
-    },
-    "sep_conv_5x5": {
-        "op.1.weight": (16, 1, 5, 5),
-        "op.2.weight": (16, 16, 1, 1),
-        "op.3.weight": (16,),
-        "op.3.bias": (16,),
-        "op.5.weight": (16, 1, 5, 5),
-        "op.6.weight": (16, 16, 1, 1),
-        "op.7.weight": (16,),
-        "op.7.bias": (16,),
-    },
-    "dil_conv_3x3": {
-        "op.1.weight": (16, 1, 3, 3),
-        "op.2.weight": (16, 16, 1, 1),
-        "op.3.weight": (16,),
-        "op.3.bias": (16,),
-    },
+    "conv_3x3": {"op.1.weight": (16, 16, 3, 3)} | norm(2),
+    "conv_7x1_1x7": {"op.1.weight": (16, 16, 1, 7), "op.2.weight": (16, 16, 7, 1)} | norm(3),
+    "sep_conv_5x5": depthwise(1, 5) | norm(3) | depthwise(5, 5) | norm(7),
+    "dil_conv_3x3": depthwise(1, 3) | norm(3),
     "msa": {
-        "ln1.weight": (16,),
-        "ln1.bias": (16,),
-        "attn.to_qkv.weight": (48, 16),
-        "attn.to_out.0.weight": (16, 16),
+        **{f"ln{i}.{name}": (16,) for i in (1, 2) for name in ("weight", "bias")},
+        **{"attn.to_qkv.weight": (48, 16), "attn.to_out.0.weight": (16, 16)},
         "attn.to_out.0.bias": (16,),
-        "ln2.weight": (16,),
-        "ln2.bias": (16,),
-        "ff.net.0.weight": (16, 16),
-        "ff.net.0.bias": (16,),
-        "ff.net.3.weight": (16, 16),
-        "ff.net.3.bias": (16,),
+        **{f"ff.net.{i}.weight": (16, 16) for i in (0, 3)},
+        **{f"ff.net.{i}.bias": (16,) for i in (0, 3)},
     },
-    "cse": {
-        "fc1.weight": (8, 16),
-        "fc1.bias": (8,),
-        "fc2.weight": (16, 8),
-        "fc2.bias": (16,),
-    },
+    "cse": {"fc1.weight": (8, 16), "fc1.bias": (8,), "fc2.weight": (16, 8), "fc2.bias": (16,)},
 }
 
 
@@ -65,44 +43,37 @@ def test_parameter_names_and_shapes(name):
     assert {key: tuple(p.shape) for key, p in op.named_parameters()} == SHAPES[name]
 
 
-@pytest.mark.parametrize(
-    ("name", "stride"),
-    [(name, stride) for name in OPERATIONS for stride in (1, 2) if name != "none"],
-)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "none"])
 def test_sizes(name, stride):
     x = torch.randn(2, 16, 8, 12)
     out = build_operation(name, 16, 16, stride, None, "cpu")(x)
     assert out.shape == (2, 16, 8 // stride, 12 // stride)
     assert out.isfinite().all() and (out != 0).any()
+    wide = build_operation(name, 16, 32, stride, "bnorm", "cpu")(x)
+    channels = 16 if keeps_channels(name, stride) else 32
+    assert wide.shape == (2, channels, 8 // stride, 12 // stride)
 
 
 WIDENED = {
-    ("conv_3x3", 1): {"op.1.weight": (32, 16, 3, 3)},
-    ("conv_7x1_1x7", 1): {"op.1.weight": (16, 16, 1, 7), "op.2.weight": (32, 16, 7, 1)},
-    ("dil_conv_5x5", 1): {"op.1.weight": (16, 1, 5, 5), "op.2.weight": (32, 16, 1, 1)},
-    ("sep_conv_3x3", 2): {
-        "op.1.weight": (16, 1, 3, 3),
-        "op.2.weight": (16, 16, 1, 1),
-        "op.5.weight": (16, 1, 3, 3),
-        "op.6.weight": (32, 16, 1, 1),
-    },
-    ("skip_connect", 2): {"conv_1.weight": (16, 16, 1, 1), "conv_2.weight": (16, 16, 1, 1)},
+    ("conv_3x3", 1): {1: (32, 16, 3, 3)},
+    ("conv_7x1_1x7", 1): {1: (16, 16, 1, 7), 2: (32, 16, 7, 1)},
+    ("dil_conv_5x5", 1): {1: (16, 1, 5, 5), 2: (32, 16, 1, 1)},
+    ("sep_conv_3x3", 2): {1: (16, 1, 3, 3), 2: (16, 16, 1, 1), 5: (16, 1, 3, 3), 6: (32, 16, 1, 1)},
 }
 
 
 @pytest.mark.parametrize(("name", "stride"), WIDENED)
 def test_shapes_of_more_output_channels(name, stride):
     op = build_operation(name, 16, 32, stride, None, "meta")
-    assert {key: tuple(p.shape) for key, p in op.named_parameters()} == WIDENED[name, stride]
+    shapes = {f"op.{i}.weight": shape for i, shape in WIDENED[name, stride].items()}
+    assert {key: tuple(p.shape) for key, p in op.named_parameters()} == shapes
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "none"])
-def test_operations_that_keep_channels(name, stride):
-    op = build_operation(name, 16, 32, stride, "bnorm", "cpu")
-    out = op(torch.randn(2, 16, 4, 8))
-    channels = 16 if keeps_channels(name, stride) else 32
-    assert out.shape == (2, channels, 4 // stride, 8 // stride)
+def test_shapes_of_more_output_channels_of_a_skip_connection():
+    op = build_operation("skip_connect", 16, 32, 2, None, "meta")
+    shapes = {"conv_1.weight": (16, 16, 1, 1), "conv_2.weight": (16, 16, 1, 1)}
+    assert {key: tuple(p.shape) for key, p in op.named_parameters()} == shapes
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -116,21 +87,15 @@ def test_only_norm_parameters_go_without_norm(name, stride):
     assert of_norms <= names and left == names - of_norms
 
 
-def test_dilation_keeps_the_size_and_skips_pixels():
+def test_which_pixels_are_read():
     conv = OPERATIONS["dil_conv_3x3"](1, 1, 1, None, "cpu")
     torch.nn.init.ones_(conv.op[1].weight)
     torch.nn.init.ones_(conv.op[2].weight)
     x = torch.zeros(1, 1, 9, 9)
     x[0, 0, 4, 4] = 1
     assert conv(x)[0, 0].nonzero().tolist() == [[i, j] for i in (2, 4, 6) for j in (2, 4, 6)]
-
-
-def test_average_pooling_does_not_count_padding():
     pool = OPERATIONS["avg_pool_3x3"](1, 1, 1, None, "cpu")
     assert torch.equal(pool(torch.ones(1, 1, 4, 4)), torch.ones(1, 1, 4, 4))
-
-
-def test_factorized_reduce_reads_shifted_pixels():
     module = FactorizedReduce(1, 2)
     torch.nn.init.ones_(module.conv_1.weight)
     torch.nn.init.ones_(module.conv_2.weight)
@@ -146,7 +111,7 @@ def test_squeeze_excitation(stride):
     torch.testing.assert_close(module(x), (x * gate.view(3, 8, 1, 1))[:, :, ::stride, ::stride])
 
 
-def test_transformer_layer_matches_explicit_attention():
+def test_transformer_layer_matches_explicit_attention_and_subsamples():
     layer, x = TransformerLayer(16), torch.randn(2, 16, 3, 5)
     tokens = x.permute(0, 2, 3, 1).reshape(2, 15, 16)
     query, key, value = layer.attn.to_qkv(layer.ln1(tokens)).chunk(3, dim=-1)
@@ -158,9 +123,6 @@ def test_transformer_layer_matches_explicit_attention():
     tokens = tokens + layer.ff(layer.ln2(tokens))
     expected = tokens.reshape(2, 3, 5, 16).permute(0, 3, 1, 2)
     torch.testing.assert_close(layer(x), expected)
-
-
-def test_transformer_layer_strides_by_subsampling():
     layer, x = TransformerLayer(16, stride=2), torch.randn(2, 16, 3, 5)
     out = layer(x)
     layer.stride = 1

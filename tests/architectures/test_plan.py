@@ -1,6 +1,6 @@
 import pytest
 
-from pyg_ghn.architectures import Genotype, Network, count_parameters
+from pyg_ghn.architectures import Genotype, Network, count_parameters, network_from_args
 from pyg_ghn.architectures.plan import NetworkPlan, network_arguments, parameter_shapes, reductions
 from pyg_ghn.errors import ArchitectureError
 
@@ -9,9 +9,11 @@ VIT = Genotype([["msa", 0], ["skip_connect", 1]], [2], [["conv_1x1", 0], ["none"
 ABSENT = Genotype([["none", 0], ["none", 1]], [2], [["conv_1x1", 0], ["none", 1]], [2])
 
 
-def test_reduction_cells():
+def test_reduction_cells_and_sizes_that_need_no_padding():
     assert [sum(reductions(n)) for n in (1, 2, 3, 18)] == [0, 1, 2, 2]
     assert [i for i, reduction in enumerate(reductions(14)) if reduction] == [4, 9]
+    assert NetworkPlan(CNN, 6, 16, input_size=(1, 28, 28)).sizes[1] == (7, 7)
+    assert NetworkPlan(VIT, 6, 16, input_size=(3, 28, 30)).sizes[1] == (10, 10)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +54,6 @@ def test_sizes(genotype, side, args, after_stem, last):
 def test_sizes_that_cannot_be_halved(genotype, size, args, message):
     with pytest.raises(ArchitectureError, match=message):
         NetworkPlan(genotype, 6, 16, input_size=(3, *size), **args)
-
-
-def test_sizes_that_need_no_padding():
-    assert NetworkPlan(CNN, 6, 16, input_size=(1, 28, 28)).sizes[1] == (7, 7)
-    assert NetworkPlan(VIT, 6, 16, input_size=(3, 28, 30)).sizes[1] == (10, 10)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +121,6 @@ def test_channels_without_preprocessing():
     assert channels(genotype, 6, **args) == six
     with_preproc = [(48, 16), (16, 16), (16, 32), (32, 32), (32, 64), (64, 64)]
     assert channels(genotype, 6, C_mult=2) == with_preproc
-
-
-def test_channels_of_several_steps_without_preprocessing():
     # Cells of two steps do not widen before a reduction: the reduction cell itself does.
     two = [CONV, CONV, ("sep_conv_3x3", 1), ("skip_connect", 2)]
     args = {"preproc": False, "C_mult": 2}
@@ -149,20 +143,19 @@ def test_arguments_of_a_data_set():
     net_args = {"genotype": CNN.to_dict(), "n_cells": 4, "num_nodes": 7, "num_params": {}}
     args = network_arguments(net_args, C=None, fc_dim=128)
     assert args == {"genotype": CNN.to_dict(), "n_cells": 4, "C": 32, "fc_dim": 128}
+    plan = network_from_args(net_args, 3, (1, 8, 8), C=16, fc_dim=8).plan
+    assert plan == NetworkPlan(CNN, 4, 16, 3, (1, 8, 8), fc_dim=8)
     with pytest.raises(ArchitectureError, match=r"\['cells'\] unknown, \['n_cells'\] missing"):
         network_arguments({"genotype": CNN, "cells": 4})
 
 
-def test_counts_of_the_official_format(golden):
+def test_counts_and_names_of_the_official_format(golden):
     for net in golden("deepnets"):
         args, meta = net["net_args"], net["meta"]
         assert count_parameters(args) == net["num_params_cifar10"]
         assert count_parameters(args, 1000, (3, 224, 224)) == net["num_params_imagenet"]
         assert count_parameters(meta) == meta["num_params"]["cifar10"]
         assert count_parameters(meta, input_size=(3, 224, 224)) == meta["num_params"]["imagenet"]
-
-
-def test_parameter_names_are_those_of_the_network(golden):
     for net in golden("deepnets")[::8]:
         args = network_arguments(net["net_args"])
         network = Network(**args, device="meta")

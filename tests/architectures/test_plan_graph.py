@@ -24,10 +24,8 @@ def assert_traced(net_args, size=(3, 32, 32), **width):
 @pytest.mark.parametrize("split", SPLITS)
 def test_graphs_are_those_of_the_networks(split, size):
     rng = np.random.default_rng(7)
-    for i in range(4):
-        assert_traced(
-            sample_net_args(split, rng), size, **({"C": 48, "fc_dim": 128} if i % 2 else {})
-        )
+    for width in ({}, {"C": 48, "fc_dim": 128}) * 2:
+        assert_traced(sample_net_args(split, rng), size, **width)
 
 
 def test_only_a_last_pixel_needs_a_trace(monkeypatch):
@@ -41,11 +39,8 @@ def test_only_a_last_pixel_needs_a_trace(monkeypatch):
 ONE = {"normal_concat": [2], "reduce_concat": [2]}
 LATEST = {"normal": [["conv_1x1", 1], ["none", 0]], "reduce": [["cse", 1], ["none", 0]], **ONE}
 SECOND_LATEST = {**LATEST, "normal": [["conv_1x1", 0], ["none", 1]]}
-SKIPS = {
-    "normal": [["skip_connect", 0], ["skip_connect", 1]],
-    "reduce": [["msa", 0], ["cse", 1]],
-    **ONE,
-}
+SKIPS = {"normal": [["skip_connect", 0], ["skip_connect", 1]], "reduce": [["msa", 0], ["cse", 1]]}
+SKIPS |= ONE
 LEFT_OUT = {
     "normal": [["conv_3x3", 0], ["none", 1], ["none", 0], ["none", 2], ["cse", 2], ["msa", 1]],
     "normal_concat": [2, 3, 4],

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -36,7 +37,7 @@ def genotype(net):
     return Genotype.from_dict(net["genotype"])
 
 
-def test_only_the_generator_decides():
+def test_only_the_generator_or_seed_decides():
     np.random.seed(1)
     torch.manual_seed(1)
     first = sample("train", 20)
@@ -45,6 +46,20 @@ def test_only_the_generator_decides():
     assert sample("train", 20) == first
     assert sample("train", 20, seed=1) != first
     assert json.loads(json.dumps(first)) == first
+    test = list(split_net_args("test", 30))
+    assert test == list(split_net_args("test", 30))
+    assert test == list(split_net_args("wide", 30))
+    assert test != list(split_net_args("test", 30, seed=5))
+    for other in ("train", "val", "bnfree"):
+        genotypes = [net["genotype"] for net in split_net_args(other, 30)]
+        assert genotypes != [net["genotype"] for net in test]
+    assert "C" not in next(split_net_args("train"))
+    assert {"C", "fc_dim"} <= set(test[0])
+    assert sum(1 for _ in split_net_args("wide")) == 100
+    with pytest.raises(ArchitectureError, match="Unknown split 'tran'; choose from train, val"):
+        sample_net_args("tran", rng())
+    with pytest.raises(ArchitectureError, match="Unknown split"):
+        split_net_args("tran")
 
 
 @pytest.mark.parametrize("split", [split for split in SPLITS if split != "wide"])
@@ -83,43 +98,43 @@ def test_rules_of_the_split(split):
 
 
 def test_probabilities():
-    nets = sample("train", 2000)
-    search = sample("search", 1500)
-    for drawn, layers, steps in ((nets, 5, 2), (search, 7, 3)):
-        shallow = [
-            n for n in drawn if n["n_cells"] <= layers and len(n["genotype"]["normal"]) <= 2 * steps
-        ]
+    def steps(net):
+        return len(net["genotype"]["normal"]) // 2
+
+    nets, search = sample("train", 2000), sample("search", 1500)
+    for drawn, layers, most in ((nets, 5, 2), (search, 7, 3)):
+        shallow = [net for net in drawn if net["n_cells"] <= layers and steps(net) <= most]
         assert share(shallow, lambda n: n["norm"] is None) == pytest.approx(0.5, abs=0.1)
     assert share(nets, lambda n: n["stem_type"]) == pytest.approx(0.5, abs=0.05)
     assert share(nets, lambda n: n["stem_pool"]) == pytest.approx(0.25, abs=0.05)
     flat = [n for n in nets if n["n_cells"] <= 7 and not genotype(n).is_vit]
     assert share(flat, lambda n: n["glob_avg"]) == pytest.approx(0.9, abs=0.03)
-    free = [n for n in nets if len(n["genotype"]["normal"]) == 2 and n["C_mult"] == 1]
+    free = [n for n in nets if steps(n) == 1 and n["C_mult"] == 1]
     vit = [n for n in free if genotype(n).is_vit]
     assert share(vit, lambda n: n["preproc"]) == pytest.approx(0.2, abs=0.1)
     assert all(n["preproc"] for n in free if n not in vit)
-    free = [
-        n
-        for n in search
-        if len(n["genotype"]["normal"]) == 2 and n["C_mult"] == 1 and not genotype(n).is_vit
-    ]
+    free = [n for n in search if steps(n) == n["C_mult"] == 1 and not genotype(n).is_vit]
     assert share(free, lambda n: n["preproc"]) == pytest.approx(0.8, abs=0.1)
 
 
 def test_cells_are_those_of_the_best_scores():
     # What the scores would give: for every step the 2 states of largest score, each with its best
     # operation. Compared by the frequencies of pairs of states and of operations.
-    names, steps, draws = ("a", "b", "c"), 3, 6000
-    generator = rng()
-    drawn, scored = {}, {}
+    def scored_cell(steps, names, generator):
+        ops = []
+        for state in range(2, 2 + steps):
+            scores = np.exp(1e-3 * generator.standard_normal((state, len(names))))
+            scores /= scores.sum(axis=1, keepdims=True)
+            for source in np.argsort(-scores.max(axis=1))[:2]:
+                ops.append((names[scores[source].argmax()], int(source)))
+        return ops
+
+    names, steps, draws, generator = ("a", "b", "c"), 3, 6000, rng()
+    drawn, scored = Counter(), Counter()
     for _ in range(draws):
-        for counts, ops in (
-            (drawn, _sample_cell(steps, names, generator)),
-            (scored, _scored_cell(steps, names, generator)),
-        ):
-            for step in range(steps):
-                key = (step, *ops[2 * step], *ops[2 * step + 1])
-                counts[key] = counts.get(key, 0) + 1
+        for counts, cell in ((drawn, _sample_cell), (scored, scored_cell)):
+            ops = cell(steps, names, generator)
+            counts.update((step, *ops[2 * step], *ops[2 * step + 1]) for step in range(steps))
     keys = set(drawn) | set(scored)
     assert len(keys) == 9 * (2 + 6 + 12)
     for step, possible in enumerate((2, 6, 12)):
@@ -129,41 +144,18 @@ def test_cells_are_those_of_the_best_scores():
             assert sum(deviations) < len(deviations) + 5 * (2 * len(deviations)) ** 0.5
 
 
-def _scored_cell(steps, names, generator):
-    ops = []
-    for state in range(2, 2 + steps):
-        scores = np.exp(1e-3 * generator.standard_normal((state, len(names))))
-        scores /= scores.sum(axis=1, keepdims=True)
-        for source in np.argsort(-scores.max(axis=1))[:2]:
-            ops.append((names[scores[source].argmax()], int(source)))
-    return ops
-
-
-def test_splits_are_fixed():
-    test = list(split_net_args("test", 30))
-    assert test == list(split_net_args("test", 30))
-    assert test == list(split_net_args("wide", 30))
-    assert test != list(split_net_args("test", 30, seed=5))
-    for other in ("train", "val", "bnfree"):
-        genotypes = [net["genotype"] for net in split_net_args(other, 30)]
-        assert genotypes != [net["genotype"] for net in test]
-    assert "C" not in next(split_net_args("train"))
-    assert {"C", "fc_dim"} <= set(test[0])
-    assert sum(1 for _ in split_net_args("wide")) == 100
-
-
-def test_width_at_evaluation():
+def test_widths_at_evaluation_and_without_a_count():
     assert SPLITS["wide"].widened(32) == 128
     assert SPLITS["wide"].widened(32, (3, 224, 224)) == 64
     assert SPLITS["test"].widened(32) == 32
+    net = next(islice(split_net_args("train"), 1))
+    counted = draw_width({**net, "num_params": None}, rng())
+    assert counted == draw_width(net, rng())
 
 
 NARROW = {
     "genotype": Genotype([["conv_3x3", 0], ["msa", 1]], [2], [["cse", 0], ["none", 1]], [2]),
-    "n_cells": 5,
-    "glob_avg": True,
-    "stem_type": 0,
-    "stem_pool": True,
+    **{"n_cells": 5, "glob_avg": True, "stem_type": 0, "stem_pool": True},
     "num_params": {"cifar10": 100_000, "imagenet": 10**7},
 }
 DENSE = Genotype([["conv_5x5", 0], ["msa", 1]], [2], [["cse", 0], ["none", 1]], [2])
@@ -200,31 +192,17 @@ def test_widths(changes, choices, wide_choices):
         assert max(width["fc_dim"] for width in drawn) == (512 if number == 7 else 256)
 
 
-def strides(changes, wide):
-    return {width["imagenet_stride"] for width in widths(changes, wide, 40)}
-
-
-def test_stride_of_wide_networks():
-    assert strides({}, True) == {2, 4}
-    assert strides({}, False) == {4}
-    for changes in (
-        {"stem_pool": False},
-        {"n_cells": 9},
-        {"glob_avg": False},
-        {"genotype": DENSE},
-        {"num_params": {"cifar10": 300_000}},
-    ):
-        assert strides(changes, True) == {4}
-
-
-def test_width_without_a_count():
-    net = next(islice(split_net_args("train"), 1))
-    counted = draw_width({**net, "num_params": None}, rng())
-    assert counted == draw_width(net, rng())
-
-
-def test_unknown_split():
-    with pytest.raises(ArchitectureError, match="Unknown split 'tran'; choose from train, val"):
-        sample_net_args("tran", rng())
-    with pytest.raises(ArchitectureError, match="Unknown split"):
-        split_net_args("tran")
+@pytest.mark.parametrize(
+    ("changes", "wide", "strides"),
+    [
+        ({}, True, {2, 4}),
+        ({}, False, {4}),
+        ({"stem_pool": False}, True, {4}),
+        ({"n_cells": 9}, True, {4}),
+        ({"glob_avg": False}, True, {4}),
+        ({"genotype": DENSE}, True, {4}),
+        ({"num_params": {"cifar10": 300_000}}, True, {4}),
+    ],
+)
+def test_stride_of_wide_networks(changes, wide, strides):
+    assert {width["imagenet_stride"] for width in widths(changes, wide, 40)} == strides

@@ -159,11 +159,7 @@ def test_rankings(module, ranked):
             if i < 8 and split == "test":
                 scores.rows.append({**key, "proxy": "gradnorm", "score": i % 2})
     (table,) = module("tables.table13").report(*ranked, scores)
-    assert table.columns == [
-        "method",
-        "DeepNets-1M | 10 steps of SGD",
-        "PyTorch | 10 steps of SGD",
-    ]
+    assert table.columns == ["method", "DeepNets-1M | 10 steps of SGD", "PyTorch | 10 steps of SGD"]
     cells = {row[0]: row[1:] for row in table.rows}
     assert list(cells) == [
         *("networks", "random ranking", "ghn", "ghn, calibrated", "gradnorm", "snip")

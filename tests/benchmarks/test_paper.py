@@ -62,7 +62,9 @@ def test_what_fails_is_a_row_and_can_be_retried(module, collect, squares, option
     assert calls == [3]
 
 
-def test_rows_of_other_settings_are_refused(module, collect, squares, options, tmp_path):
+def test_rows_of_other_settings_or_of_another_ghn_are_refused(
+    module, collect, squares, options, tmp_path
+):
     rows, _ = squares
     collect(rows, options(num_networks=2))
     with pytest.raises(ConfigError, match=r"squares.jsonl .*width None, now 8.*another --out"):
@@ -72,9 +74,6 @@ def test_rows_of_other_settings_are_refused(module, collect, squares, options, t
         collect(rows, options(num_networks=2))
     with pytest.raises(ConfigError, match="run without --report_only first"):
         module("paper").make(["table4"], options(report_only=True))
-
-
-def test_rows_of_another_ghn_of_that_name_are_refused(module, collect, options):
     frame = module("tables.rows")
     rows = frame.Rows(
         "ghns", ("start",), lambda options: {}, lambda options: [({"start": "ghn3-digits"}, dict)]
@@ -132,21 +131,7 @@ def test_bad_input_before_anything_runs(module, options, given, error, message):
         module("tables.finetuning").settings(options(**given))
 
 
-def test_ghns_for_other_classes(module, options, tmp_path):
-    import pyg_ghn
-
-    ghn = pyg_ghn.GHN3(
-        hidden_channels=8, num_layers=1, heads=1, max_shape=(8, 8, 3, 3), num_classes=7
-    )
-    pyg_ghn.save_pretrained(ghn, tmp_path / "seven.safetensors")
-    labelled = options(checkpoints=["ghn3-digits", f"seven={tmp_path}/seven.safetensors"])
-    with pytest.raises(
-        ConfigError, match=r"seven predicts networks of 7 classes.*'digits' have 10"
-    ):
-        module("tables.zero_step").ZERO_STEP.settings(labelled)
-
-
-def test_names_of_ghns_and_networks(module, options):
+def test_names_of_ghns_and_networks_and_ghns_for_other_classes(module, options, tmp_path):
     given = ["ghn3-digits", "runs/mlp/model.safetensors", "B=x.pt:norms", "ghn3-digits:kernels"]
     made = options(checkpoints=given, splits=["wide", "torchvision"], num_networks=2)
     assert made.paths == {
@@ -158,6 +143,17 @@ def test_names_of_ghns_and_networks(module, options):
     assert made.whole_ghns == ["ghn3-digits", "mlp"]
     names = module("tables.options").torchvision_names()
     assert len(set(names)) == 74 and names[:2] == ["mobilenet_v3_small", "shufflenet_v2_x1_0"]
+    import pyg_ghn
+
+    ghn = pyg_ghn.GHN3(
+        hidden_channels=8, num_layers=1, heads=1, max_shape=(8, 8, 3, 3), num_classes=7
+    )
+    pyg_ghn.save_pretrained(ghn, tmp_path / "seven.safetensors")
+    labelled = options(checkpoints=["ghn3-digits", f"seven={tmp_path}/seven.safetensors"])
+    with pytest.raises(
+        ConfigError, match=r"seven predicts networks of 7 classes.*'digits' have 10"
+    ):
+        module("tables.zero_step").ZERO_STEP.settings(labelled)
 
 
 @pytest.fixture

@@ -60,12 +60,7 @@ def test_masks_that_do_not_fit(scenes, pedestrians, mask, message):
         scenes.read_scenes(pedestrians)
 
 
-def test_no_images(scenes, tmp_path):
-    with pytest.raises(ImageDataError, match=r"has no PNGImages/\*.png"):
-        scenes.read_scenes(tmp_path)
-
-
-def test_drawn_scenes_are_read(scenes, tmp_path):
+def test_drawn_scenes_are_read_and_folders_without_any_refused(scenes, tmp_path):
     scenes.draw_scenes(tmp_path / "a", 5, size=48, seed=1)
     scenes.draw_scenes(tmp_path / "b", 5, size=48, seed=1)
     read = scenes.read_scenes(tmp_path / "a")
@@ -79,6 +74,8 @@ def test_drawn_scenes_are_read(scenes, tmp_path):
         left, top, right, bottom = boxes[0].int().tolist()
         inside = image[:, top:bottom, left:right].float().mean()
         assert inside > image.float().mean()  # digits are brighter than what is behind them
+    with pytest.raises(ImageDataError, match=r"has no PNGImages/\*.png"):
+        scenes.read_scenes(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +89,7 @@ def test_drawn_scenes_are_read(scenes, tmp_path):
         ([(torch.cat([BOX, BOX]), [0.9, 0.8])], [BOX], 1.0),  # twice, after all are found
         ([(torch.cat([BOX, FAR]), [0.9, 0.8])], [torch.cat([BOX, FAR + 20])], 51 / 101),
         # Over images: right, wrong, right; precision 1 up to the recall 0.5, then 2 / 3.
-        (
-            [(BOX, [0.9]), (torch.cat([FAR, BOX]), [0.8, 0.7])],
-            [BOX, BOX],
-            (51 + 50 * 2 / 3) / 101,
-        ),
+        ([(BOX, [0.9]), (torch.cat([FAR, BOX]), [0.8, 0.7])], [BOX, BOX], (51 + 50 * 2 / 3) / 101),
         ([(BOX * torch.tensor([1, 1, 1, 0.5]), [0.9])], [BOX], 1.0),  # an overlap of just a half
         ([(BOX * torch.tensor([1, 1, 1, 0.49]), [0.9])], [BOX], 0.0),
         # Both boxes overlap the second object most; the less certain one gets the first.

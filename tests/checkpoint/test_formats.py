@@ -10,26 +10,22 @@ from pyg_ghn.checkpoint import from_pretrained, save_pretrained
 from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN2
 
+FOREIGN = {
+    "is no checkpoint": [
+        *(b"", b"hello, world", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\x89HDF\r\n\x1a\n"),
+        *(b"\xff" * 100, b"xylophone"),
+    ],
+    "is a page of HTML or XML": [
+        *(b"<!DOCTYPE html><html>404</html>", b"\xef\xbb\xbf\r\n<html>404</html>")
+    ],
+    "compressed data is cut off": [b"x\x9c345678{", b"\x1f\x8b", b"x\x9c"],
+    "only a pointer of Git LFS": [b"version https://git-lfs.github.com/spec/v1\n"],
+    "damaged or incomplete": [b"PK", b"\x80", b"\0\0\0\0\0\0\0\0{"],
+}
+
 
 @pytest.mark.parametrize(
-    "data, message",
-    [
-        (b"", "is no checkpoint"),
-        (b"hello, world", "is no checkpoint"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is no checkpoint"),
-        (b"\x89HDF\r\n\x1a\n", "is no checkpoint"),
-        (b"\xff" * 100, "is no checkpoint"),
-        (b"<!DOCTYPE html><html>404</html>", "is a page of HTML or XML"),
-        (b"\xef\xbb\xbf\r\n<html>404</html>", "is a page of HTML or XML"),
-        (b"x\x9c345678{", "compressed data is cut off"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "only a pointer of Git LFS"),
-        (b"PK", "damaged or incomplete"),
-        (b"\x80", "damaged or incomplete"),
-        (b"\x1f\x8b", "compressed data is cut off"),
-        (b"x\x9c", "compressed data is cut off"),
-        (b"xylophone", "is no checkpoint"),
-        (b"\0\0\0\0\0\0\0\0{", "damaged or incomplete"),
-    ],
+    "data, message", [(data, message) for message in FOREIGN for data in FOREIGN[message]]
 )
 def test_foreign_file(refused, data, message):
     refused(data, message)

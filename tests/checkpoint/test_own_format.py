@@ -14,22 +14,19 @@ from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained, 
 from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN2, GHN3, GHNMLP
 
+SHAPE = (8, 8, 7, 7)
+SETS = {"edge_bias": "none", "centrality": False, "input_distance": False}
 GHNS = {
-    "ghn3": lambda: GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10),
+    "ghn3": lambda: GHN3(16, 1, 4, SHAPE, num_classes=10),
     "ghn3 without norms": lambda: GHN3(16, 2, 4, (8, 4, 7, 7), 10, False, False, cutoff=1),
-    "ghn3 forward": lambda: GHN3(16, 1, 2, (8, 8, 7, 7), 10, edge_bias="forward"),
-    "ghn3 without edges": lambda: GHN3(16, 1, 2, (8, 8, 7, 7), 10, edge_bias="none"),
-    "ghn3 without centrality": lambda: GHN3(16, 1, 2, (8, 8, 7, 7), 10, centrality=False),
-    "ghn3 of single nodes": lambda: GHN3(
-        16, 0, 2, (8, 8, 7, 7), 10, edge_bias="none", centrality=False, input_distance=False
-    ),
-    "ghn2": lambda: GHN2(16, (8, 8, 7, 7), num_classes=10),
+    "ghn3 forward": lambda: GHN3(16, 1, 2, SHAPE, 10, edge_bias="forward"),
+    "ghn3 without edges": lambda: GHN3(16, 1, 2, SHAPE, 10, edge_bias="none"),
+    "ghn3 without centrality": lambda: GHN3(16, 1, 2, SHAPE, 10, centrality=False),
+    "ghn3 of single nodes": lambda: GHN3(16, 0, 2, SHAPE, 10, **SETS),
+    "ghn2": lambda: GHN2(16, SHAPE, num_classes=10),
     "ghn2 without virtual edges": lambda: GHN2(16, (4, 8, 7, 7), 10, False, virtual_edges=False),
-    "mlp": lambda: GHNMLP(16, (8, 8, 7, 7), num_classes=10),
+    "mlp": lambda: GHNMLP(16, SHAPE, num_classes=10),
 }
-
-
-ABLATIONS = ("edge_bias", "centrality", "input_distance")
 
 
 class HubGHN3(GHN3, PyTorchModelHubMixin):
@@ -46,46 +43,30 @@ def test_round_trip(make, tmp_path, equal):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_directory(ghn, tmp_path, equal):
+def test_directories_of_ours_and_of_the_mixin_of_the_hub(ghn, tmp_path, equal):
     path = save_pretrained(ghn, tmp_path / "a" / "b")
     assert path == tmp_path / "a" / "b" / "model.safetensors"
     assert {file.name for file in path.parent.iterdir()} == {"config.json", "model.safetensors"}
     assert equal(from_pretrained(tmp_path / "a" / "b"), ghn)
+    save_pretrained(ghn, tmp_path / "ours")
+    hub = HubGHN3.from_pretrained(tmp_path / "ours")
+    assert hub.config == ghn.config
+    assert all(torch.equal(p, q) for p, q in zip(hub.parameters(), ghn.parameters(), strict=True))
+    hub.save_pretrained(tmp_path / "theirs")
+    assert equal(from_pretrained(tmp_path / "theirs"), ghn)
 
 
-def test_the_mixin_of_the_hub_reads_our_directories(ghn, tmp_path, capsys):
-    save_pretrained(ghn, tmp_path)
-    loaded = HubGHN3.from_pretrained(tmp_path)
-    assert loaded.config == ghn.config
-    assert all(
-        torch.equal(p, q) for p, q in zip(loaded.parameters(), ghn.parameters(), strict=True)
-    )
-
-
-def test_directories_of_the_mixin_of_the_hub(tmp_path, equal, ghn):
-    hub = HubGHN3(**ghn.config)
-    hub.load_state_dict(ghn.state_dict())
-    hub.save_pretrained(tmp_path)
-    assert equal(from_pretrained(tmp_path), ghn)
-
-
-def test_metadata(ghn, tmp_path):
+def test_metadata(ghn, tmp_path, tiny):
     metadata = {"training": json.dumps({"steps": 3}), "version": "0.1", "odd": "{"}
     path = save_pretrained(ghn, tmp_path, metadata)
     read = read_metadata(path)
     assert read["training"] == {"steps": 3}
     assert read["version"] == "0.1" and read["odd"] == "{"
     assert read["config"] == {"class": "GHN3", **ghn.config}
-
-
-def test_other_files_have_no_metadata(tiny):
-    assert read_metadata(tiny("ghn3_tiny")) == {}
-
-
-def test_metadata_of_a_damaged_file(saved):
-    saved.write_bytes(saved.read_bytes()[:200])
-    with pytest.raises(CheckpointError, match=r"ghn.safetensors' is damaged or incomplete"):
-        read_metadata(saved)
+    assert read_metadata(tiny("ghn3_tiny")) == {}  # as other files
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match=r"model.safetensors' is damaged or incomplete"):
+        read_metadata(path)
 
 
 def test_failed_write_leaves_the_old_file(ghn, saved, monkeypatch):
@@ -101,20 +82,17 @@ def test_failed_write_leaves_the_old_file(ghn, saved, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["torch", "safetensors"])
-def test_flipped_bits(ghn, tmp_path, kind):
+def test_flipped_bits(ghn, saved, kind):
     """Anywhere but in the padding of a file, which nobody reads."""
-    path = tmp_path / "ghn.safetensors"
     if kind == "torch":
-        torch.save({"state_dict": ghn.state_dict(), "config": ghn.config}, path)
-    else:
-        save_pretrained(ghn, path)
-    good, expected = path.read_bytes(), ghn.state_dict()
+        torch.save({"state_dict": ghn.state_dict(), "config": ghn.config}, saved)
+    good, expected = saved.read_bytes(), ghn.state_dict()
     for position in range(11, len(good), len(good) // 60):
         data = bytearray(good)
         data[position] ^= 1 << position % 8
-        path.write_bytes(data)
+        saved.write_bytes(data)
         try:
-            loaded = from_pretrained(path)
+            loaded = from_pretrained(saved)
         except CheckpointError:
             continue
         assert loaded.config == ghn.config
@@ -189,52 +167,44 @@ def test_tensors_that_do_not_fit(ghn, saved, change, message):
         ('{"a": "%s"}' % ("x" * (1 << 20)), "config of more than 1,048,576 bytes"),
         ('{"class": "GHN9"}', "tensors of a GHN3, but its config names another class"),
         ('{"class": "GHN2"}', "tensors of a GHN3, but its config names another class"),
-    ],
-)
-def test_bad_config(saved, config, message):
-    save_file(load_file(saved), saved, {"config": config})
-    with pytest.raises(CheckpointError, match=message):
-        from_pretrained(saved)
-
-
-def test_config_beside_the_weights(ghn, saved, equal):
-    ghn = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, weight_norm=False)
-    save_file(ghn.state_dict(), saved)
-    saved.with_name("config.json").write_text(json.dumps(ghn.config))
-    assert equal(from_pretrained(saved), ghn)
-
-
-@pytest.mark.parametrize(
-    "config, message",
-    [
+        # Bytes are those of a file beside the weights.
         (b"\xff\xfe\xfa", "config that is no JSON object"),
         (b"[1]", "config that is no JSON object"),
         (bytes(1 << 21), "config of more than 1,048,576 bytes"),
     ],
 )
-def test_bad_config_beside_the_weights(saved, config, message):
-    save_file(load_file(saved), saved)
-    saved.with_name("config.json").write_bytes(config)
+def test_bad_config(saved, config, message):
+    beside = isinstance(config, bytes)
+    save_file(load_file(saved), saved, None if beside else {"config": config})
+    if beside:
+        saved.with_name("config.json").write_bytes(config)
     with pytest.raises(CheckpointError, match=message):
         from_pretrained(saved)
 
 
-def test_without_config(ghn, saved, equal):
+def test_config_beside_the_weights_or_none(ghn, saved, equal):
     save_file(load_file(saved), saved)
     assert equal(from_pretrained(saved), ghn)
+    other = GHN3(16, 1, 4, (8, 8, 7, 7), num_classes=10, weight_norm=False)
+    save_file(other.state_dict(), saved)
+    saved.with_name("config.json").write_text(json.dumps(other.config))
+    assert equal(from_pretrained(saved), other)
 
 
 @pytest.mark.parametrize("name", [name for name in GHNS if name.startswith("ghn3 ")])
 def test_config_of_before_the_ablations(name, saved, equal):
     ghn = GHNS[name]()
-    old = {key: value for key, value in ghn.config.items() if key not in ABLATIONS}
+    old = {key: value for key, value in ghn.config.items() if key not in SETS}
     save_file(ghn.state_dict(), saved, {"config": json.dumps(old)})
     assert equal(from_pretrained(saved), ghn)
 
 
-def test_heads_that_no_tensor_tells(saved):
+def test_tensors_that_tell_no_heads_or_no_ghn(saved):
     save_file(GHNS["ghn3 without edges"]().state_dict(), saved)
     with pytest.raises(CheckpointError, match=r"no edge bias, .* and no config with `heads`"):
+        from_pretrained(saved)
+    save_file({"a": torch.ones(1)}, saved)
+    with pytest.raises(CheckpointError, match="holds no GHN; this version reads GHN2, GHN3, GHNM"):
         from_pretrained(saved)
 
 
@@ -250,12 +220,6 @@ def test_more_classes_than_a_shape_has_channels(saved):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 24
-
-
-def test_other_tensors(saved):
-    save_file({"a": torch.ones(1)}, saved)
-    with pytest.raises(CheckpointError, match="holds no GHN; this version reads GHN2, GHN3, GHNM"):
-        from_pretrained(saved)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

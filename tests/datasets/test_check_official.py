@@ -14,6 +14,7 @@ from pyg_ghn.errors import DatasetError
 h5py = pytest.importorskip("h5py")
 
 SCRIPT = Path(__file__).parents[2] / "datasets" / "check_official.py"
+ADJ = "train/1/adj"
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +34,24 @@ def edit_meta(raw, edit):
     path.write_text(json.dumps(meta))
 
 
+def edit(raw, key, write):
+    """Writes into the file, from which what is at `key` is taken and given."""
+    with h5py.File(raw / "deepnets1m_train.hdf5", "a") as file:
+        array = None if key == "train/1" else file[key][()]
+        del file[key]
+        write(file, array)
+
+
 def replace(raw, key, change):
     """Changes an array of network 1."""
-    with h5py.File(raw / "deepnets1m_train.hdf5", "a") as file:
-        array = change(file[f"train/1/{key}"][()])
-        del file[f"train/1/{key}"]
-        file[f"train/1/{key}"] = array
+    key = f"train/1/{key}"
+    edit(raw, key, lambda file, array: file.create_dataset(key, data=change(array)))
 
 
 def test_golden_graphs_follow_from_their_arguments(script, raw, capsys):
     script.main(["--raw", str(raw), "--split", "train"])
     assert "40 of 40 graphs follow from the arguments" in capsys.readouterr().out
 
-
-def test_old_spellings(script, raw):
     def rename(meta):
         names = meta["meta"]["unique_op_names"]
         for number, name in names.items():
@@ -70,47 +75,38 @@ def test_graphs_that_differ_are_named(script, raw):
         script.main(["--raw", str(raw), "--split", "train", "--num_networks", "3"])
 
 
-def link_outside(raw, link):
+def link(raw, to):
     shutil.copy(raw / "deepnets1m_train.hdf5", raw / "other.hdf5")
-    with h5py.File(raw / "deepnets1m_train.hdf5", "a") as file:
-        del file["train/1"]
-        file["train/1"] = link
+    edit(raw, "train/1", lambda file, _: file.__setitem__("train/1", to))
 
 
-def store_outside(raw):
-    with h5py.File(raw / "deepnets1m_train.hdf5", "a") as file:
-        shape = file["train/1/adj"].shape
-        del file["train/1/adj"]
-        outside = [("/etc/passwd", 0, shape[0] * shape[1])]
-        file["train/1"].create_dataset("adj", shape, "uint8", external=outside)
+def view(raw, file, adj):
+    layout = h5py.VirtualLayout(adj.shape, "uint8")
+    layout[:] = h5py.VirtualSource(raw / "other.hdf5", ADJ, adj.shape)
+    file.create_virtual_dataset(ADJ, layout)
 
 
-def declare(raw, shape, dtype="uint8"):
-    with h5py.File(raw / "deepnets1m_train.hdf5", "a") as file:
-        del file["train/1/adj"]
-        file["train/1"].create_dataset("adj", shape, dtype, chunks=(64, 64))
+def store_outside(file, adj):
+    outside = [("/etc/passwd", 0, adj.size)]
+    file.create_dataset(ADJ, adj.shape, "uint8", external=outside)
 
 
-def view(raw):
-    with h5py.File(raw / "deepnets1m_train.hdf5", "a") as file:
-        shape = file["train/1/adj"].shape
-        layout = h5py.VirtualLayout(shape, "uint8")
-        layout[:] = h5py.VirtualSource(raw / "other.hdf5", "train/1/adj", shape)
-        del file["train/1/adj"]
-        file["train/1"].create_virtual_dataset("adj", layout)
+def declare(raw, shape):
+    edit(raw, ADJ, lambda file, _: file.create_dataset(ADJ, shape, "uint8", chunks=(64, 64)))
 
 
+ELSEWHERE = "'train/1/nodes' is a link to somewhere else"
 BAD = {
-    "external link": (
-        lambda raw: link_outside(raw, h5py.ExternalLink("other.hdf5", "train/1")),
-        "'train/1/nodes' is a link to somewhere else",
+    "external link": (lambda raw: link(raw, h5py.ExternalLink("other.hdf5", "train/1")), ELSEWHERE),
+    "soft link": (lambda raw: link(raw, h5py.SoftLink("/train/2")), ELSEWHERE),
+    "external storage": (
+        lambda raw: edit(raw, ADJ, store_outside),
+        "'train/1/adj' is no array within the file",
     ),
-    "soft link": (
-        lambda raw: link_outside(raw, h5py.SoftLink("/train/2")),
-        "'train/1/nodes' is a link to somewhere else",
+    "view": (
+        lambda raw: edit(raw, ADJ, lambda file, adj: view(raw, file, adj)),
+        "'train/1/adj' is no array within the file",
     ),
-    "external storage": (store_outside, "'train/1/adj' is no array within the file"),
-    "view": (view, "'train/1/adj' is no array within the file"),
     "huge": (lambda raw: declare(raw, (10**6, 10**6)), r"at most 4096 nodes, got uint8 of \(10000"),
     "other shape": (lambda raw: declare(raw, (99, 99)), r"'adj' of \(99, 99\) are no graph"),
     "NaN": (
@@ -119,7 +115,7 @@ BAD = {
     ),
     "columns": (lambda raw: replace(raw, "nodes", lambda nodes: nodes[:, :2]), "are no graph"),
     "no nodes": (lambda raw: replace(raw, "nodes", lambda nodes: nodes[:0]), "are no graph"),
-    "missing": (lambda raw: link_outside(raw, h5py.SoftLink("/nowhere")), "link to somewhere"),
+    "missing": (lambda raw: link(raw, h5py.SoftLink("/nowhere")), "link to somewhere"),
     "ids": (
         lambda raw: replace(raw, "nodes", lambda nodes: nodes + np.uint16([0, 0, 900])),
         "are not in the tables",
@@ -178,12 +174,14 @@ def test_edge_of_the_second_stem(script, norm, stem0, stem1):
     assert script.mend_stem(wrong, labels[:4] + labels[5:], norm) == wrong  # it is cut off
 
 
-def test_only_joins_have_several_inputs(script):
+def test_inputs_and_primitives_are_mended(script):
     ops = ("input", "conv", "bn", "sum", "concat", "cse", "conv", "msa", "glob_avg")
     joins = [(i, j) for j in (3, 4, 5) for i in (0, 1, 2)]
     single = [(0, 1), (0, 2), (1, 6), (2, 7), (5, 8)]
     wrong = sorted([*joins, *single, (1, 2), (4, 6), (5, 6), (6, 7), (7, 8)])
     assert script.mend_inputs(wrong, [(op, "") for op in ops]) == sorted(joins + single)
+    found = [script.our_op(name) for name in ("conv_7x1_1x7", "max_pool_3x3", "fc-b", "sum")]
+    assert found == ["conv", "max_pool", "bias", "sum"]
 
 
 @pytest.mark.parametrize(
@@ -205,8 +203,3 @@ def test_only_joins_have_several_inputs(script):
 )
 def test_parameter_names_are_completed(script, op, name, full):
     assert script.our_name(name, 4, op) == full
-
-
-def test_primitives_lose_their_kernel(script):
-    found = [script.our_op(name) for name in ("conv_7x1_1x7", "max_pool_3x3", "fc-b", "sum")]
-    assert found == ["conv", "max_pool", "bias", "sum"]

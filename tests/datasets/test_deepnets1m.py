@@ -93,18 +93,15 @@ def test_items_are_the_graphs_of_the_networks(generated, split, size):
         assert_equal(dataset[i], from_module(network))
 
 
-def test_network_on_a_device_and_for_other_images(generated):
-    dataset = open_generated(generated)
-    network = dataset.network(2, num_classes=7, input_size=(1, 16, 16), device="cpu")
-    assert network(torch.randn(2, 1, 16, 16)).shape == (2, 7)
-
-
-def test_widths(generated):
+def test_widths_and_networks_on_a_device_and_for_other_images(generated):
     assert {json.loads(item.net_args)["C"] for item in open_generated(generated)} == {48}
     wide = open_generated(generated, "wide")
     assert wide.net_args(0)["C"] == wide.network(0).plan.C == 4 * 48
     large = open_generated(generated, "wide", input_size=LARGE)
     assert large.net_args(0)["C"] == 2 * 48 and large.network(0, 10, SMALL).plan.C == 4 * 48
+    dataset = open_generated(generated)
+    network = dataset.network(2, num_classes=7, input_size=(1, 16, 16), device="cpu")
+    assert network(torch.randn(2, 1, 16, 16)).shape == (2, 7)
 
 
 def test_subsets(generated):
@@ -119,44 +116,28 @@ def test_subsets(generated):
     assert pickle.loads(pickle.dumps(part))[1].net_id == 12
 
 
-def assert_same(item, expected):
-    """Numbers come back as tensors of one element."""
-    assert item.keys() == expected.keys()
-    for name, value in expected.to_dict().items():
-        if isinstance(value, torch.Tensor):
-            assert item[name].dtype == value.dtype and torch.equal(item[name], value)
-        else:
-            assert item[name] == value
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize(("workers", "context"), [(0, None), (2, "fork"), (2, "spawn")])
 def test_loader_of_pyg(generated, workers, context):
-    if context == "spawn" and not workers:
-        pytest.skip("the same")
-    transform = GHN3(32, 1, 4, (8, 8, 3, 3)).transform
-    dataset = open_generated(generated, transform=transform)
-    options = {"multiprocessing_context": context} if workers else {}
-    items = [
-        item
-        for batch in DataLoader(dataset, batch_size=8, num_workers=workers, **options)
-        for item in batch.to_data_list()
-    ]
+    dataset = open_generated(generated, transform=GHN3(32, 1, 4, (8, 8, 3, 3)).transform)
+    options = {"num_workers": workers, "multiprocessing_context": context}
+    loader = DataLoader(dataset, batch_size=8, **options)
+    items = [item for batch in loader for item in batch.to_data_list()]
     assert len(items) == 25 and items[3].net_args == dataset[3].net_args
     for item, expected in zip(items, dataset, strict=True):
-        assert_same(item, expected)
+        assert item.keys() == expected.keys()
+        for name, value in expected.to_dict().items():  # numbers: tensors of one element
+            is_tensor = isinstance(value, torch.Tensor)
+            assert torch.equal(item[name], value) if is_tensor else item[name] == value, name
+            assert not is_tensor or item[name].dtype == value.dtype, name
 
 
-def test_batches_of_limited_size(generated):
+def test_batches_of_limited_size_and_for_a_ghn(generated):
     dataset = open_generated(generated)
     sizes = [SimpleNamespace(num_nodes=size) for size in dataset.node_counts.tolist()]
     sampler = DynamicBatchSampler(sizes, max_num=700, shuffle=True)
     batches = [batch for batch in DataLoader(dataset, batch_sampler=sampler)]  # has no length
     assert sorted(i for batch in batches for i in batch.net_id.tolist()) == list(range(25))
     assert all(batch.num_nodes <= 700 or batch.num_graphs == 1 for batch in batches)
-
-
-def test_ghn_reads_it(generated):
     ghn = GHN3(32, 1, 4, (8, 8, 3, 3), num_classes=10)
     dataset = open_generated(generated, transform=ghn.transform)
     (batch,) = DataLoader(dataset[[3, 8]], batch_size=2)
@@ -165,15 +146,13 @@ def test_ghn_reads_it(generated):
         assert {name: p.shape for name, p in params.items()} == {n: named[n].shape for n in params}
 
 
-def test_first_networks(generated, root):
+def test_first_networks_and_pre_filter(generated, root):
     some = DeepNets1M(generated, "train", source="generated", num_networks=7)
     assert len(some) == 7 and some.net_args(6) == open_generated(generated).net_args(6)
     assert len(DeepNets1M(root, "train", num_networks=4, log=False)) == 4
     with pytest.raises(DatasetError, match="only 40 official networks of the split 'train'"):
         DeepNets1M(root, "train", num_networks=41)
 
-
-def test_pre_filter(root):
     def is_shallow(item):
         return json.loads(item.net_args)["n_cells"] < 9
 
@@ -268,14 +247,12 @@ def test_root_that_cannot_be_written(tmp_path, source):
         DeepNets1M(root, "val", source=source, num_networks=2)
 
 
-def open_it(root):
-    DeepNets1M(root, "val", source="generated", num_networks=20, log=False)
-
-
 def test_processes_make_the_files_once(tmp_path):
     # Each of them would finish the others' work and remove their unfinished files.
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=open_it, args=(tmp_path,)) for _ in range(4)]
+    options = {"source": "generated", "num_networks": 20, "log": False}
+    arguments = {"target": DeepNets1M, "args": (tmp_path, "val"), "kwargs": options}
+    processes = [context.Process(**arguments) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -284,14 +261,11 @@ def test_processes_make_the_files_once(tmp_path):
     assert {path.suffix for path in tmp_path.rglob("*.*")} == {".jsonl", ".npy"}
 
 
-def test_files_of_other_splits(generated, tmp_path):
+def test_files_and_images_that_do_not_fit(generated, tmp_path):
     (tmp_path / "processed").mkdir()
     source = generated / "processed" / "generated_deep_25.jsonl"
     shutil.copy(source, tmp_path / "processed" / "generated_dense_25.jsonl")
     with pytest.raises(DatasetError, match=r"dense_25\.jsonl has networks of the split 'deep'"):
         open_generated(tmp_path, "dense")
-
-
-def test_images_that_do_not_fit(generated):
     with pytest.raises(ArchitectureError, match="30x30"):
         list(open_generated(generated, input_size=(3, 30, 30)))

@@ -194,7 +194,7 @@ def test_invalid_arguments(tmp_path, arguments, message):
     assert not any(tmp_path.iterdir())
 
 
-def test_bad_places(tmp_path):
+def test_bad_places_and_damaged_shards(tmp_path):
     with pytest.raises(ArchitectureError, match="Unknown split"):
         generate(tmp_path / "tran.jsonl", "tran")
     file = tmp_path / "file"
@@ -203,9 +203,6 @@ def test_bad_places(tmp_path):
         generate(file / "train.jsonl", **JOB)
     with pytest.raises(DatasetError, match="file is damaged"):
         generate(file, **JOB)
-
-
-def test_damaged_shard_is_named(tmp_path):
     path = tmp_path / "train.jsonl"
     generate(path, **JOB, world_size=2)
     shard = tmp_path / "train.jsonl.shards" / "000002.jsonl"

@@ -93,13 +93,6 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_complete(site, get, tmp_path):
-    assert get() == get() == BODY and site.requests == [None]
-    assert names(tmp_path / "raw") == ["a.bin"]
-    (tmp_path / "raw" / "a.bin").write_bytes(b"mine")
-    assert get() == b"mine"
-
-
 @pytest.mark.parametrize(
     ("faults", "requests"),
     [
@@ -144,10 +137,14 @@ def test_part_as_long_as_the_file(site, get, tmp_path, part, requests):
     assert get() == BODY and site.requests == requests
 
 
-def test_processes_wait_for_each_other(site, get):
+def test_complete_or_waiting_for_each_other(site, get, tmp_path):
     with ThreadPoolExecutor(4) as pool:
         assert {pool.submit(get).result() for _ in range(4)} == {BODY}
     assert site.requests == [None]
+    assert get() == get() == BODY and site.requests == [None]
+    assert names(tmp_path / "raw") == ["a.bin"]
+    (tmp_path / "raw" / "a.bin").write_bytes(b"mine")
+    assert get() == b"mine"
 
 
 @pytest.mark.parametrize("status", [403, 404, 416, 500])
@@ -158,14 +155,7 @@ def test_refused(site, get, tmp_path, status):
     assert names(tmp_path / "raw") == [] and len(site.requests) == 1
 
 
-def test_no_network(site, get, tmp_path):
-    site.server_close()
-    with pytest.raises(DatasetError, match=r"a\.bin can't be downloaded.*refused.*belongs into"):
-        get()
-    assert names(tmp_path / "raw") == []
-
-
-def test_full_disk_and_bad_folder(site, get, tmp_path, monkeypatch):
+def test_bad_folder_full_disk_and_no_network(site, get, tmp_path, monkeypatch):
     (tmp_path / "raw").touch()
     with pytest.raises(DatasetError, match=r"can't be downloaded to .*raw: .*exists"):
         get()
@@ -176,6 +166,10 @@ def test_full_disk_and_bad_folder(site, get, tmp_path, monkeypatch):
 
     monkeypatch.setattr(http.client.HTTPResponse, "read1", full)
     with pytest.raises(DatasetError, match="No space left on device"):
+        get()
+    assert names(tmp_path / "raw") == []
+    site.server_close()
+    with pytest.raises(DatasetError, match=r"a\.bin can't be downloaded.*refused.*belongs into"):
         get()
     assert names(tmp_path / "raw") == []
 
@@ -246,7 +240,7 @@ def test_too_large(pack, tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 200_000])
-def test_truncated(tmp_path, keep):
+def test_truncated_or_missing_archive(tmp_path, keep):
     archive, info = tmp_path / "a.tar.gz", member("a.json", size=1 << 18)
     with tarfile.open(archive, "w:gz") as tar:
         tar.addfile(info, io.BytesIO(os.urandom(1 << 18)))
@@ -314,18 +308,26 @@ def test_other_splits_and_missing_node_counts(raw, nets):
     assert list(convert(raw)) == [nets[5]]
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"train": {"nets": [{"n_cells": 3', "[" * 100_000])
-def test_damaged_file(raw, content):
-    (raw / META).write_text(content)
-    with pytest.raises(DatasetError, match=f"{META} is damaged: .*Fetch it again"):
-        convert(raw)
+DAMAGED, NO_NETWORKS = "is damaged: .*Fetch it again", "has no networks of the split 'train'"
 
 
-@pytest.mark.parametrize("content", ['{"val": {}}', "[]", '{"train": 5}', '{"train": {"nets": 3}}'])
-def test_file_without_the_split(raw, content):
-    (raw / META).write_text(content)
-    with pytest.raises(DatasetError, match=f"{META} has no networks of the split 'train'"):
-        convert(raw)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", DAMAGED),
+        ("{", DAMAGED),
+        ('{"train": {"nets": [{"n_cells": 3', DAMAGED),
+        ("[" * 100_000, DAMAGED),
+        ('{"val": {}}', NO_NETWORKS),
+        ("[]", NO_NETWORKS),
+        ('{"train": 5}', NO_NETWORKS),
+        ('{"train": {"nets": 3}}', NO_NETWORKS),
+        (None, "is missing"),
+    ],
+)
+def test_damaged_files_and_those_without_the_split(raw, content, message):
     (raw / META).unlink()
-    with pytest.raises(DatasetError, match=f"{META} is missing"):
+    if content is not None:
+        (raw / META).write_text(content)
+    with pytest.raises(DatasetError, match=f"{META} {message}"):
         convert(raw)

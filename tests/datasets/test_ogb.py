@@ -38,7 +38,7 @@ def folder(script, networks, tmp_path):
     return (tmp_path / "new" / "ogb").rename(tmp_path / "moved")
 
 
-def test_exported_networks_are_loaded(script, networks, folder):
+def test_exported_networks_are_loaded_and_predictions_scored(script, networks, folder):
     dataset, split, _ = script.load_ogb(folder)
     assert len(dataset) == 12 and dataset.num_tasks == 1 and dataset.task_type == "regression"
     for data, graph, target in zip(dataset, *networks, strict=True):
@@ -49,14 +49,6 @@ def test_exported_networks_are_loaded(script, networks, folder):
         assert data.y.shape == (1, 1) and data.y.item() == pytest.approx(target)
     assert [len(split[part]) for part in ("train", "valid", "test")] == [10, 1, 1]
     assert sorted(i for part in split.values() for i in part.tolist()) == list(range(12))
-
-
-def test_what_pyg_has_admitted_stays_admitted(script, folder):
-    script.load_ogb(folder)
-    assert Data in torch.serialization.get_safe_globals()
-
-
-def test_predictions_are_scored(script, folder):
     dataset, split, evaluator = script.load_ogb(folder)
     (batch,) = DataLoader(dataset[split["train"]], batch_size=10)
     assert evaluator.eval({"y_true": batch.y, "y_pred": batch.y}) == {"rmse": 0}
@@ -64,9 +56,11 @@ def test_predictions_are_scored(script, folder):
     assert score["rmse"] == pytest.approx(2)
 
 
-def test_readme_names_the_target(folder):
+def test_readme_and_what_pyg_has_admitted(folder, script):
     text = (folder / "deepnets1m" / "mapping" / "README.md").read_text()
     assert "The target: millions of parameters" in text and "- 4: conv\n" in text
+    script.load_ogb(folder)
+    assert Data in torch.serialization.get_safe_globals()
 
 
 def test_code_of_the_documentation(script, networks, tmp_path, monkeypatch, capsys):
@@ -105,24 +99,17 @@ def test_what_cannot_be_exported(script, networks, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.fixture
-def root(golden_folder, tmp_path):
-    """A data set with the official file of 40 networks."""
+def test_script_exports_the_number_of_parameters_or_results(
+    script, golden_folder, tmp_path, capsys
+):
     shutil.copytree(golden_folder, tmp_path / "root" / "raw")
-    return tmp_path / "root"
-
-
-def test_script_exports_the_number_of_parameters(script, root, tmp_path, capsys):
-    out = tmp_path / "ogb"
+    root, out = tmp_path / "root", tmp_path / "parameters"
     arguments = f"--root {root} --split train --source official --num_networks 12 --out {out}"
     script.main(arguments.split())
     assert "12 networks are in" in capsys.readouterr().out
     dataset = script.load_ogb(out).dataset
     assert [data.y.item() for data in dataset][:2] == pytest.approx([0.453866, 1.081626])
-
-
-def test_script_exports_what_was_measured(script, root, tmp_path):
-    out, results = tmp_path / "ogb", tmp_path / "results.json"
+    out, results = tmp_path / "measured", tmp_path / "results.json"
     measured = [(split, str(i), i / 40) for split in ("train", "val") for i in range(3, 14)]
     networks = [{"split": split, "name": i, "accuracy": y} for split, i, y in measured]
     results.write_text(json.dumps({"networks": networks}))

@@ -31,7 +31,7 @@ def test_what_is_read_is_what_was_written(path, nets):
     assert copy[7] == nets[7] and len(pickle.dumps(table)) < 500
 
 
-def test_index_is_made_when_it_does_not_fit(path, index, nets):
+def test_index_is_made_when_it_does_not_fit_and_may_hide_damage(path, index, nets):
     NetworkTable(path)
     made = index.read_bytes()
     for damage in (b"", made[:-20], made[:-8] + bytes(8)):
@@ -40,6 +40,13 @@ def test_index_is_made_when_it_does_not_fit(path, index, nets):
     write_table(path, {"num_networks": 2}, nets[:2])
     assert not index.exists()  # it may be as long as the old one
     assert list(NetworkTable(path)) == nets[:2]
+    write_table(path, {"num_networks": len(nets)}, nets)
+    NetworkTable(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"n_cells"', b'"n_cells,', 3))
+    assert NetworkTable(path)[3] == nets[3]
+    with pytest.raises(DatasetError, match="line 3 is no JSON"):
+        NetworkTable(path)[1]
 
 
 def test_folder_that_cannot_be_written(path, nets, monkeypatch):
@@ -88,15 +95,6 @@ def test_damaged_network(path, line, message):
     path.write_bytes(b"".join([*lines[:3], line, *lines[4:]]))
     with pytest.raises(DatasetError, match=rf"train\.jsonl is damaged: {message}"):
         NetworkTable(path)
-
-
-def test_damaged_behind_an_index(path, nets):
-    NetworkTable(path)
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b'"n_cells"', b'"n_cells,', 3))
-    assert NetworkTable(path)[3] == nets[3]
-    with pytest.raises(DatasetError, match="line 3 is no JSON"):
-        NetworkTable(path)[1]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"{}\n", b'{"num_networks": 3}\n'])

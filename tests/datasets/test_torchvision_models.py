@@ -11,7 +11,7 @@ from pyg_ghn.graph import PRIMITIVES, from_module
 from pyg_ghn.nn import GHN3
 
 
-def test_names():
+def test_names_and_images_that_a_model_cannot_see():
     assert TorchvisionModels().names == models.list_models(module=models)
     paper = TorchvisionModels("paper")
     assert len(paper) == len(set(paper.names)) == 74
@@ -21,6 +21,9 @@ def test_names():
     assert TorchvisionModels("resnet18").names == ["resnet18"]
     with pytest.raises(DatasetError, match="no classification models resnet19, fcn_resnet50"):
         TorchvisionModels(["resnet19", "alexnet", "fcn_resnet50"])
+    dataset = TorchvisionModels(["vit_b_16"], input_size=(3, 32, 48))
+    with pytest.raises(ArchitectureError, match="square"):
+        dataset[0]
 
 
 NAMES = ["resnet18", "regnet_y_400mf", "inception_v3", "vit_b_32"]
@@ -59,9 +62,3 @@ def test_batch_and_small_images():
         assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
     again = dataset[0]
     assert "spd" in again and "spd" not in TorchvisionModels(names)[0]
-
-
-def test_images_that_a_model_cannot_see():
-    dataset = TorchvisionModels(["vit_b_16"], input_size=(3, 32, 48))
-    with pytest.raises(ArchitectureError, match="square"):
-        dataset[0]

@@ -15,9 +15,6 @@ def test_a_line_is_the_mean_of_runs_where_all_have_a_point():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("steps", "accuracy, %")
     band = axes.collections[0].get_paths()[0].get_extents()
     assert (band.y0, band.y1) == (30, 90)
-
-
-def test_drawn_where_wanted_each_name_in_its_colour():
     axes = plot_curves(RUNS, "").axes[0]
     figure = axes.figure
     assert plot_curves({"ghn": [], "random": RUNS["random"]}, "", axes=axes) is figure

@@ -14,7 +14,7 @@ def result():
     return GeneralizationResult(networks, "GHN3", {}, "digits", "test", 359, 10, {}, {}, "today")
 
 
-def test_plot_shows_every_network(result):
+def test_plot_shows_every_network(result, tmp_path):
     (axes,) = plot_generalization(result).axes
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels == ["val\nn = 2", "torchvision\nn = 1"]
@@ -23,8 +23,5 @@ def test_plot_shows_every_network(result):
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ["predicted by the GHN", "random initialization", "chance"]
     assert axes.get_ylabel() == "digits test accuracy, %"
-
-
-def test_file(result, tmp_path):
     path = draw_generalization(result, tmp_path / "new" / "plot.png")
     assert path.read_bytes().startswith(b"\x89PNG")

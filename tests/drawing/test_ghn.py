@@ -60,14 +60,6 @@ def test_each_node_is_a_point_of_the_common_projection(ghn, graphs, figures):
     assert legend == ["input", "conv", "bias", "bn", "glob_avg"]
 
 
-def test_embeddings_of_nothing(ghn, graphs, tmp_path):
-    with pytest.raises(ConfigError, match="3 or more nodes"):
-        draw_embeddings(ghn, {}, tmp_path / "x.png")
-    with pytest.raises(ConfigError, match="'umap', choose one of pca, tsne"):
-        draw_embeddings(ghn, graphs, tmp_path / "x.png", "umap")
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_filters(channels, tmp_path):
     weights = {"few": torch.randn(5, channels, 3, 3), "many": torch.randn(100, channels, 16, 16)}
@@ -101,8 +93,13 @@ def test_weights_that_are_no_filters(weight, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_first_convolution():
+def test_first_convolution_and_embeddings_of_nothing(ghn, graphs, tmp_path):
     assert first_convolution(from_module(make_model(4), (3, 8, 8))) == "0.weight"
     assert first_convolution(from_module(make_model(4, channels=1), (1, 8, 8))) == "0.weight"
     with pytest.raises(ConfigError, match="no convolution of images"):
         first_convolution(from_module(nn.Linear(3, 4), (3,)))
+    with pytest.raises(ConfigError, match="3 or more nodes"):
+        draw_embeddings(ghn, {}, tmp_path / "x.png")
+    with pytest.raises(ConfigError, match="'umap', choose one of pca, tsne"):
+        draw_embeddings(ghn, graphs, tmp_path / "x.png", "umap")
+    assert not list(tmp_path.iterdir())

@@ -26,14 +26,11 @@ def test_svg_draws_each_node_once(name, graph_of, tmp_path):
     assert titles[conv].startswith(f"{conv}: conv {graph.param_name[conv]} ")
 
 
-def test_png_and_pdf(graph_of, tmp_path):
+def test_png_and_pdf_of_bounded_resolution(graph_of, tmp_path, monkeypatch):
     pixels = imread(draw_graph(graph_of("resnet18"), tmp_path / "new" / "graph.PNG"))
     assert 800 < max(pixels.shape[:2]) < 2000 and 0.5 < pixels[..., :3].mean() < 0.99
     pdf = draw_graph(graph_of("resnet18"), tmp_path / "graph.pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and pdf.rstrip().endswith(b"%%EOF")
-
-
-def test_resolution_of_large_pictures_is_bounded(graph_of, tmp_path, monkeypatch):
     monkeypatch.setattr("pyg_ghn.drawing.graph.MAX_PIXELS", 600)
     pixels = imread(draw_graph(graph_of("resnet50"), tmp_path / "graph.png"))
     assert 560 < max(pixels.shape[:2]) < 640
@@ -50,27 +47,13 @@ class Tiny(nn.Module):
         return self.conv(x)
 
 
-def test_model_instead_of_graph(tmp_path):
+def test_models_instead_of_graphs_and_names_with_special_characters(tmp_path, make_graph):
     assert "Tiny: 3 nodes, 2 edges" in draw_graph(Tiny(), tmp_path / "graph.svg").read_text()
-
-
-def test_names_with_special_characters(make_graph, tmp_path):
     names = [None, 'a"b\\n<c>|{d}&.weight', "$x_1$.weight"]
     graph = make_graph([(0, 1), (1, 2)], 3, names, ["input", "conv", "bn"])
     path = draw_graph(graph, tmp_path / "graph.svg", 'a "title"')
     text = "".join(ET.parse(path).getroot().itertext())
     assert 'a"b' in text and "$x_1$" in text
-
-
-def test_failure_leaves_what_was_there(monkeypatch, tmp_path, make_graph):
-    def fail(*args, **kwargs):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
-    (tmp_path / "graph.svg").write_text("old")
-    with pytest.raises(GHNError, match="disk full"):
-        draw_graph(make_graph([(0, 1)], 2), tmp_path / "graph.svg")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("name", ["graph.gif", "graph", "graph.svg.bak"])
@@ -80,10 +63,20 @@ def test_unknown_kind_of_file(name, tmp_path, make_graph):
     assert not list(tmp_path.iterdir())
 
 
-def test_unwritable_path(tmp_path, make_graph):
+def test_failure_leaves_what_was_there(tmp_path, make_graph, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(GHNError, match="Can't write the picture"):
         draw_graph(make_graph([], 1), tmp_path / "file" / "graph.svg")
+    (tmp_path / "file").unlink()
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    (tmp_path / "graph.svg").write_text("old")
+    with pytest.raises(GHNError, match="disk full"):
+        draw_graph(make_graph([(0, 1)], 2), tmp_path / "graph.svg")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_what_is_no_graph(make_graph):

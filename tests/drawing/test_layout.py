@@ -106,29 +106,24 @@ def test_labels(picture_of):
     assert any(text.startswith("…layers.encoder_layer_11") for text in picture_of("vit_b_16").texts)
 
 
-def test_residual_stages_are_split_and_parallel_branches_stay_together(graph_of):
+def test_frames_of_stages_branches_and_modules_that_take_turns(graph_of):
     stages = [f"layer{i + 1}.{j}" for i, depth in enumerate((3, 4, 6, 3)) for j in range(depth)]
     assert frame_names(graph_of("resnet50")) == stages
     names = frame_names(graph_of("googlenet"))
     assert {"inception3a", "inception5b", "aux1"} <= set(names) and len(names) == 14
 
+    class TakingTurns(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convs = nn.ModuleList(nn.Conv2d(3, 3, 1, bias=False) for _ in range(20))
+            self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(20))
 
-class Interleaved(nn.Module):
-    """Two lists of layers that take turns."""
+        def forward(self, x):
+            for conv, norm in zip(self.convs, self.norms, strict=True):
+                x = norm(conv(x))
+            return x
 
-    def __init__(self):
-        super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(3, 3, 1, bias=False) for _ in range(20))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(20))
-
-    def forward(self, x):
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = norm(conv(x))
-        return x
-
-
-def test_modules_that_take_turns():
-    assert frame_names(from_module(Interleaved())) == ["convs", "norms"] * 20
+    assert frame_names(from_module(TakingTurns())) == ["convs", "norms"] * 20
 
 
 def random_edges(n):
@@ -159,14 +154,11 @@ def test_any_graph_fits_a_page(edges, num_nodes, named, make_graph):
     assert 0.5 < width / height < 4 and max(width, height) < 90  # inches
 
 
-def test_order_of_nodes_does_not_matter(make_graph):
+def test_styles_and_any_order_of_nodes(make_graph):
+    assert set(STYLES) == set(PRIMITIVES)
+    for style in STYLES.values():
+        assert np.abs(style.outline.vertices).max() == pytest.approx(0.5)
     names = ["c.weight", "a.weight", "b.weight"]
     picture = read_picture(make_graph([(1, 2), (2, 0)], 3, names))
     left, top, _, _ = picture.nodes.T
     assert np.lexsort([top, left.round()]).tolist() == [1, 2, 0]  # down, then in the next column
-
-
-def test_styles():
-    assert set(STYLES) == set(PRIMITIVES)
-    for style in STYLES.values():
-        assert np.abs(style.outline.vertices).max() == pytest.approx(0.5)

@@ -57,11 +57,8 @@ def test_he_weights_keep_the_variance():
     assert all(1 < value < 3 for _, value in found)  # 2 behind every layer, about
 
 
-def test_single_values_and_no_layers():
+def test_single_values_no_layers_and_images_that_do_not_fit(model):
     assert activation_variances(nn.Conv2d(1, 1, 1), torch.ones(1, 1, 1, 1)) == [("", 0.0)]
     assert activation_variances(nn.ReLU(), torch.ones(1, 1, 1, 1)) == []
-
-
-def test_images_that_do_not_fit(model):
     with pytest.raises(GHNError, match=r"Backwards fails on images of shape \(2, 3, 4, 4\)"):
         activation_variances(model, torch.ones(2, 3, 4, 4))

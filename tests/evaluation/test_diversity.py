@@ -27,11 +27,16 @@ def test_all_pairs_of_a_shape():
     assert biases == {(2,): (pytest.approx(distance(networks[0]["bias"], networks[1]["bias"])), 2)}
 
 
-def test_same_and_opposite_and_zero():
+def test_same_opposite_zero_and_what_has_no_distance():
     a = torch.randn(3, 2, 2, 2)
     for other, expected in ((2 * a, 0), (-a, 2), (torch.zeros_like(a), 1)):
         found = diversity([{"w": a}, {"w": other}])[3, 2, 2, 2].distance
         assert found == pytest.approx(expected, abs=1e-12)
+    assert diversity([]) == diversity([{"w": torch.ones(2, 2)}]) == {}
+    with pytest.raises(ConfigError, match=r"two tensors of shape \(2, 2\), got 1"):
+        diversity([{"w": torch.ones(2, 2)}], [(2, 2)])
+    with pytest.raises(ConfigError, match="'w', of shape"):
+        diversity([{"w": torch.tensor([[math.nan, 1], [0, 1]])}])
 
 
 def test_matching_finds_the_best_order():
@@ -41,14 +46,6 @@ def test_matching_finds_the_best_order():
     assert found == pytest.approx(best) and best < distance(a, b)
     shuffled = diversity([{"w": a}, {"w": a[torch.randperm(5)]}], match=True)
     assert shuffled[5, 2, 3].distance == pytest.approx(0, abs=1e-12)
-
-
-def test_what_has_no_distance():
-    assert diversity([]) == diversity([{"w": torch.ones(2, 2)}]) == {}
-    with pytest.raises(ConfigError, match=r"two tensors of shape \(2, 2\), got 1"):
-        diversity([{"w": torch.ones(2, 2)}], [(2, 2)])
-    with pytest.raises(ConfigError, match="'w', of shape"):
-        diversity([{"w": torch.tensor([[math.nan, 1], [0, 1]])}])
 
 
 def test_effective_rank():
@@ -69,7 +66,7 @@ def test_effective_rank():
     assert effective_rank(weight[:10].repeat(2, 1, 1, 1), relative=True) < 0.6
 
 
-def test_statistics_of_pytorch_defaults():
+def test_layer_statistics():
     torch.manual_seed(0)
     net = nn.Sequential(
         *(nn.Conv2d(32, 32, 3) for _ in range(4)), nn.BatchNorm2d(32), nn.Linear(128, 64)
@@ -81,9 +78,6 @@ def test_statistics_of_pytorch_defaults():
     assert found["cosine"] == pytest.approx(0, abs=0.02)
     assert found["scale"] == pytest.approx(6**-0.5, rel=0.01)
     assert found["class_scale"] == pytest.approx(6**-0.5, rel=0.02)
-
-
-def test_statistics_by_hand():
     params = {
         "a": torch.tensor([[3.0, 0.0], [0.0, 4.0]]),
         "b": torch.tensor([[0.0, 1.0], [0.0, 1.0]]),

@@ -17,12 +17,6 @@ def _two_torchvision_networks(monkeypatch):
     monkeypatch.setattr(generalization, "TORCHVISION_NETWORKS", names)
 
 
-@pytest.fixture
-def _not_calibrated(monkeypatch):
-    """As the fake GHN predicts nothing of what is not there."""
-    monkeypatch.setattr(generalization, "missing_norms", lambda *args: [])
-
-
 def test_calibration_helps_what_nothing_normalizes():
     ghn, digits = from_pretrained("ghn3-digits"), get_image_data("digits")
     options = {"channels": 16, "fc_dim": 16, "progress": False}
@@ -32,7 +26,6 @@ def test_calibration_helps_what_nothing_normalizes():
     assert bare.calibrated > bare.accuracy + 0.2
 
 
-@pytest.mark.usefixtures("_not_calibrated")
 def test_results_of_every_split(fake_ghn, images):
     ghn = fake_ghn(0.01).train()
     splits = ("val", "test", "wide", "deep", "dense", "bnfree", "torchvision")
@@ -51,25 +44,16 @@ def test_results_of_every_split(fake_ghn, images):
         assert net.non_finite == 0 and net.seconds > 0
 
 
-@pytest.mark.usefixtures("_not_calibrated")
-def test_equal_logits_hit_one_class_of_the_validation_images(fake_ghn, images):
+def test_constant_missing_and_non_finite_predictions(fake_ghn, images):
     result = evaluate_ghn(fake_ghn(0.0), images, ["val"], 2, image_split="val", **SMALL)
     assert [net.accuracy for net in result.networks] == pytest.approx([1 / 3] * 2)
     assert result.num_images == 9 and result.image_split == "val"
-
-
-@pytest.mark.usefixtures("_not_calibrated")
-def test_without_predictions_both_accuracies_agree(fake_ghn, images):
     result = evaluate_ghn(fake_ghn(), images, ["val", "torchvision"], num_networks=2, **SMALL)
     assert len(result.networks) == 4
     for net in result.networks:
         assert net.predicted_share == 0
         assert net.accuracy == net.random and net.accuracy_top5 == net.random_top5
     assert len({net.random for net in result.networks}) > 1
-
-
-@pytest.mark.usefixtures("_not_calibrated")
-def test_non_finite_networks_count_as_wrong_and_are_listed(fake_ghn, images):
     result = evaluate_ghn(fake_ghn(math.nan), images, ["torchvision"], num_networks=1, **SMALL)
     assert [(net.accuracy, net.non_finite) for net in result.networks] == [(0, 1)]
     assert result.networks[0].random > 0
@@ -77,7 +61,6 @@ def test_non_finite_networks_count_as_wrong_and_are_listed(fake_ghn, images):
     assert "Not finite: torchvision/squeezenet1_1" in result.table()
 
 
-@pytest.mark.usefixtures("_not_calibrated")
 def test_each_network_has_a_seed_of_its_own(fake_ghn, images):
     def random(splits, **options):
         result = evaluate_ghn(fake_ghn(), images, splits, num_networks=2, **SMALL, **options)
@@ -93,7 +76,6 @@ def test_each_network_has_a_seed_of_its_own(fake_ghn, images):
     assert random(["val"], seed=1) != alone
 
 
-@pytest.mark.usefixtures("_not_calibrated")
 def test_families(fake_ghn, images):
     result = evaluate_ghn(fake_ghn(), images, ["torchvision"], **SMALL)
     squeezenet, mobilenet = result.networks
@@ -103,7 +85,7 @@ def test_families(fake_ghn, images):
     assert sizes == {"batch norm": 1, "no norm": 1, "squeeze-excitation": 1}
 
 
-def test_bad_arguments(fake_ghn, images):
+def test_bad_arguments_and_errors_that_restore_the_mode(fake_ghn, images, monkeypatch):
     with pytest.raises(ArchitectureError, match="Unknown split 'tset'; choose from train, val"):
         evaluate_ghn(fake_ghn(), images, ["val", "tset"])
     with pytest.raises(ArchitectureError, match="num_networks must be 1 or more, got 0"):
@@ -112,9 +94,6 @@ def test_bad_arguments(fake_ghn, images):
         evaluate_ghn(fake_ghn(), images, [])
     with pytest.raises(ConfigError, match="'tset' to evaluate on; choose from test, val"):
         evaluate_ghn(fake_ghn(), images, image_split="tset")
-
-
-def test_mode_of_the_ghn_is_restored_after_an_error(fake_ghn, images, monkeypatch):
     ghn = fake_ghn().train()
     monkeypatch.setattr(ghn, "predict_graph", None)
     with pytest.raises(TypeError):

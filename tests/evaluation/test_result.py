@@ -14,22 +14,15 @@ def network(split, name, accuracy, random, families=(), non_finite=0.0):
 
 @pytest.fixture
 def result():
-    return GeneralizationResult(
-        networks=[
-            network("val", "0", 0.50, 0.10, ("batch norm",)),
-            network("val", "1", 0.70, 0.14, ("batch norm", "attention")),
-            network("torchvision", "resnet18", 0.0, 0.08, ("no norm",), non_finite=1.0),
-        ],
-        ghn="GHN3",
-        config={"hidden_channels": 64, "max_shape": (64, 64, 16, 16)},
-        images="digits",
-        image_split="test",
-        num_images=359,
-        num_classes=10,
-        settings={"seed": 0},
-        versions={"torch": "2"},
-        date="2026-01-01T00:00:00+00:00",
-    )
+    networks = [
+        network("val", "0", 0.50, 0.10, ("batch norm",)),
+        network("val", "1", 0.70, 0.14, ("batch norm", "attention")),
+        network("torchvision", "resnet18", 0.0, 0.08, ("no norm",), non_finite=1.0),
+    ]
+    config = {"hidden_channels": 64, "max_shape": (64, 64, 16, 16)}
+    images = {"images": "digits", "image_split": "test", "num_images": 359, "num_classes": 10}
+    run = {"settings": {"seed": 0}, "versions": {"torch": "2"}, "date": "2026-01-01T00:00:00+00:00"}
+    return GeneralizationResult(networks, "GHN3", config, **images, **run)
 
 
 TABLE = """\
@@ -48,11 +41,8 @@ Not finite: torchvision/resnet18
 """
 
 
-def test_table(result):
+def test_table_and_summary(result):
     assert result.table() == TABLE
-
-
-def test_summary(result):
     ghn = {"ghn_mean": 0.6, "ghn_std": 0.1, "ghn_best": 0.7}
     ghn |= {"calibrated_mean": 0.8, "calibrated_std": 0.1, "calibrated_best": 0.9}
     random = {"random_mean": 0.12, "random_std": 0.02, "random_best": 0.14}

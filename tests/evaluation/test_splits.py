@@ -16,10 +16,15 @@ def test_number_and_names(split, images):
     assert len({network.name for network in found}) == 3
 
 
-def test_counts_of_whole_splits(images):
+def test_whole_splits_and_torchvision_networks_that_fit_the_images(images):
     assert len(evaluation_networks("bnfree", images)) == 100
     for number in (None, 1000):
         assert len(evaluation_networks("torchvision", images, number)) == len(TORCHVISION_NETWORKS)
+    (network,) = evaluation_networks("torchvision", images, 1)
+    model = network.build()
+    assert network.name == "resnet18"
+    assert model.fc.out_features == 3
+    assert model.conv1.stride == (1, 1)
 
 
 @pytest.mark.parametrize(("split", "factor"), [("test", 1), ("wide", 4)])
@@ -32,11 +37,3 @@ def test_width(split, factor, images):
     (network,) = evaluation_networks(split, images, 1)
     expected = network_from_args(net_args, **size, C=net_args["C"] * factor)
     assert count(network.build()) == count(expected)
-
-
-def test_torchvision_networks_fit_the_images(images):
-    (network,) = evaluation_networks("torchvision", images, 1)
-    model = network.build()
-    assert network.name == "resnet18"
-    assert model.fc.out_features == 3
-    assert model.conv1.stride == (1, 1)

@@ -17,7 +17,7 @@ def ghn():
     return from_pretrained("ghn3-digits")
 
 
-def test_norm_is_that_of_all_parameters(ghn):
+def test_norm_is_that_of_all_parameters_and_marks_own_initialization(ghn):
     from torchvision import models
 
     network = models.squeezenet1_1(num_classes=10)
@@ -26,9 +26,6 @@ def test_norm_is_that_of_all_parameters(ghn):
     (check,) = verify(ghn, ["squeezenet1_1"], {})
     assert check.norm == pytest.approx(expected.item(), abs=1e-4)
     assert check.expected is None and check.agrees and check.num_random == 0
-
-
-def test_own_initialization_counts_and_is_marked(ghn):
     first, other = (next(verify(ghn, ["swin_t"], {}, seed=seed)) for seed in (0, 1))
     assert first.num_random == 23_322 and "23,322 values stay random" in str(first)
     assert 0 < abs(first.norm - other.norm) < first.tolerance - 0.01 < 0.01

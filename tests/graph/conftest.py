@@ -1,6 +1,7 @@
 import gc
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import networkx as nx
 import pytest
@@ -95,6 +96,23 @@ def complete(missing_parameters):
         return data
 
     return check
+
+
+@pytest.fixture
+def see(applied, complete, names_of, nodes_of):
+    """Makes the complete graph of a model, or of a function with the parts that it applies."""
+
+    def see(model, input_size=None, example_inputs=None, **parts):
+        model = model if isinstance(model, nn.Module) else applied(model, **parts)
+        data = complete(model, input_size=input_size, example_inputs=example_inputs)
+        labels, edges = names_of(data)
+        ops = [op for op, _, _ in nodes_of(data)]
+        left = dict(zip(data.unsupported, data.unsupported_reason, strict=True))
+        return SimpleNamespace(
+            model=model, data=data, labels=labels, edges=edges, ops=ops, left=left
+        )
+
+    return see
 
 
 @pytest.fixture

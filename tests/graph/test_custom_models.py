@@ -13,19 +13,23 @@ from pyg_ghn.errors import GraphError
 from pyg_ghn.graph import from_module
 
 
-def branches(self, x):
-    x = left = F.relu(self.stem(x), inplace=True)
-    for block in self.left:
-        left = left + block(left)
-    right = self.shared(self.norm(self.shared(self.right(x))))
-    x = torch.cat([left * self.scale, right], dim=1).mean((2, 3))
-    return {"logits": self.head(x), "features": [x]}
+def parameter(*shape):
+    return nn.Parameter(torch.zeros(shape))
 
 
-def test_branches_loops_shared_layers_and_dict_output(applied, nodes_of, names_of):
-    model = applied(
+def test_branches_loops_shared_layers_and_dict_output(see, nodes_of):
+    def branches(self, x):
+        x = left = F.relu(self.stem(x), inplace=True)
+        for block in self.left:
+            left = left + block(left)
+        right = self.shared(self.norm(self.shared(self.right(x))))
+        x = torch.cat([left * self.scale, right], dim=1).mean((2, 3))
+        return {"logits": self.head(x), "features": [x]}
+
+    graph = see(
         branches,
-        scale=nn.Parameter(torch.ones(8, 1, 1)),
+        (3, 16, 16),
+        scale=parameter(8, 1, 1),
         stem=nn.Conv2d(3, 8, 3, padding=1),
         left=nn.ModuleList(nn.Conv2d(8, 8, 3, padding=1, groups=8) for _ in range(3)),
         right=nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=2),
@@ -34,25 +38,17 @@ def test_branches_loops_shared_layers_and_dict_output(applied, nodes_of, names_o
         head=nn.Linear(16, 5),
         never_used=nn.Linear(4, 4),
     )
-    data = from_module(model, (3, 16, 16))
-    labels, edges = names_of(data)
-    assert data.unsupported == ["scale", "never_used.weight", "never_used.bias"]
+    labels, edges, nodes = graph.labels, graph.edges, nodes_of(graph.data)
+    assert [*graph.left] == ["scale", "never_used.weight", "never_used.bias"]
     assert labels.count("shared.weight") == 1  # predicted once ...
-    shared = [node for node in nodes_of(data) if node[2] == (8, 8, 1, 1)]
-    assert [name for _, name, _ in shared] == ["shared.weight", None]  # ... but two steps
-    assert [op for op, _, _ in nodes_of(data)].count("sum") == 3
-    assert {op for op, name, _ in nodes_of(data) if name == "right.weight"} == {"dil_conv"}
-    assert {op for op, name, _ in nodes_of(data) if name == "left.0.weight"} == {"sep_conv"}
+    shared = [name for _, name, shape in nodes if shape == (8, 8, 1, 1)]
+    assert shared == ["shared.weight", None]  # ... but two steps
+    assert graph.ops.count("sum") == 3
+    assert {op for op, name, _ in nodes if name == "right.weight"} == {"dil_conv"}
+    assert {op for op, name, _ in nodes if name == "left.0.weight"} == {"sep_conv"}
     assert ("stem.bias", "left.0.weight") in edges and ("stem.bias", "right.weight") in edges
     assert ("glob_avg", "head.weight") in edges and labels[-2:] == ["head.weight", "head.bias"]
-    assert data.bias_name[labels.index("norm.weight")] == "norm.bias"
-
-
-def test_tied_weights_count_once():
-    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False))
-    model[2].weight = model[0].weight
-    data = from_module(model, (4,))
-    assert data.param_name == [None, "0.weight", None] and data.unsupported == []
+    assert graph.data.bias_name[labels.index("norm.weight")] == "norm.bias"
 
 
 class Slotted:
@@ -82,61 +78,48 @@ def test_outputs_in_objects(output, applied):
     assert from_module(model, (4,)).num_nodes == 3
 
 
-def test_a_model_that_asks_for_gradients(applied):
+def test_models_that_ask_for_gradients_and_nested_tensors_as_input(applied):
     def forward(self, x):
         x = self.linear(x)
         assert x.requires_grad
         return x
 
     assert from_module(applied(forward, linear=nn.Linear(4, 2)), (4,)).num_nodes == 3
-
-
-def test_a_nested_tensor_as_input(applied):
     model = applied(lambda self, x: self.linear(x.to_padded_tensor(0.0)), linear=nn.Linear(4, 2))
     nested = torch.nested.as_nested_tensor([torch.ones(4), torch.ones(4)])
     assert from_module(model, example_inputs=nested).num_nodes == 3
 
 
-def test_dataclass_output_and_several_inputs(applied, names_of):
+def test_dataclass_output_and_several_inputs(see):
     @dataclass
     class Output:
         logits: torch.Tensor
 
-    model = applied(
-        lambda self, x, extra: Output(self.a(x) + self.b(extra)),
-        a=nn.Linear(3, 4),
-        b=nn.Linear(5, 4),
-    )
+    def forward(self, x, extra):
+        return Output(self.a(x) + self.b(extra))
+
     inputs = {"x": torch.ones(2, 3), "extra": torch.ones(2, 5)}
-    labels, edges = names_of(from_module(model, example_inputs=inputs))
-    assert labels == ["input", "a.weight", "a.bias", "b.weight", "b.bias", "sum"]
-    assert ("input", "b.weight") in edges and ("a.bias", "sum") in edges
+    graph = see(forward, example_inputs=inputs, a=nn.Linear(3, 4), b=nn.Linear(5, 4))
+    assert graph.labels == ["input", "a.weight", "a.bias", "b.weight", "b.bias", "sum"]
+    assert {("input", "b.weight"), ("a.bias", "sum")} < graph.edges
 
 
-def attention(self, x):
+def test_attention_and_position_embedding(see):
     """Explicit softmax attention with weights used as plain matrices and a position embedding."""
-    x = torch.cat([self.cls.expand(len(x), -1, -1), x[:, 1:]], 1) + self.position
-    q, k, v = (x @ self.qkv + self.qkv_bias).chunk(3, dim=-1)
-    scores = q @ k.transpose(1, 2) + self.relative[self.index]
-    return x + self.out(F.dropout(scores.softmax(-1), 0.1) @ v)
 
+    def attention(self, x):
+        x = torch.cat([self.cls.expand(len(x), -1, -1), x[:, 1:]], 1) + self.position
+        q, k, v = (x @ self.qkv + self.qkv_bias).chunk(3, dim=-1)
+        scores = q @ k.transpose(1, 2) + self.relative[self.index]
+        return x + self.out(F.dropout(scores.softmax(-1), 0.1) @ v)
 
-def test_attention_and_position_embedding(applied, names_of):
-    model = applied(
-        attention,
-        qkv=nn.Parameter(torch.zeros(8, 24)),
-        qkv_bias=nn.Parameter(torch.zeros(24)),
-        position=nn.Parameter(torch.zeros(1, 6, 8)),
-        cls=nn.Parameter(torch.zeros(1, 1, 8)),
-        relative=nn.Parameter(torch.zeros(11)),
-        index=torch.arange(6)[:, None] - torch.arange(6) + 5,
-        out=nn.Linear(8, 8),
-    )
-    data = from_module(model, (6, 8))
-    labels, edges = names_of(data)
-    assert labels == "input position sum qkv qkv_bias msa out.weight out.bias sum".split()
-    assert ("position", "sum") in edges and ("qkv_bias", "msa") in edges
-    assert data.unsupported == ["cls", "relative"]
+    weights = {"qkv": parameter(8, 24), "qkv_bias": parameter(24), "relative": parameter(11)}
+    weights |= {"position": parameter(1, 6, 8), "cls": parameter(1, 1, 8), "out": nn.Linear(8, 8)}
+    index = torch.arange(6)[:, None] - torch.arange(6) + 5
+    graph = see(attention, (6, 8), index=index, **weights)
+    assert graph.labels == "input position sum qkv qkv_bias msa out.weight out.bias sum".split()
+    assert {("position", "sum"), ("qkv_bias", "msa")} < graph.edges
+    assert [*graph.left] == ["relative", "cls"]
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -146,120 +129,100 @@ def test_multi_head_attention(applied, bias, names_of):
         return self.cross(x, x[..., :4], x[..., :4])[0]
 
     options = {"batch_first": True, "bias": bias}
-    model = applied(
-        forward,
-        same=nn.MultiheadAttention(8, 2, **options),
-        cross=nn.MultiheadAttention(8, 2, kdim=4, vdim=4, **options),
-    )
+    same, cross = ({}, {"kdim": 4, "vdim": 4})
+    layers = (nn.MultiheadAttention(8, 2, **options, **more) for more in (same, cross))
+    model = applied(forward, **dict(zip(("same", "cross"), layers, strict=True)))
     data = from_module(model.eval(), (5, 8))
     assert names_of(data)[0].count("msa") == 2 and data.unsupported == []
     assert {name for name in data.param_name if name} == {n for n, _ in model.named_parameters()}
 
 
-def test_squeeze_and_excitation(applied, names_of):
+def test_squeeze_and_excitation(see):
     def forward(self, x):
         x = self.conv(x)
         gate = self.up(F.relu(self.down(x.mean((2, 3))))).sigmoid()
         x = x * gate.view(-1, 8, 1, 1).expand_as(x)
         return F.adaptive_avg_pool2d(x * torch.sigmoid(x), 1)
 
-    model = applied(forward, conv=nn.Conv2d(3, 8, 1), down=nn.Linear(8, 2), up=nn.Linear(2, 8))
-    labels, edges = names_of(from_module(model, (3, 8, 8)))
-    assert labels.count("cse") == 1 and labels.count("glob_avg") == 1  # the squeeze has no node
-    assert ("conv.bias", "cse") in edges and ("up.bias", "cse") in edges
-    assert ("conv.bias", "down.weight") in edges and ("cse", "glob_avg") in edges
+    layers = {"conv": nn.Conv2d(3, 8, 1), "down": nn.Linear(8, 2), "up": nn.Linear(2, 8)}
+    graph = see(forward, (3, 8, 8), **layers)
+    assert graph.labels.count("cse") == graph.labels.count("glob_avg") == 1  # none of the squeeze
+    assert {("conv.bias", "cse"), ("up.bias", "cse")} < graph.edges
+    assert {("conv.bias", "down.weight"), ("cse", "glob_avg")} < graph.edges
 
 
-def test_in_place_results_carry_the_new_sources(applied, names_of):
-    def forward(self, x):
+def test_in_place_results_carry_the_new_sources_and_names(see):
+    def in_place(self, x):
         y = self.a(x)
         y += self.b(x)
         z = torch.zeros_like(y)
         z[:, :2] = y[:, :2]
         return self.c(z)
 
-    model = applied(forward, **{name: nn.Linear(4, 4, bias=False) for name in "abc"})
-    labels, edges = names_of(from_module(model, (4,)))
-    assert ("sum", "c.weight") in edges and "zeros_like" not in labels
+    graph = see(in_place, (4,), **{name: nn.Linear(4, 4, bias=False) for name in "abc"})
+    assert ("sum", "c.weight") in graph.edges and "zeros_like" not in graph.labels
 
-
-def test_what_cannot_reach_the_output_has_no_node(applied):
-    def forward(self, x):
-        self.dead(x)
-        return self.used(x) + self.dead(x).detach()
-
-    data = from_module(applied(forward, used=nn.Linear(4, 4), dead=nn.Linear(4, 4)), (4,))
-    assert data.param_name == [None, "used.weight", "used.bias"]
-    assert data.unsupported == ["dead.weight", "dead.bias"]
-
-
-def test_recurrent_weights_are_listed(applied):
-    model = applied(
-        lambda self, x: self.head(self.rnn(x)[0][:, -1]),
-        rnn=nn.LSTM(4, 6, num_layers=2, batch_first=True, bidirectional=True),
-        head=nn.Linear(12, 3),
-    )
-    data = from_module(model, (7, 4))
-    assert data.param_name == [None, "head.weight", "head.bias"]
-    assert len(data.unsupported) == 16
-
-
-def test_embedding_lookup_of_a_part_of_the_table(applied, names_of):
-    model = applied(
-        lambda self, x: self.head(x + self.positions(torch.arange(x.shape[1]))),
-        positions=nn.Embedding(16, 4),
-        head=nn.Linear(4, 2),
-    )
-    _, edges = names_of(from_module(model, (10, 4)))
-    assert ("positions.weight", "sum") in edges and ("input", "sum") in edges
-    assert not any(after == "positions.weight" for _, after in edges)
-
-
-def test_layer_on_a_buffer_hangs_on_the_input(applied, names_of):
-    model = applied(
-        lambda self, x: x * self.mlp(self.grid).sum(), mlp=nn.Linear(2, 3), head=nn.Linear(4, 2)
-    )
-    model.register_buffer("grid", torch.ones(5, 2))
-    _, edges = names_of(from_module(model, (4,)))
-    assert edges == {("input", "mlp.weight"), ("mlp.weight", "mlp.bias")}
-
-
-def test_parameter_changed_through_a_view_keeps_its_name(applied):
-    def forward(self, x):
+    def through_a_view(self, x):
         bias = self.bias.clone()
         bias[1:3].zero_()
         return F.linear(x, self.weight, bias)
 
-    model = applied(
-        forward, weight=nn.Parameter(torch.ones(4, 4)), bias=nn.Parameter(torch.ones(4))
-    )
-    assert from_module(model, (4,)).param_name == [None, "weight", "bias"]
+    graph = see(through_a_view, (4,), weight=parameter(4, 4), bias=parameter(4))
+    assert graph.labels == ["input", "weight", "bias"]
 
 
-def test_pooling_with_indices_and_mean_by_axis(applied, nodes_of):
-    model = applied(
-        lambda self, x: self.pool(self.conv(x))[0].mean(axis=(2, 3)),
-        conv=nn.Conv2d(3, 4, 3),
-        pool=nn.MaxPool2d(2, return_indices=True),
-    )
-    ops = [op for op, _, _ in nodes_of(from_module(model, (3, 8, 8)))]
-    assert ops == ["input", "conv", "bias", "max_pool", "glob_avg"]
+def test_what_has_no_node(see):
+    def forward(self, x):
+        self.dead(x)
+        return self.used(x) + self.dead(x).detach()
+
+    graph = see(forward, (4,), used=nn.Linear(4, 4), dead=nn.Linear(4, 4))
+    assert graph.data.param_name == [None, "used.weight", "used.bias"]
+    assert [*graph.left] == ["dead.weight", "dead.bias"]
+    rnn = nn.LSTM(4, 6, num_layers=2, batch_first=True, bidirectional=True)
+    forward = lambda self, x: self.head(self.rnn(x)[0][:, -1])  # noqa: E731
+    graph = see(forward, (7, 4), rnn=rnn, head=nn.Linear(12, 3))
+    assert graph.data.param_name == [None, "head.weight", "head.bias"] and len(graph.left) == 16
+    graph = see(nn.Conv3d(3, 4, 3), (3, 5, 5, 5))
+    assert graph.data.param_name == [None, None, "bias"] and [*graph.left] == ["weight"]
 
 
-def test_bias_of_channels_is_no_position_embedding(applied, nodes_of):
-    model = applied(
-        lambda self, x: self.conv(x).mean((2, 3), keepdim=True) + self.bias,
-        conv=nn.Conv2d(3, 4, 3, bias=False),
-        bias=nn.Parameter(torch.ones(4, 1, 1)),
-    )
-    data = from_module(model, (3, 8, 8))
-    assert [op for op, _, _ in nodes_of(data)] == ["input", "conv", "glob_avg"]
-    assert data.unsupported == ["bias"]
+def test_bias_of_channels_is_no_position_embedding(see):
+    def forward(self, x):
+        return self.conv(x).mean((2, 3), keepdim=True) + self.bias
+
+    graph = see(forward, (3, 8, 8), conv=nn.Conv2d(3, 4, 3, bias=False), bias=parameter(4, 1, 1))
+    assert graph.ops == ["input", "conv", "glob_avg"] and [*graph.left] == ["bias"]
 
 
-def test_kernels_of_three_dimensions_are_listed():
-    data = from_module(nn.Conv3d(3, 4, 3), (3, 5, 5, 5))
-    assert data.param_name == [None, None, "bias"] and data.unsupported == ["weight"]
+def test_tied_weights_count_once():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False))
+    model[2].weight = model[0].weight
+    data = from_module(model, (4,))
+    assert data.param_name == [None, "0.weight", None] and data.unsupported == []
+
+
+def test_layers_on_tables_and_buffers_hang_on_the_input(see):
+    def forward(self, x):
+        return self.head(x + self.positions(torch.arange(x.shape[1])))
+
+    graph = see(forward, (10, 4), positions=nn.Embedding(16, 4), head=nn.Linear(4, 2))
+    assert {("positions.weight", "sum"), ("input", "sum")} < graph.edges
+    assert not any(after == "positions.weight" for _, after in graph.edges)
+
+    def on_a_buffer(self, x):
+        return x * self.mlp(self.grid).sum()
+
+    graph = see(on_a_buffer, (4,), mlp=nn.Linear(2, 3), grid=nn.Buffer(torch.ones(5, 2)))
+    assert graph.edges == {("input", "mlp.weight"), ("mlp.weight", "mlp.bias")}
+
+
+def test_pooling_with_indices_and_mean_by_axis(see):
+    def forward(self, x):
+        return self.pool(self.conv(x))[0].mean(axis=(2, 3))
+
+    layers = {"conv": nn.Conv2d(3, 4, 3), "pool": nn.MaxPool2d(2, return_indices=True)}
+    assert see(forward, (3, 8, 8), **layers).ops == "input conv bias max_pool glob_avg".split()
 
 
 @pytest.mark.parametrize("size", [(3, 32), (4, 32, 32), (3, 4, 4)])

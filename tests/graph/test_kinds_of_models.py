@@ -13,66 +13,41 @@ from pyg_ghn.graph import from_module
 EDGES = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
 
 
-@pytest.fixture
-def ops_of(nodes_of):
-    return lambda data: [op for op, _, _ in nodes_of(data)]
-
-
-def test_sequences(complete, ops_of):
-    model = nn.Sequential(
-        nn.Conv1d(4, 8, 3, groups=2),
-        nn.BatchNorm1d(8),
-        nn.MaxPool1d(2),
-        nn.ConvTranspose1d(8, 8, 3),
-        nn.AdaptiveAvgPool1d(1),
-        nn.Flatten(),
-        nn.Linear(8, 3),
-    )
+def test_sequences_volumes_and_token_ids(see):
+    sequences = [nn.Conv1d(4, 8, 3, groups=2), nn.BatchNorm1d(8), nn.MaxPool1d(2)]
+    sequences += [nn.ConvTranspose1d(8, 8, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()]
     expected = "input sep_conv bias bn max_pool conv bias glob_avg conv bias".split()
-    assert ops_of(complete(model, input_size=(4, 32))) == expected
-
-
-def test_volumes(complete, ops_of, left):
-    model = nn.Sequential(
-        nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.AvgPool3d(2), nn.Flatten(), nn.Linear(4, 3)
-    )
-    data = complete(model, input_size=(1, 4, 4, 4))
-    assert ops_of(data) == "input conv bias bn avg_pool conv bias".split()
-    assert data.param_shape[1] is None and data.param_name[2] == "0.bias"
-    assert left(data) == {"more than four dimensions": {"weight"}}
+    assert see(nn.Sequential(*sequences, nn.Linear(8, 3)), (4, 32)).ops == expected
+    volumes = [nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.AvgPool3d(2), nn.Flatten()]
+    graph = see(nn.Sequential(*volumes, nn.Linear(4, 3)), (1, 4, 4, 4))
+    assert graph.ops == "input conv bias bn avg_pool conv bias".split()
+    assert graph.data.param_shape[1] is None and graph.data.param_name[2] == "0.bias"
+    assert graph.left == {"0.weight": "more than four dimensions"}
+    model, ids = nn.Sequential(nn.EmbeddingBag(10, 4), nn.Linear(4, 2)), torch.ones(2, 3).long()
+    assert see(model, example_inputs=ids).ops == "input pos_enc conv bias".split()
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_transformer_of_torch(training, complete, ops_of):
+def test_transformer_of_torch(training, see):
     model = nn.Transformer(16, 2, 2, 2, 32, batch_first=True).train(training)
-    source, target = torch.ones(2, 5, 16), torch.ones(2, 6, 16)
-    data = complete(model, example_inputs=(source, target))
-    assert not data.unsupported and ops_of(data).count("msa") == 6
+    graph = see(model, example_inputs=(torch.ones(2, 5, 16), torch.ones(2, 6, 16)))
+    assert not graph.left and graph.ops.count("msa") == 6
 
 
-def test_token_ids_and_bags(complete, ops_of):
-    model = nn.Sequential(nn.EmbeddingBag(10, 4), nn.Linear(4, 2))
-    data = complete(model, example_inputs=torch.ones(2, 3, dtype=torch.long))
-    assert ops_of(data) == "input pos_enc conv bias".split()
-
-
-def test_graph_neural_networks(applied, complete, left):
+def test_graph_neural_networks(see, complete, left):
     inputs = (torch.ones(4, 8), EDGES)
     assert not complete(GraphSAGE(8, 16, 2, 3), example_inputs=inputs).unsupported
     attention = complete(GAT(8, 16, 2, 3), example_inputs=inputs)
     assert left(attention)["used by no supported operation (mul)"] == {"att_src", "att_dst"}
-    graph = Data(x=torch.ones(4, 8), edge_index=EDGES)
-    batch = Batch.from_data_list([graph, graph])
-    of_graphs = applied(
-        lambda self, data: self.head(
-            global_mean_pool(self.conv(data.x, data.edge_index), data.batch)
-        ),
-        conv=GCNConv(8, 4),
-        head=nn.Linear(4, 2),
-    )
-    data = complete(of_graphs, example_inputs=batch)
-    assert data.param_name == [None, "conv.lin.weight", "head.weight", "head.bias"]
-    assert torch.equal(batch.x, torch.ones(8, 8))
+
+    def of_graphs(self, data):
+        x = self.conv(data.x, data.edge_index)
+        return self.head(global_mean_pool(x, data.batch))
+
+    batch = Batch.from_data_list([Data(x=torch.ones(4, 8), edge_index=EDGES)] * 2)
+    graph = see(of_graphs, example_inputs=batch, conv=GCNConv(8, 4), head=nn.Linear(4, 2))
+    names = [None, "conv.lin.weight", "head.weight", "head.bias"]
+    assert graph.data.param_name == names and torch.equal(batch.x, torch.ones(8, 8))
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -105,23 +80,22 @@ def test_detector(training, complete):
     assert torch.equal(model.backbone.features[0][0][1].running_mean, statistics)
 
 
-def test_wrapped_and_compiled(complete):
+def test_wrapped_compiled_low_precision_frozen_and_on_meta(complete):
     def model():
         return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
 
-    whole = torch.compile(model())
-    part = model()
+    whole, part = torch.compile(model()), model()
     part[0] = torch.compile(part[0])
     part[2].compile()
     for wrapped in (whole, part, nn.DataParallel(model())):
         data = complete(wrapped, input_size=(4,))
         assert data.num_nodes == 5 and not data.unsupported
-
-
-def test_low_precision_and_frozen(complete):
-    model = torchvision.models.resnet18().bfloat16().requires_grad_(False)
-    data = complete(model, input_size=(3, 64, 64))
-    assert not data.unsupported and {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    frozen = torchvision.models.resnet18().bfloat16().requires_grad_(False)
+    assert not complete(frozen, input_size=(3, 64, 64)).unsupported
+    assert {p.dtype for p in frozen.parameters()} == {torch.bfloat16}
+    with torch.device("meta"):
+        data = complete(nn.Linear(4, 2), input_size=(4,))
+    assert not data.x.is_meta and not data.edge_index.is_meta
 
 
 def test_what_a_module_collects_is_not_kept(applied):
@@ -135,12 +109,6 @@ def test_what_a_module_collects_is_not_kept(applied):
     for _ in range(2):
         from_module(model, (4,))
         assert not model.seen and not model.cache and not model._forward_hooks
-
-
-def test_within_the_meta_device(complete):
-    with torch.device("meta"):
-        data = complete(nn.Linear(4, 2), input_size=(4,))
-    assert not data.x.is_meta and not data.edge_index.is_meta
 
 
 @pytest.mark.parametrize(

@@ -14,26 +14,15 @@ LEFT = {
     "a table of which entries are looked up by index": {"relative_position_bias_table"},
 }
 
-# A golden graph of the same blocks for networks of the paper that have none.
-SIBLINGS = {
-    "convnext_tiny": "convnext_.*",
-    "densenet121": "densenet.*",
-    "efficientnet_b0": "efficientnet_b.*",
-    "efficientnet_v2_s": "efficientnet_v2_.*",
-    "mnasnet0_5": "mnasnet.*",
-    "mobilenet_v3_small": "mobilenet_v3_.*",
-    "regnet_x_400mf": "regnet_x_.*",
-    "regnet_y_400mf": "regnet_y_.*",
-    "resnet18": "resnet34",
-    "resnet50": "resnet1..",
-    "resnext50_32x4d": "resnext.*",
-    "shufflenet_v2_x0_5": "shufflenet.*",
-    "swin_t": "swin_[sb]",
-    "vgg11": "vgg..",
-    "vgg11_bn": "vgg.._bn",
-    "vit_b_16": "vit_.*",
-    "wide_resnet50_2": "wide_resnet.*",
-}
+SIBLINGS = """
+convnext_tiny: convnext_.*     densenet121: densenet.*      efficientnet_b0: efficientnet_b.*
+mnasnet0_5: mnasnet.*          resnet18: resnet34           efficientnet_v2_s: efficientnet_v2_.*
+regnet_x_400mf: regnet_x_.*    regnet_y_400mf: regnet_y_.*  mobilenet_v3_small: mobilenet_v3_.*
+resnet50: resnet1..            resnext50_32x4d: resnext.*   shufflenet_v2_x0_5: shufflenet.*
+vgg11: vgg..                   vgg11_bn: vgg.._bn           wide_resnet50_2: wide_resnet.*
+swin_t: swin_[sb]              vit_b_16: vit_.*
+"""
+SIBLINGS = dict(re.findall(r"(\w+): (\S+)", SIBLINGS))
 
 # The larger ones repeat the block without expansion, which efficientnet_b0 has once.
 REPEATED = {"efficientnet_b0": {("sep_conv", "sum")}}

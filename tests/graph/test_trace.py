@@ -79,7 +79,7 @@ def test_nothing_changes(training, reads_values, alone):
         assert torch.equal(value, before[name]), name
 
 
-def test_the_generators_are_left_as_they_were_beside_threads_that_wait(alone):
+def test_generators_are_left_as_they_were_beside_idle_threads(alone):
     end = threading.Event()
     waiting = threading.Thread(target=end.wait, args=(60,), daemon=True)
     waiting.start()
@@ -88,10 +88,9 @@ def test_the_generators_are_left_as_they_were_beside_threads_that_wait(alone):
     model, states = Stateful(), generator_states()
     from_module(model, (3, 8, 8))
     end.set()
+    waiting.join()
     assert generator_states() == states
 
-
-def test_the_generators_are_left_as_they_were_beside_an_idle_pool(alone):
     def unchanged():
         time.sleep(0.01)  # until the worker waits
         states = generator_states()
@@ -222,16 +221,15 @@ def test_what_a_model_holds_is_not_filled(make, change, size, applied):
     assert model.held[0] is held and size(held) == before
 
 
-def test_a_generator_of_which_a_model_holds_a_method_is_not_advanced(applied):
+def test_methods_of_generators_and_attributes_of_a_parameter(
+    applied,
+):
     model = applied(lambda self, x: self.linear(x) * self.draw(), linear=nn.Linear(4, 2))
     model.draw = random.Random(0).random
     sobol = model.sobol = torch.quasirandom.SobolEngine(4)
     model._forward = lambda self, x: self.linear(x + self.sobol.draw(2)) * self.draw()
     assert from_module(model, (4,)).num_nodes == 3
     assert model.draw() == random.Random(0).random() and sobol.num_generated == 0
-
-
-def test_attributes_of_a_parameter(applied):
     model = applied(lambda self, x: self.linear(x) * self.linear.weight.of["scale"])
     model.linear = nn.Linear(4, 2)
     model.linear.weight.of = {"scale": torch.ones(2)}
@@ -246,22 +244,22 @@ def test_generators_that_a_model_holds_are_refused_only_where_it_uses_them(appli
     with pytest.raises(GraphError, match="generator that it holds"):
         from_module(model, (4,))
     assert next(model.numbers) == 0
-
-
-def test_a_random_source_of_the_system_is_no_state(applied):
     source = random.SystemRandom()
     model = applied(lambda self, x: self.linear(x) * self.of.random(), linear=nn.Linear(4, 2))
     model.of = source
     assert from_module(model, (4,)).num_nodes == 3
 
 
-def test_nothing_changes_when_the_model_fails():
+def test_failing_and_scripted_models():
     model = Stateful()
     attributes = model.__dict__.copy()
     with pytest.raises(GraphError, match=r"module 'conv' \(Conv2d\)"):
         from_module(model, (5, 8, 8))
     assert model.__dict__ == attributes
     assert not any(t.is_meta for t in model.state_dict().values())
+    model = nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)))
+    with pytest.raises(GraphError, match=r"scripted module Linear.*without torch.jit.script"):
+        from_module(model, (2,))
 
 
 @pytest.mark.parametrize("reads_values", [True, False])
@@ -281,7 +279,20 @@ def test_weights_and_submodules_stay_whatever_the_forward_does(applied, reads_va
     assert torch.equal(model.linear.weight, weight) and not hasattr(model, "head")
 
 
-def test_constants_made_on_the_way_do_for_a_model_on_meta():
+def test_models_on_meta_and_constants_made_on_the_way():
+    real = torchvision.models.resnet18(num_classes=7)
+    with torch.device("meta"):
+        meta = torchvision.models.resnet18(num_classes=7)
+    a, b = from_module(real), from_module(meta)
+    assert torch.equal(a.x, b.x) and torch.equal(a.edge_index, b.edge_index)
+    assert a.param_name == b.param_name and a.param_shape == b.param_shape
+    assert all(p.is_meta for p in meta.parameters())
+    with torch.device("meta"):
+        model = Stateful(reads_values=True)
+        data = from_module(model, (3, 8, 8))
+    assert data.param_name == [None, "conv.weight", "conv.bias", "norm.weight"]
+    assert all(t.is_meta for t in model.state_dict().values()) and not data.x.is_meta
+
     class Normalized(nn.Conv2d):
         def forward(self, x):
             return super().forward(x - torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1))
@@ -290,40 +301,15 @@ def test_constants_made_on_the_way_do_for_a_model_on_meta():
     assert data.param_name == [None, "weight", "bias"]
 
 
-def test_scripted_modules_are_refused():
-    model = nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)))
-    with pytest.raises(GraphError, match=r"scripted module Linear.*without torch.jit.script"):
-        from_module(model, (2,))
-
-
-def test_a_model_on_meta_that_reads_values_is_run_with_zeros():
-    with torch.device("meta"):
-        model = Stateful(reads_values=True)
-        data = from_module(model, (3, 8, 8))
-    assert data.param_name == [None, "conv.weight", "conv.bias", "norm.weight"]
-    assert all(t.is_meta for t in model.state_dict().values()) and not data.x.is_meta
-
-
-def test_model_on_meta_gives_the_same_graph():
-    real = torchvision.models.resnet18(num_classes=7)
-    with torch.device("meta"):
-        meta = torchvision.models.resnet18(num_classes=7)
-    a, b = from_module(real), from_module(meta)
-    assert torch.equal(a.x, b.x) and torch.equal(a.edge_index, b.edge_index)
-    assert a.param_name == b.param_name and a.param_shape == b.param_shape
-    assert all(p.is_meta for p in meta.parameters())
-
-
-def test_half_precision_and_told_input_size():
+def test_unusual_input_sizes_and_models_without_parameters():
     model = torchvision.models.vit_b_32().half()
     assert from_module(model).num_nodes == 164  # takes 224 from the model
     model.image_size = 192
     with pytest.raises(GraphError):  # the position embedding is one for 224
         from_module(model)
-
-
-def test_a_model_without_parameters():
     assert from_module(nn.MaxPool2d(3), (3, 9, 9)).param_shape == [None, (1, 1, 3, 3)]
+    assert from_module(nn.Linear(7, 2), 7).num_nodes == 3
+    assert from_module(nn.Linear(7, 2), (np.int64(7),)).num_nodes == 3
 
 
 class Reads(nn.Module):
@@ -353,8 +339,3 @@ def test_input_size_that_a_model_tells(told, expected):
     seen = []
     from_module(Reads(see=seen.append, **told))
     assert seen == [expected]
-
-
-def test_input_size_of_one_number_and_numpy_integers():
-    assert from_module(nn.Linear(7, 2), 7).num_nodes == 3
-    assert from_module(nn.Linear(7, 2), (np.int64(7),)).num_nodes == 3

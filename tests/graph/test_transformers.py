@@ -8,14 +8,8 @@ transformers = pytest.importorskip("transformers")
 
 from pyg_ghn.graph import from_module  # noqa: E402
 
-VIT = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "image_size": 32,
-    "patch_size": 8,
-}
+VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+VIT |= {"intermediate_size": 64, "image_size": 32, "patch_size": 8}
 SWIN = {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "image_size": 32}
 STAGES = {"depths": [1, 1], "hidden_sizes": [16, 32], "num_stages": 2}
 RESIDUAL = {"depths": [1, 1], "hidden_sizes": [16, 32], "embedding_size": 16, "groups_width": 8}
@@ -79,15 +73,12 @@ def test_fused_and_written_out_attention_have_one_graph(name, build, nodes_of, a
     assert nx.is_isomorphic(*graphs, node_match=lambda a, b: a["label"] == b["label"])
 
 
-def test_image_and_text(build, complete):
+def test_image_and_text_and_a_forward_that_installs_hooks_once(build, complete):
     text = {**VIT, "vocab_size": 20, "max_position_embeddings": 8}
     model = build("CLIPModel", {"text_config": text, "vision_config": VIT, "projection_dim": 16})
     ids, images = torch.ones(2, 5, dtype=torch.long), torch.ones(2, 3, 32, 32)
     data = complete(model, example_inputs={"input_ids": ids, "pixel_values": images})
     assert data.unsupported == ["logit_scale", "vision_model.embeddings.class_embedding"]
-
-
-def test_a_forward_that_installs_hooks_does_so_once(build, complete):
     model = build("SegformerForSemanticSegmentation", {})
     first, second = from_module(model), from_module(model)
     assert first.param_name == second.param_name

@@ -11,17 +11,12 @@ from pyg_ghn.graph import from_module
 class Everything(nn.Module):
     def __init__(self):
         super().__init__()
-        self.token = nn.Parameter(torch.ones(1, 1, 4))
-        self.scale = nn.Parameter(torch.ones(4))
-        self.table = nn.Parameter(torch.ones(9, 1))
-        self.gain = nn.Parameter(torch.ones(4, 1))
-        self.weight = nn.Parameter(torch.ones(4, 4))
-        self.norm_bias = nn.Parameter(torch.ones(4))
+        shapes = {"token": (1, 1, 4), "scale": (4,), "table": (9, 1), "gain": (4, 1)}
+        shapes |= {"weight": (4, 4), "norm_bias": (4,), "unused": (3,)}
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.ones(shape)))
         self.volume = nn.Conv3d(1, 1, 1, bias=False)
-        self.cut = nn.Linear(4, 4)
-        self.cut_norm = nn.LayerNorm(4)
-        self.unused = nn.Parameter(torch.ones(3))
-        self.head = nn.Linear(4, 2)
+        self.cut, self.cut_norm, self.head = nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)
         self.register_buffer("index", torch.arange(5) - torch.arange(5)[:, None] + 4)
 
     def forward(self, x):
@@ -48,12 +43,9 @@ REASONS = {
 }
 
 
-def test_every_reason(complete):
+def test_every_reason_alone_and_batched_as_lists(complete):
     data = complete(Everything(), input_size=(5, 4))
     assert dict(zip(data.unsupported, data.unsupported_reason, strict=True)) == REASONS
-
-
-def test_reasons_are_batched_as_lists():
     graphs = [from_module(nn.Linear(3, 2), (3,)), from_module(Everything(), (5, 4))]
     batch = Batch.from_data_list(graphs)
     assert batch.unsupported_reason == [[], list(REASONS.values())]

@@ -27,7 +27,7 @@ def tiny(monkeypatch):
     return source
 
 
-def test_digits():
+def test_digits_of_any_size():
     data = get_image_data("digits")
     assert data.name == "digits"
     assert data.num_classes == 10 and data.classes == tuple("0123456789")
@@ -39,9 +39,6 @@ def test_digits():
         assert counts.max() - counts.min() <= 2
     assert data.train.images.max() == 240
     assert "train=1295" in repr(data)
-
-
-def test_digits_of_another_size():
     small, large = get_image_data("digits"), get_image_data("digits", image_size=16)
     assert large.input_size == (3, 16, 16) and torch.equal(large.test.labels, small.test.labels)
     scaled = torch.nn.functional.interpolate(small.test.images.float(), 16, mode="bilinear")
@@ -61,12 +58,12 @@ def test_statistics_are_those_of_the_train_part(tiny):
     images = torch.cat([images for images, _ in data.train.batches(7)])
     torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(images.std((0, 2, 3), correction=0), torch.ones(3))
-
-
-def test_a_constant_channel_stays_finite(tiny):
     tiny.train_images[:, 1] = 7
     data = get_image_data("tiny")
     assert data.train.sample(8)[0].isfinite().all()
+    data = data.to("meta")
+    splits = (data.train, data.val, data.test)
+    assert {split.images.device.type for split in splits} == {"meta"}
 
 
 def test_seed_moves_val_but_not_test(tiny):
@@ -81,37 +78,25 @@ def test_seed_moves_val_but_not_test(tiny):
         assert not pixels(data.train) & pixels(data.val)
 
 
-def test_val_fraction(tiny):
+def test_val_fraction_and_holdout(tiny):
     data = get_image_data("tiny", val_fraction=0.25)
     assert data.val.labels.bincount().tolist() == [5, 5, 5]
     with pytest.raises(ConfigError, match=r"between 0 and 1, got 1\.5"):
         get_image_data("tiny", val_fraction=1.5)
-
-
-def test_holdout_keeps_single_images_and_takes_one_of_two():
     labels = torch.tensor([0, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
     kept, held_out = stratified_holdout(labels, 0.2, seed=0)
     assert labels[held_out].tolist() == [1, 2, 2]
     assert sorted([*kept.tolist(), *held_out.tolist()]) == list(range(13))
 
 
-def test_too_few_images(monkeypatch):
+def test_too_few_images_and_unknown_names(monkeypatch):
     images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
     source = ImageSource(images, torch.arange(2), images, torch.arange(2), ("a", "b"))
     monkeypatch.setitem(IMAGE_SETS, "few", lambda root: source)
     with pytest.raises(ImageDataError, match="'few' is too small to be split: 2 images"):
         get_image_data("few")
-
-
-def test_unknown_name_lists_the_known():
     with pytest.raises(ImageDataError, match=r"'digit'.*digits, fashion_mnist, .*image_folder"):
         get_image_data("digit")
-
-
-def test_to_moves_every_split(tiny):
-    data = get_image_data("tiny").to("meta")
-    splits = (data.train, data.val, data.test)
-    assert {split.images.device.type for split in splits} == {"meta"}
 
 
 def test_data_root(monkeypatch):

@@ -75,15 +75,12 @@ def test_other_sizes(tmp_path, archives, contents, size, inside):
 
 @pytest.mark.parametrize("where", ["root", "package"])
 def test_where_archives_may_lie(tmp_path, archives, contents, monkeypatch, where):
+    monkeypatch.setenv("PYG_GHN_DATA", str(tmp_path / "cache"))
     if where == "package":
         monkeypatch.setattr(readers, "PACKAGE_FOLDER", archives)
-    check(get_image_data("fashion_mnist", archives if where == "root" else tmp_path), contents)
-
-
-def test_default_root(tmp_path, archives, monkeypatch):
-    monkeypatch.setenv("PYG_GHN_DATA", str(tmp_path / "cache"))
-    get_image_data("fashion_mnist", archives=archives)
-    assert (tmp_path / "cache" / "FashionMNIST" / "raw").is_dir()
+    check(get_image_data("fashion_mnist", archives if where == "root" else None), contents)
+    root = archives if where == "root" else tmp_path / "cache"
+    assert (root / "FashionMNIST" / "raw").is_dir()
 
 
 def test_missing_files_are_named_with_the_ways_out(tmp_path, archives):
@@ -91,17 +88,11 @@ def test_missing_files_are_named_with_the_ways_out(tmp_path, archives):
     root = tmp_path / "root"
     with pytest.raises(ImageDataError) as error:
         get_image_data("fashion_mnist", root, archives=archives)
-    message = str(error.value)
-    for part in (
-        "t10k-labels-idx1-ubyte in",
-        str(root / "FashionMNIST" / "raw"),
-        str(archives),
-        str(readers.PACKAGE_FOLDER),
-        "apt install dataset-fashion-mnist",
-        "download=True",
-    ):
-        assert part in message
-    assert "train-images" not in message
+    places = (root / "FashionMNIST" / "raw", archives, readers.PACKAGE_FOLDER)
+    ways = ("t10k-labels-idx1-ubyte in", "apt install dataset-fashion-mnist", "download=True")
+    for part in (*map(str, places), *ways):
+        assert part in str(error.value)
+    assert "train-images" not in str(error.value)
     assert not (root / "FashionMNIST").exists()  # nothing is extracted in vain
 
 

@@ -45,15 +45,12 @@ def test_batch_sizes(count, batch_size, sizes):
     assert order(split.batches(batch_size)) == list(range(count))
 
 
-def test_each_generator_state_has_its_own_permutation():
+def test_each_generator_state_has_its_own_order_and_sample():
     split, generator = make_split(20), torch.Generator().manual_seed(0)
     first, second = order(split.batches(6, generator)), order(split.batches(6, generator))
     assert sorted(first) == sorted(second) == list(range(20))
     assert first != second
     assert order(split.batches(6, torch.Generator().manual_seed(0))) == first
-
-
-def test_sample_depends_on_the_generator_alone():
     split = make_split()
     images, labels = split.sample(32, torch.Generator().manual_seed(3))
     torch.manual_seed(5)
@@ -64,19 +61,13 @@ def test_sample_depends_on_the_generator_alone():
     torch.testing.assert_close(images, split.batch(labels)[0])
 
 
-def test_batches_go_to_the_device():
+def test_batches_go_to_the_device_repr_and_bad_sizes():
     split = make_split()
     images, labels = next(iter(split.batches(4, device="meta")))
     assert images.device.type == labels.device.type == "meta"
     assert split.sample(4, device="meta")[0].device.type == "meta"
     assert split.images.device.type == "cpu"
     assert split.to("meta").images.device.type == "meta"
-
-
-def test_batch_size_must_be_positive():
     with pytest.raises(ConfigError, match="batch_size must be positive, got 0"):
         make_split().batches(0)
-
-
-def test_repr():
     assert repr(make_split()) == "ImageSplit(10 images, 1 x 4 x 4)"

@@ -16,16 +16,9 @@ from pyg_ghn.initializers import initialize_gradinit, initialize_nio
 def build(seed=0):
     torch.manual_seed(seed)
     model = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Conv2d(4, 5, 3, stride=2, bias=False),
-        nn.BatchNorm2d(5),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(5, 3),
+        *(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+        *(nn.Conv2d(4, 5, 3, stride=2, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.5)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)),
     ).double()
     nn.init.normal_(model[4].bias)
     return model

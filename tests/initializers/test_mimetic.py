@@ -86,9 +86,6 @@ def test_all_layers_of_a_vit_and_nothing_else():
         warnings.simplefilter("error")
         initialize_mimetic(other)
     assert not any(torch.equal(model.get_parameter(n), other.get_parameter(n)) for n in changed)
-
-
-def test_without_attention():
     model = nn.Sequential(nn.Linear(4, 12), nn.Linear(4, 4))
     model.num_heads = 3.0  # is no number of heads
     before = [p.detach().clone() for p in model.parameters()]

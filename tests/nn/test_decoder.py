@@ -13,37 +13,22 @@ from pyg_ghn.nn.targets import Role, Target
 
 CHANNELS, CLASSES = 4, 6
 MAX_SHAPES = [(4, 4, 7, 7), (6, 4, 8, 8), (4, 6, 5, 5)]
-CASES = [
-    (Role.SCALE, (3,)),
-    (Role.SCALE, (9,)),
-    (Role.SCALE, (3, 5)),  # a norm over several dimensions
-    (Role.BIAS, (4,)),
-    (Role.BIAS, (12,)),
-    (Role.CLASS_BIAS, (6,)),
-    (Role.KERNEL, (4, 4, 1, 1)),
-    (Role.KERNEL, (8, 12, 1, 1)),
-    (Role.KERNEL, (7, 9)),
-    (Role.KERNEL, (3, 2, 3, 3)),
-    (Role.KERNEL, (5, 1, 2, 2)),
-    (Role.KERNEL, (1, 1, 4, 4)),
-    (Role.KERNEL, (1, 4, 3, 3)),
-    (Role.KERNEL, (9, 5, 1, 7)),
-    (Role.KERNEL, (2, 9, 7, 1)),
-    (Role.KERNEL, (4, 3, 5)),
-    (Role.KERNEL, (1, 4, 3)),
-    (Role.KERNEL, (2, 3, 11, 11)),
-    (Role.KERNEL, (2, 3, 9, 2)),
-    (Role.CLASS_KERNEL, (6, 3)),
-    (Role.CLASS_KERNEL, (6, 11, 1, 1)),
-    (Role.POSITION, (1, 9, 8)),
-    (Role.POSITION, (1, 100, 3)),
-    (Role.POSITION, (1, 5, 6, 6)),
-    (Role.POSITION, (20, 3)),
-]
+SHAPES = {
+    Role.SCALE: [(3,), (9,), (3, 5)],  # the last one of a norm over several dimensions
+    Role.BIAS: [(4,), (12,)],
+    Role.CLASS_BIAS: [(6,)],
+    Role.KERNEL: [
+        *[(4, 4, 1, 1), (8, 12, 1, 1), (7, 9), (3, 2, 3, 3), (5, 1, 2, 2), (1, 1, 4, 4)],
+        *[(1, 4, 3, 3), (9, 5, 1, 7), (2, 9, 7, 1), (4, 3, 5), (1, 4, 3), (2, 3, 11, 11)],
+        (2, 3, 9, 2),
+    ],
+    Role.CLASS_KERNEL: [(6, 3), (6, 11, 1, 1)],
+    Role.POSITION: [(1, 9, 8), (1, 100, 3), (1, 5, 6, 6), (20, 3)],
+}
 # Each for several nodes, so that no ReLU is off for all of them.
 TARGETS = [
     Target(f"p{i}.{node}", node, shape, role)
-    for i, (role, shape) in enumerate(CASES)
+    for i, (role, shape) in enumerate((role, shape) for role in SHAPES for shape in SHAPES[role])
     for node in {i % 7, (i + 2) % 7, (i + 3) % 7}
 ]
 
@@ -114,11 +99,8 @@ def test_against_one_parameter_at_a_time(decoder, x, borders, grad):
         assert param.shape == target.shape, target
         assert param.is_contiguous(), target
         assert torch.allclose(param, value, atol=1e-12), target
-
-
-def test_gradients_against_one_parameter_at_a_time(decoder, x, borders):
-    params = decoder(x, TARGETS)
-    expected = [reference(decoder, x[t.node], t.role, t.shape) for t in TARGETS]
+    if not grad:
+        return
     weights = [torch.randn_like(p) for p in params]
     leaves = [x, *decoder.parameters()]
     grads, expected_grads = (
@@ -129,14 +111,12 @@ def test_gradients_against_one_parameter_at_a_time(decoder, x, borders):
         assert value.any() and torch.allclose(grad, value, atol=1e-10)
 
 
-def test_any_subset_gives_the_same(decoder, x):
+def test_any_subset_gives_the_same_in_memory_of_its_own(decoder, x):
     params = decoder(x, TARGETS)
     for target, param in zip(TARGETS, params, strict=True):
         (alone,) = decoder(x, [target])
         assert torch.allclose(alone, param, atol=1e-12), target
-
-
-def test_parameters_do_not_overlap(decoder, x):
+    assert decoder(x, []) == []
     with torch.no_grad():
         params = decoder(x, TARGETS)
         before = [p.clone() for p in params]
@@ -147,20 +127,11 @@ def test_parameters_do_not_overlap(decoder, x):
     assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
 
 
-def test_nothing_to_decode(decoder, x):
-    assert decoder(x, []) == []
-
-
-def test_class_token_is_drawn(decoder, x):
-    target = Target("p", 0, (1, 5, 8), Role.POSITION)
+def test_class_token_is_drawn_and_small(decoder, x):
+    target = Target("p", 0, (1, 2, 4000), Role.POSITION)
     first, second = decoder(x, [target])[0], decoder(x, [target])[0]
     assert torch.equal(first[0, 1:], second[0, 1:]) and not torch.equal(first[0, 0], second[0, 0])
-
-
-def test_class_token_is_small(x):
-    decoder = ParameterDecoder(CHANNELS, (4, 4, 7, 7), CLASSES).double()
-    (param,) = decoder(x, [Target("p", 0, (1, 2, 4000), Role.POSITION)])
-    assert param[0, 0].std().item() == pytest.approx(0.02, rel=0.1)
+    assert first[0, 0].std().item() == pytest.approx(0.02, rel=0.1)
 
 
 def test_channels_and_positions_that_nobody_needs_have_no_gradient(x):
@@ -189,27 +160,13 @@ def test_tile_repeats_with_the_period_of_the_tensor(out, in_):
     assert torch.equal(values.grad, copies[..., None, None].expand(4, 3, 2, 2).float())
 
 
-def test_initialization():
+def test_initialization_and_options():
     decoder = ParameterDecoder(16, (16, 16, 7, 7), 10)
     for linear in (decoder.kernel[2], decoder.vector[2], decoder.class_kernel):
         assert not linear.bias.any()
         bound = linear.in_features**-0.5 / 5
         assert bound * 0.9 < linear.weight.abs().max() <= bound
-    before = decoder.position.weight.clone()
-    decoder.reset_parameters()
-    assert not torch.equal(decoder.position.weight, before) and not decoder.vector[2].bias.any()
-
-
-def test_max_shape_must_be_square():
     with pytest.raises(ConfigError, match="square"):
         ParameterDecoder(4, (4, 4, 7, 5), 10)
-
-
-def test_unknown_window():
     with pytest.raises(ConfigError, match=r"one of \['center', 'corner'\], got 'left'"):
         ParameterDecoder(4, (4, 4, 7, 7), 10, window="left")
-
-
-def test_repr():
-    decoder = ParameterDecoder(4, (4, 4, 7, 7), 10)
-    assert str(decoder) == "ParameterDecoder(4, max_shape=(4, 4, 7, 7), num_classes=10)"

@@ -62,14 +62,11 @@ def test_nothing_leaks_between_graphs(changed, with_bias, conv):
     assert not torch.isclose(before[batch == changed], after[batch == changed]).all(dim=1).any()
 
 
-def test_without_bias(conv):
+def test_no_bias_one_for_all_heads_or_a_boolean_mask(conv):
     x, batch, bias = make_batch()
     zeros = [torch.zeros_like(b) for b in bias]
     assert torch.allclose(conv(x, batch), conv(x, batch, zeros), atol=1e-6)
     assert torch.allclose(conv(x), conv(x, torch.zeros(len(x), dtype=torch.long)), atol=1e-6)
-
-
-def test_one_bias_for_all_heads_or_a_boolean_mask(conv):
     x, batch, _ = make_batch()
     shared = [torch.randn(1, 1, n, n) for n in SIZES]
     masks = [(bias < 0) | torch.eye(bias.size(-1), dtype=torch.bool) for bias in shared]
@@ -92,18 +89,14 @@ def test_graphs_without_nodes(sizes, conv):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.double, 1e-5), (torch.bfloat16, 0.1)])
-def test_dtypes(dtype, tolerance, conv):
+def test_dtypes_and_autocast(dtype, tolerance, conv):
     x, batch, bias = make_batch()
     expected = conv(x, batch, bias)
-    out = conv.to(dtype)(x.to(dtype), batch, [b.to(dtype) for b in bias])
-    assert out.dtype == dtype and torch.allclose(out.float(), expected, atol=tolerance)
-
-
-def test_autocast(conv):
-    x, batch, bias = make_batch()
     with torch.autocast("cpu", torch.bfloat16):
         out = conv(x, batch, bias)
-    assert out.dtype == torch.float and torch.allclose(out, conv(x, batch, bias), atol=0.1)
+    assert out.dtype == torch.float and torch.allclose(out, expected, atol=0.1)
+    out = conv.to(dtype)(x.to(dtype), batch, [b.to(dtype) for b in bias])
+    assert out.dtype == dtype and torch.allclose(out.float(), expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("batch", [[0, 1, 0, 1], [1, 1, 0, 0], [[0, 0, 0, 0]]])
@@ -112,17 +105,19 @@ def test_batch_vector_that_is_not_sorted(batch, conv):
         conv(torch.randn(4, 16), torch.tensor(batch))
 
 
-def test_batch_vector_that_does_not_fit(conv):
+def test_what_does_not_fit(conv):
     with pytest.raises(ConfigError, match=r"batch vector is for graphs of \[2, 1\] nodes"):
         conv(torch.randn(4, 16), torch.tensor([0, 0, 1]))
-
-
-def test_bias_that_does_not_fit(conv):
     with pytest.raises(ConfigError, match=r"bias is for graphs of \[5\] nodes, but `x` has 9"):
         conv(torch.randn(9, 16), None, [torch.zeros(1, 4, 5, 5)])
     for shape in ((1, 3, 9, 9), (4, 9, 9), (1, 4, 8, 9)):
         with pytest.raises(ConfigError, match=r"must have the shape \(1, 4, N, N\)"):
             conv(torch.randn(9, 16), None, [torch.zeros(shape)])
+    bias = ShortestPathBias(heads=2, channels=8)(torch.zeros(81, dtype=torch.int16))
+    with pytest.raises(ConfigError, match="bias has 2 heads, the layer 4"):
+        conv(torch.randn(9, 16), None, bias)
+    with pytest.raises(ConfigError, match="divide"):
+        GHN3Conv(16, heads=3)
 
 
 def test_one_tensor_of_biases(conv):
@@ -130,25 +125,6 @@ def test_one_tensor_of_biases(conv):
     assert torch.equal(conv(x, None, bias), conv(x, None, [bias[:1], bias[1:]]))
     with pytest.raises(ConfigError, match=r"must have the shape \(1, 4, N, N\), got \(1,\)"):
         conv(x[:9], None, torch.zeros(81))
-
-
-def test_bias_of_other_heads(conv):
-    bias = ShortestPathBias(heads=2, channels=8)(torch.zeros(81, dtype=torch.int16))
-    with pytest.raises(ConfigError, match="bias has 2 heads, the layer 4"):
-        conv(torch.randn(9, 16), None, bias)
-
-
-def test_heads_must_divide_channels():
-    with pytest.raises(ConfigError, match="divide"):
-        GHN3Conv(16, heads=3)
-
-
-def test_reset_and_repr(conv):
-    before = conv.qkv.weight.clone()
-    conv.norm1.weight.data.fill_(2)
-    conv.reset_parameters()
-    assert not torch.equal(conv.qkv.weight, before) and (conv.norm1.weight == 1).all()
-    assert str(conv) == "GHN3Conv(16, heads=4)"
 
 
 class Network(torch.nn.Module):
@@ -196,15 +172,12 @@ def test_network_is_equivariant_to_the_order_of_nodes(kind):
     assert torch.allclose(network(encode(renamed)), network(encode(data))[order], atol=1e-12)
 
 
-def test_network_on_a_batch_of_any_graphs():
+def test_network_on_a_batch_of_any_graphs_and_int32_edges():
     network, encode = Network(), AddShortestPathEncoding(20)
     graphs = [encode(random_graph(kind, n)) for kind, n in zip(KINDS, (12, 9, 11, 6), strict=True)]
     graphs.append(encode(random_graph("no edges", 1)))
     out = network(Batch.from_data_list(graphs))
     assert torch.allclose(out, torch.cat([network(graph) for graph in graphs]), atol=1e-5)
-
-
-def test_int32_edges_and_batch_vector():
     data = random_graph("undirected")
     encode, network = AddShortestPathEncoding(20), Network()
     expected = network(encode(data.clone()))

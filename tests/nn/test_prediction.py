@@ -48,7 +48,7 @@ def chain(change=lambda module: module):
 
 
 class TestStatus:
-    def test_every_status(self, ghn):
+    def test_every_status_and_notes(self, ghn):
         prediction = ghn.predict(Network(), SIZE)
         report = prediction.report
         assert [p.name for p in report] == [n for n, _ in Network().named_parameters()]
@@ -65,6 +65,11 @@ class TestStatus:
         position = report["position"]
         assert position.status == Status.PARTLY_RANDOM and position.random_values == 2 * 8
         assert position.interpolated == ((5, 5), (8, 8))
+        assert [note[:28] for note in ghn.predict(Network(), SIZE).report.notes] == [
+            "BatchNorm keeps its running "
+        ]
+        (note,) = ghn.predict(nn.Sequential(nn.Flatten(), nn.Linear(192, 7)), SIZE).report.notes
+        assert "no last layer for the GHN's 10 classes" in note
 
     def test_it_is_what_the_values_are(self, ghn):
         model = Network()
@@ -92,13 +97,6 @@ class TestStatus:
             assert tile.unique().equal(params[target.name].unique())
             cut = ("tiled.weight", "tiled.bias", "norm.weight", "norm.bias", "large.weight")
             assert (tile.numel() < params[target.name].numel()) == (target.name in cut)
-
-    def test_notes_on_the_model(self, ghn):
-        assert [note[:28] for note in ghn.predict(Network(), SIZE).report.notes] == [
-            "BatchNorm keeps its running "
-        ]
-        (note,) = ghn.predict(nn.Sequential(nn.Flatten(), nn.Linear(192, 7)), SIZE).report.notes
-        assert "no last layer for the GHN's 10 classes" in note
 
 
 class TestPrediction:
@@ -133,14 +131,12 @@ class TestPrediction:
         with pytest.raises(GraphError, match="either input_size or example_inputs"):
             ghn.predict(Two(), SIZE, example_inputs=inputs)
 
-    def test_broken_ghn(self, ghn):
+    def test_not_finite(self, ghn):
         broken = copy.deepcopy(ghn)
         broken.decoder.kernel[0].weight.data[0, 0] = float("nan")
         message = r"not finite for 2 of 4 parameters, 0.weight, 2.weight: its own parameters "
         with pytest.raises(PredictionError, match=message + r"decoder\.kernel\.0\.weight are not"):
             broken.predict(chain(), SIZE)
-
-    def test_overflow(self, ghn):
         large = copy.deepcopy(ghn)
         large.decoder.kernel[0].weight.data *= 1e20
         large.decoder.kernel[2].weight.data *= 1e30
@@ -149,7 +145,7 @@ class TestPrediction:
 
 
 class TestParameters:
-    def test_tied(self, ghn):
+    def test_tied_and_transposed(self, ghn):
         model = nn.Sequential(nn.Flatten(), *(nn.Linear(192, 192) for _ in range(3)))
         model[2].weight = model[1].weight
         model[3].weight = nn.Parameter(model[1].weight.detach())
@@ -159,8 +155,6 @@ class TestParameters:
         assert report["2.weight"].tied == ("2.weight", "3.weight")
         assert set(prediction) == {n for n, _ in model.named_parameters()}
         assert prediction["3.weight"] is prediction["1.weight"]
-
-    def test_transposed_view(self, ghn):
         model = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.Linear(64, 192))
         model[2].weight = nn.Parameter(model[1].weight.detach().t())
         prediction = ghn.predict(model, SIZE)
@@ -182,12 +176,10 @@ class TestParameters:
         assert prediction.report["weight"].reason == "torch.int8 can't hold predicted values"
         assert set(prediction) == {"bias"}
 
-    def test_left_parameter_that_is_not_finite(self, ghn):
+    def test_left_parameter_that_is_not_finite_or_lazy(self, ghn):
         model = Network()
         model.scale.data[0] = float("nan")
         assert "its values are not finite" in ghn.predict(model, SIZE).report["scale"].detail
-
-    def test_lazy(self, ghn):
         with pytest.raises(GraphError, match="uninitialized lazy parameter"):
             ghn.predict(nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), SIZE)
 
@@ -214,11 +206,11 @@ class TestWrappers:
         assert torch.equal(ghn.predict(model, SIZE)["0.weight"], expected["0.weight"])
 
 
-def plain_weights(ghn):
-    return ghn.predict(chain(), SIZE)
-
-
 class TestParametrized:
+    @pytest.fixture
+    def expected(self, ghn):
+        return ghn.predict(chain(), SIZE)
+
     def weights(self, ghn, change, mode=True):
         """The weights of both layers with a prediction, and the prediction."""
         model = chain(change).train(mode)
@@ -228,8 +220,7 @@ class TestParametrized:
         model.load_state_dict({**prediction, **prediction.buffers}, strict=False)
         return [model[0].weight, model[2].weight], prediction
 
-    def test_weight_norm(self, ghn):
-        expected = plain_weights(ghn)
+    def test_weight_norm(self, ghn, expected):
         weights, prediction = self.weights(ghn, parametrizations.weight_norm)
         for weight, name in zip(weights, ("0.weight", "2.weight"), strict=True):
             assert torch.allclose(weight, expected[name], atol=1e-6)
@@ -238,8 +229,7 @@ class TestParametrized:
         assert scale.status == Status.PREDICTED and scale.note == "0.weight is the prediction"
 
     @pytest.mark.parametrize("mode", [True, False])
-    def test_spectral_norm(self, ghn, mode):
-        expected = plain_weights(ghn)
+    def test_spectral_norm(self, ghn, expected, mode):
         weights, prediction = self.weights(ghn, parametrizations.spectral_norm, mode)
         for weight, name in zip(weights, ("0.weight", "2.weight"), strict=True):
             sigma = torch.linalg.matrix_norm(expected[name].flatten(1), ord=2)
@@ -248,11 +238,11 @@ class TestParametrized:
         note = prediction.report["2.parametrizations.weight.original"].note
         assert note == "2.weight is what its parametrization makes of the prediction"
 
-    def test_orthogonal(self, ghn):
-        expected = plain_weights(ghn)["2.weight"]
+    def test_orthogonal(self, ghn, expected):
         (_, weight), _ = self.weights(ghn, parametrizations.orthogonal)
         assert torch.allclose(weight @ weight.T, torch.eye(10), atol=1e-5)
-        q, r = torch.linalg.qr(expected[:8].T)  # Gram-Schmidt; it repeats after 8 outputs
+        # Gram-Schmidt; it repeats after 8 outputs
+        q, r = torch.linalg.qr(expected["2.weight"][:8].T)
         assert torch.allclose(weight[:8], (q * r.diagonal().sign()).T, atol=1e-3)
 
     def test_without_inverse(self, ghn):
@@ -268,15 +258,14 @@ class TestParametrized:
         assert torch.equal(prediction[name], expected)
         assert prediction.report[name].note == "1.weight is computed from it"
 
-    def test_on_the_meta_device(self, ghn):
+    def test_on_the_meta_device(self, ghn, expected):
         with torch.device("meta"):
             model = chain(parametrizations.weight_norm)
             within = ghn.predict(model, SIZE)
         prediction = ghn.predict(model, SIZE)
         assert all(torch.equal(within[name], value) for name, value in prediction.items())
-        expected = plain_weights(ghn)["0.weight"].flatten(1).norm(dim=1)
         length = prediction["0.parametrizations.weight.original0"].flatten()
-        assert torch.allclose(length, expected)
+        assert torch.allclose(length, expected["0.weight"].flatten(1).norm(dim=1))
 
     @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
     @pytest.mark.parametrize(
@@ -297,7 +286,7 @@ def names_and_memory(model):
     return [(d.names, d.memory) for d in distinct_parameters(model)]
 
 
-def test_parts_of_one_storage_are_not_entangled():
+def test_parameters_that_share_memory_or_have_none():
     flat = torch.zeros(24)
     model = nn.ParameterList([nn.Parameter(flat[:12].view(3, 4)), nn.Parameter(flat[12:])])
     assert len({memory for _, memory in names_and_memory(model)}) == 2
@@ -306,9 +295,6 @@ def test_parts_of_one_storage_are_not_entangled():
     columns = flat.view(6, 4)
     model = nn.ParameterList([nn.Parameter(columns[:, :2]), nn.Parameter(columns[:, 2:])])
     assert len({memory for _, memory in names_and_memory(model)}) == 2
-
-
-def test_parameters_without_memory():
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight

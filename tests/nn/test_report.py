@@ -24,25 +24,14 @@ def report():
     )  # fmt: skip
 
 
-def test_statuses_in_their_order(report):
+def test_statuses_in_their_order_counts_and_details(report):
     found = [report[name].status for name in ("head.weight", "norm.weight", "stem.weight", "pos")]
     assert [*found, report[2].status] == list(Status)
     assert report["other.weight"] is report["norm.weight"]
-
-
-def test_counts(report):
-    assert report.counts == {
-        "predicted": (1, 640),
-        "tiled": (1, 40),
-        "interpolated": (1, 64 * 3 * 24 * 24),
-        "partly random": (1, 240),
-        "left": (400, 3200),
-    }
+    counts = {"predicted": (1, 640), "tiled": (1, 40), "interpolated": (1, 64 * 3 * 24 * 24)}
+    assert report.counts == counts | {"partly random": (1, 240), "left": (400, 3200)}
     assert len(report) == 404 and len(report.left) == 400
     assert report.num_predicted == report.num_values - 3200 - 24
-
-
-def test_detail(report):
     assert report["stem.weight"].detail == (
         "repeated 2 x 1 times (out x in); interpolated from 7 x 7 to 24 x 24"
     )
@@ -51,7 +40,7 @@ def test_detail(report):
     assert report["norm.weight"].detail.endswith("tied with other.weight")
 
 
-def test_summary_of_many_parameters_is_short(report):
+def test_summaries_are_short(report):
     lines = str(report).splitlines()
     assert lines[0] == "predicted: 4 of 404 parameters, 111,488 of 114,712 values"
     assert lines[1].split() == "predicted 1 parameter 640 values".split()
@@ -62,32 +51,18 @@ def test_summary_of_many_parameters_is_short(report):
     )
     assert "  norm.weight (40 values): tied with other.weight" in lines
     assert lines[-1] == "BatchNorm keeps its running statistics." and len(lines) == 13
-
-
-def test_summary_of_many_kinds_is_cut():
     names = [f"{a}{b}.weight" for a in "abcd" for b in "wxyz"]
     report = PredictionReport(ParameterReport(n, (2,), reason="never used") for n in names)
     lines = report.summary(most=3).splitlines()
     assert lines[3:] == [f"  {n} (2 values): never used" for n in names[:3]] + ["  and 13 more"]
 
 
-def test_json(report):
+def test_json_and_repr(report):
     read = json.loads(json.dumps(report.to_dict()))
     assert read["counts"]["left"] == {"parameters": 400, "values": 3200}
-    assert read["parameters"][0] == {
-        "name": "stem.weight",
-        "shape": [64, 3, 24, 24],
-        "status": "interpolated",
-        "reason": "",
-        "tiles": [2, 1],
-        "interpolated": [[7, 7], [24, 24]],
-        "random_values": 0,
-        "note": "",
-        "tied": [],
-    }
-
-
-def test_repr(report):
+    expected = {"name": "stem.weight", "shape": [64, 3, 24, 24], "status": "interpolated"}
+    expected |= {"reason": "", "tiles": [2, 1], "interpolated": [[7, 7], [24, 24]]}
+    assert read["parameters"][0] == expected | {"random_values": 0, "note": "", "tied": []}
     assert repr(report) == (
         "PredictionReport(predicted=1, tiled=1, interpolated=1, partly random=1, left=400)"
     )

@@ -37,11 +37,18 @@ def test_shape_without_4d_form(shape):
         ShapeEncoding(8)([shape])
 
 
-def test_sizes_of_the_tables():
+def test_sizes_of_the_tables_and_rows_of_classes_and_no_shape():
     assert ShapeEncoding(16, 16, 10).channel.weight.shape == (392, 4)
     assert ShapeEncoding(16, 16, 10).kernel.weight.shape == (11, 4)
     assert ShapeEncoding(16, 11, 10).kernel.weight.shape == (9, 4)
     assert ShapeEncoding(16, 16, 64).channel.weight.shape == (391, 4)  # 64 is known anyway
+    with pytest.raises(ConfigError, match="multiple of 4, got 6"):
+        ShapeEncoding(6)
+    encoding = ShapeEncoding(4, 16, 6)
+    assert rows(encoding, (6, 6, 1, 1))[:2] == [2, 2]
+    assert rows(encoding, (5, 7, 1, 1))[:2] == [3, 3]
+    encoding = ShapeEncoding(4, 16, 10)
+    assert rows(encoding, None) == [391, 391, 10, 10]
 
 
 @pytest.mark.parametrize(
@@ -69,12 +76,6 @@ def test_more_classes_than_the_largest_size(size, known):
     assert rows(encoding, (size, size, 1, 1))[0] == last - (1 if known == 21_843 else 2)
 
 
-def test_number_of_classes_is_a_size_of_its_own():
-    encoding = ShapeEncoding(4, 16, 6)
-    assert rows(encoding, (6, 6, 1, 1))[:2] == [2, 2]
-    assert rows(encoding, (5, 7, 1, 1))[:2] == [3, 3]
-
-
 @pytest.mark.parametrize(
     "size, row",
     # 1, 3, 5, 7, 9, 11, 13, 14, 15, 16
@@ -84,11 +85,6 @@ def test_nearest_kernels(size, row):
     assert rows(ShapeEncoding(4, 16, 10), (1, 1, size, 1)) == [0, 0, row, 0]
 
 
-def test_no_shape_has_rows_of_its_own():
-    encoding = ShapeEncoding(4, 16, 10)
-    assert rows(encoding, None) == [391, 391, 10, 10]
-
-
 def test_output_and_gradients():
     encoding = ShapeEncoding(8)
     out = encoding([None, (3, 4), (3, 4)])
@@ -96,17 +92,3 @@ def test_output_and_gradients():
     out.sum().backward()
     assert encoding.channel.weight.grad.any() and encoding.kernel.weight.grad.any()
     assert encoding([]).shape == (0, 8)
-
-
-def test_channels_must_be_a_multiple_of_4():
-    with pytest.raises(ConfigError, match="multiple of 4, got 6"):
-        ShapeEncoding(6)
-
-
-def test_reset_and_repr():
-    encoding = ShapeEncoding(64)
-    before = encoding.channel.weight.clone()
-    encoding.reset_parameters()
-    assert not torch.equal(encoding.channel.weight, before)
-    assert encoding.channel.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
-    assert str(encoding) == "ShapeEncoding(64, kernel_size=16, num_classes=1000)"

@@ -14,19 +14,14 @@ def random_graph(num_nodes, acyclic):
     return AddShortestPathEncoding()(Data(edge_index=edges.t(), num_nodes=num_nodes))
 
 
-def direct(bias, spd, num_nodes):
-    """phi of every pair of nodes, as in the paper."""
-    lengths = spd.view(num_nodes, num_nodes).long()
-    pairs = [bias.distance(lengths + 2), bias.distance(lengths.t() + 2)][: 1 + bias.backward]
-    return bias.phi(torch.cat(pairs, dim=-1)).permute(2, 0, 1)[None]
-
-
 @pytest.mark.parametrize("acyclic, backward", [(True, True), (False, True), (True, False)])
 def test_table_equals_phi_of_each_pair(acyclic, backward):
     bias = ShortestPathBias(heads=4, channels=8, backward=backward)
     data = random_graph(30, acyclic)
     (out,) = bias(data.spd)
-    expected = direct(bias, data.spd, 30)
+    lengths = data.spd.view(30, 30).long()  # phi of every pair of nodes, as in the paper
+    pairs = [bias.distance(lengths + 2), bias.distance(lengths.t() + 2)][: 1 + backward]
+    expected = bias.phi(torch.cat(pairs, dim=-1)).permute(2, 0, 1)[None]
     assert out.shape == (1, 4, 30, 30)
     assert torch.allclose(out, expected, atol=1e-6)
 
@@ -79,38 +74,22 @@ def test_dtypes(dtype):
         assert out.dtype == dtype and torch.allclose(out.float(), expected, atol=0.02)
 
 
-def test_batch_vector_that_is_not_sorted():
-    with pytest.raises(GraphError, match="ascending"):
-        ShortestPathBias(2, 8)(torch.zeros(8, dtype=torch.short), torch.tensor([0, 1, 0, 1]))
-
-
-def test_lengths_beyond_the_cutoff_are_no_path():
+def test_cutoff():
     bias = ShortestPathBias(heads=2, channels=8, cutoff=3)
-    out = bias(torch.tensor([0, 4, 200, 0]).short())[0]
-    assert torch.equal(out, bias(torch.zeros(4, dtype=torch.short))[0])
+    beyond, none = torch.tensor([0, 4, 200, 0]).short(), torch.zeros(4, dtype=torch.short)
+    assert torch.equal(bias(beyond)[0], bias(none)[0])
+    largest = ShortestPathBias(2, 8, cutoff=254)
+    assert largest(torch.tensor([0, 254, 0, 0]).short())[0].isfinite().all()
+    for cutoff in (0, 255):
+        with pytest.raises(ConfigError, match="between 1 and 254"):
+            ShortestPathBias(2, 8, cutoff)
 
 
-@pytest.mark.parametrize("cutoff", [0, 255])
-def test_cutoff_beyond_the_table(cutoff):
-    with pytest.raises(ConfigError, match="between 1 and 254"):
-        ShortestPathBias(2, 8, cutoff)
-
-
-def test_largest_cutoff():
-    bias = ShortestPathBias(2, 8, cutoff=254)
-    assert bias(torch.tensor([0, 254, 0, 0]).short())[0].isfinite().all()
-
-
-@pytest.mark.parametrize("batch", [None, torch.tensor([0, 0, 1])])
-def test_lengths_that_do_not_fit(batch):
-    with pytest.raises(GraphError, match="8 values of `spd` do not fit"):
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [(None, "8 values of `spd` do not"), ([0, 0, 1], "8 values of"), ([0, 1, 0, 1], "ascending")],
+)
+def test_lengths_that_do_not_fit(batch, message):
+    batch = None if batch is None else torch.tensor(batch)
+    with pytest.raises(GraphError, match=message):
         ShortestPathBias(2, 8)(torch.zeros(8, dtype=torch.short), batch)
-
-
-def test_reset_and_repr():
-    bias = ShortestPathBias(2, 64)
-    before = [p.clone() for p in bias.parameters()]
-    bias.reset_parameters()
-    assert not any(torch.equal(a, b) for a, b in zip(bias.parameters(), before, strict=True))
-    assert bias.distance.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)
-    assert str(bias) == "ShortestPathBias(64, heads=2, cutoff=50)"

@@ -7,18 +7,16 @@ import pytest
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.training import TrainConfig
 
+COUNTS = "steps log_every save_every pool_size val_every accumulate".split()
+
 
 @pytest.mark.parametrize(
     "options, message",
     [
         ({"steps": None}, "set steps, minutes or both"),
-        ({"steps": 0}, "steps must be 1 or more, got 0"),
+        *(({name: 0}, f"{name} must be 1 or more, got 0") for name in COUNTS),
+        *(({name: 0}, f"{name} must be from 1 to 1024") for name in ("processes", "threads")),
         ({"minutes": 0.0}, "minutes must be more than 0"),
-        ({"processes": 0}, "processes must be from 1 to 1024"),
-        ({"threads": 0}, "threads must be from 1 to 1024"),
-        ({"log_every": 0}, "log_every must be 1 or more"),
-        ({"save_every": 0}, "save_every must be 1 or more"),
-        ({"pool_size": 0}, "pool_size must be 1 or more"),
         ({"meta_batch_size": 0, "fresh": 0}, "meta_batch_size must be 1 or more"),
         ({"batch_size": 1}, "batch_size must be from 2 to 65536"),
         ({"seed": -1}, r"seed must be from 0 to 2\*\*32 - 1, got -1"),
@@ -36,8 +34,6 @@ from pyg_ghn.training import TrainConfig
         ({"num_layers": -1}, "num_layers must be from 0 to 1024, got -1"),
         ({"edge_bias": "no"}, "edge_bias must be one of both, forward, none, got 'no'"),
         ({"penalty": "l1"}, "penalty must be one of norm, squared, none, got 'l1'"),
-        ({"val_every": 0}, "val_every must be 1 or more"),
-        ({"accumulate": 0}, "accumulate must be 1 or more"),
         ({"ema": 1.0}, "ema must be 0 or more and less than 1"),
         ({"image_size": 0}, "image_size must be from 1 to 4096"),
         ({"tracker": "x"}, "tracker must be one of tensorboard, wandb, got 'x'"),
@@ -49,10 +45,7 @@ from pyg_ghn.training import TrainConfig
         ({"split": "hard"}, "split must be one of train, val, .*got 'hard'"),
         ({"max_cells": 3}, "max_cells=3 leaves no network: .*'train' have 4 cells or more"),
         ({"max_cells": 9, "split": "deep"}, "'deep' have 10 cells or more"),
-        (
-            {"dataset_root": "x", "split": "val"},
-            "the split 'train' or 'search', not 'val'",
-        ),
+        ({"dataset_root": "x", "split": "val"}, "the split 'train' or 'search', not 'val'"),
         ({"dataset_source": "x"}, "dataset_source must be one of official, generated, got 'x'"),
         ({"channels": []}, "channels must be positive multiples of 8"),
         ({"channels": [16, 20]}, "channels must be positive multiples of 8"),
@@ -66,18 +59,12 @@ def test_options_that_make_no_sense(options, message):
         TrainConfig(**{"steps": 1, **options})
 
 
-def test_bounds_are_allowed():
+def test_bounds_docstring_and_imports():
     options = {"batch_size": 2, "warmup": 0.0, "max_cells": 4, "channels": [8], "fresh": 8}
     assert TrainConfig(steps=1, **options).fresh == 8
     assert TrainConfig(minutes=0.5).steps is None
-
-
-def test_docstring_is_the_help_of_the_command_line():
     for field in fields(TrainConfig):
         assert f"\n        {field.name} (" in TrainConfig.__doc__, field.name
     assert ":obj:" not in TrainConfig.__doc__.split("Args:")[1].split("Raises:")[0]
-
-
-def test_torch_is_not_imported():
     code = "import sys, pyg_ghn.training.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

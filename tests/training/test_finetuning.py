@@ -19,15 +19,8 @@ def images():
 
 def build(seed=0):
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(0.1),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32, 10),
-    )
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +54,7 @@ def test_a_step_schedule_takes_tenths_after_each_third(images, monkeypatch):
     assert rates == pytest.approx([0.5, 0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
 
 
-def test_same_seed_same_run_and_nobody_elses_random_numbers(images):
+def test_same_seed_same_run_and_diverged_runs_end_with_what_they_have(images):
     config = FinetuneConfig(steps=5, rotation=10)
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -73,9 +66,6 @@ def test_same_seed_same_run_and_nobody_elses_random_numbers(images):
     assert torch.equal(torch.get_rng_state(), before)
     other = finetune(build(), images, replace(config, seed=1))
     assert other.curve != first.curve
-
-
-def test_diverged_run_ends_with_what_it_has(images):
     config = FinetuneConfig(steps=20, lr=1e30, clip=None, evaluate_at=[5])
     result = finetune(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), images, config)
     assert result.curve[-1]["step"] == 5 and result.test <= 0.2
@@ -91,12 +81,6 @@ def test_search_keeps_the_best_and_the_start(images):
     assert not torch.equal(trained[0].weight, model[0].weight)
     with pytest.raises(ConfigError, match="at least one learning rate"):
         search(model, images, FinetuneConfig(), [])
-
-
-def test_settings_are_checked_before_the_first_run(images, monkeypatch):
-    monkeypatch.setattr("pyg_ghn.training.finetuning.finetune", lambda *args: pytest.fail("ran"))
-    with pytest.raises(ConfigError, match="lr must be more than 0"):
-        search(build(), images, FinetuneConfig(), [0.1, -1.0])
 
 
 def test_starts_are_compared_on_the_same_terms(images):
@@ -126,10 +110,14 @@ def test_the_best_of_a_prediction_is_chosen_by_validation_images(images):
         start_model(build(), "ghn3-digits:best", images)
 
 
-def test_orthogonal_start(images):
+def test_orthogonal_and_mimetic_starts(images):
     model = start_model(build(), "orthogonal", images)
     matrix = model[0].weight.detach().flatten(1)
     torch.testing.assert_close(matrix @ matrix.T, torch.eye(8), atol=1e-5, rtol=0)
+    model = nn.Sequential(nn.Flatten(2), nn.MultiheadAttention(64, 2))
+    weight = start_model(model, "mimetic", images)[1].out_proj.weight.detach().clone()
+    assert torch.equal(start_model(model, "mimetic", images)[1].out_proj.weight, weight)
+    assert not torch.equal(start_model(model, "mimetic", images, 1)[1].out_proj.weight, weight)
 
 
 @pytest.mark.parametrize("init", ["gradinit", "nio"])
@@ -146,13 +134,6 @@ def test_starts_that_learn_scales(images, init):
     assert 0.02 < abs(ratio.mean() - 1) < 0.31
 
 
-def test_mimetic_start(images):
-    model = nn.Sequential(nn.Flatten(2), nn.MultiheadAttention(64, 2))
-    weight = start_model(model, "mimetic", images)[1].out_proj.weight.detach().clone()
-    assert torch.equal(start_model(model, "mimetic", images)[1].out_proj.weight, weight)
-    assert not torch.equal(start_model(model, "mimetic", images, 1)[1].out_proj.weight, weight)
-
-
 @pytest.mark.parametrize(
     "option, value",
     [("steps", 0), ("lr", 0), ("optimizer", "lion"), ("clip", 0.0), ("schedule", "")],
@@ -162,6 +143,9 @@ def test_options_out_of_range(option, value):
         FinetuneConfig(**{option: value})
 
 
-def test_nothing_to_train(images):
+def test_settings_and_parameters_are_checked_before_the_first_run(images, monkeypatch):
     with pytest.raises(ConfigError, match="no parameters"):
         finetune(build().requires_grad_(False), images)
+    monkeypatch.setattr("pyg_ghn.training.finetuning.finetune", lambda *args: pytest.fail("ran"))
+    with pytest.raises(ConfigError, match="lr must be more than 0"):
+        search(build(), images, FinetuneConfig(), [0.1, -1.0])

@@ -21,32 +21,25 @@ def read_log(config):
     return [json.loads(line) for line in lines]
 
 
-DAMAGES = {
-    "text": lambda good: b"hello",
-    "cut": lambda good: good[:1000],
-    "list": lambda good: saved([1]),
-    "another program's": lambda good: saved({"epoch": 1, "model": {}}),
-    "no optimizer": lambda good: without(good, "optimizer"),
-    "no steps": lambda good: without(good, "steps_done"),
-    "steps a string": lambda good: saved({**loaded(good), "steps_done": "x"}),
-    "empty state_dict": lambda good: saved({**loaded(good), "state_dict": {}}),
-    "no groups": lambda good: saved(
-        {**loaded(good), "optimizer": {"state": {}, "param_groups": []}}
-    ),
-    "many steps": lambda good: saved({**loaded(good), "steps_done": 2**70}),
-    "many seconds": lambda good: saved({**loaded(good), "seconds_done": 10**400}),
-    "nan": lambda good: changed(good, "state_dict", lambda p: next(iter(p.values())).fill_(nan)),
-    "whole numbers": lambda good: changed(
-        good, "state_dict", lambda p: p.update({name: tensor.int() for name, tensor in p.items()})
-    ),
-    "moments nan": lambda good: changed(good, "optimizer", moments(exp_avg=nan)),
-    "moments below 0": lambda good: changed(good, "optimizer", moments(exp_avg_sq=-1)),
-    "moments of no step": lambda good: changed(good, "optimizer", moments(step=nan)),
-    "average nan": lambda good: saved({**loaded(good), "average": {"x": torch.tensor([nan])}}),
-    "a moment missing": lambda good: changed(
-        good, "optimizer", lambda optimizer: optimizer["state"][0].pop("exp_avg")
-    ),
-}
+def saved(value):
+    torch.save(value, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
+def loaded(data):
+    return torch.load(io.BytesIO(data))
+
+
+def updated(data, **parts):
+    """The checkpoint with other parts; None takes one out."""
+    state = loaded(data) | parts
+    return saved({key: value for key, value in state.items() if value is not None})
+
+
+def changed(data, part, change):
+    state = loaded(data)
+    change(state[part])
+    return saved(state)
 
 
 def moments(**values):
@@ -57,23 +50,32 @@ def moments(**values):
     return change
 
 
-def changed(data, part, change):
-    state = loaded(data)
-    change(state[part])
-    return saved(state)
+def whole_numbers(state):
+    state.update({name: tensor.int() for name, tensor in state.items()})
 
 
-def saved(value):
-    torch.save(value, buffer := io.BytesIO())
-    return buffer.getvalue()
-
-
-def loaded(data):
-    return torch.load(io.BytesIO(data))
-
-
-def without(data, name):
-    return saved({key: value for key, value in loaded(data).items() if key != name})
+DAMAGES = {
+    "text": lambda good: b"hello",
+    "cut": lambda good: good[:1000],
+    "list": lambda good: saved([1]),
+    "another program's": lambda good: saved({"epoch": 1, "model": {}}),
+    "no optimizer": lambda good: updated(good, optimizer=None),
+    "no steps": lambda good: updated(good, steps_done=None),
+    "steps a string": lambda good: updated(good, steps_done="x"),
+    "empty state_dict": lambda good: updated(good, state_dict={}),
+    "no groups": lambda good: updated(good, optimizer={"state": {}, "param_groups": []}),
+    "many steps": lambda good: updated(good, steps_done=2**70),
+    "many seconds": lambda good: updated(good, seconds_done=10**400),
+    "nan": lambda good: changed(good, "state_dict", lambda p: next(iter(p.values())).fill_(nan)),
+    "whole numbers": lambda good: changed(good, "state_dict", whole_numbers),
+    "moments nan": lambda good: changed(good, "optimizer", moments(exp_avg=nan)),
+    "moments below 0": lambda good: changed(good, "optimizer", moments(exp_avg_sq=-1)),
+    "moments of no step": lambda good: changed(good, "optimizer", moments(step=nan)),
+    "average nan": lambda good: updated(good, average={"x": torch.tensor([nan])}),
+    "a moment missing": lambda good: changed(
+        good, "optimizer", lambda optimizer: optimizer["state"][0].pop("exp_avg")
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +177,11 @@ def test_changes_that_decide_a_run_must_be_allowed(change, small_config):
         train(replace(changed, allow_changes=True))
 
 
-def test_disk_that_is_full(small_config, monkeypatch):
+def test_folders_that_cannot_be_made_and_full_disks(small_config, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GHNError, match="choose another `out`"):
+        train(small_config(out=str(tmp_path / "file" / "run")))
+
     def full(state, path):
         Path(path).write_bytes(b"half")
         raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")
@@ -185,9 +191,3 @@ def test_disk_that_is_full(small_config, monkeypatch):
     with pytest.raises(CheckpointError, match=r"Can't write .*checkpoint.pt"):
         train(config)
     assert not list(Path(config.out).glob("*.pt")) + list(Path(config.out).glob(".*"))
-
-
-def test_folder_that_cannot_be_made(small_config, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(GHNError, match="choose another `out`"):
-        train(small_config(out=str(tmp_path / "file" / "run")))

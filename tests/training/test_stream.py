@@ -15,15 +15,12 @@ def make_stream(**options):
     )
 
 
-def test_stream_is_a_function_of_seed_and_number():
+def test_stream_is_a_function_of_seed_and_number_for_all_processes():
     first, second = make_stream(), make_stream()
     expected = [first.meta_batch(step) for step in range(3)][2]
     found = second.meta_batch(2)
     assert [n.net_args for n in expected] == [n.net_args for n in found]
     assert [n.net_args for n in make_stream(seed=1).meta_batch(2)] != [n.net_args for n in found]
-
-
-def test_processes_share_the_networks_of_one():
     whole = [n.net_args for n in make_stream(meta_batch_size=4).meta_batch(3)]
     for rank in range(2):
         stream = make_stream(meta_batch_size=4, processes=2, rank=rank)
@@ -31,7 +28,15 @@ def test_processes_share_the_networks_of_one():
         assert share == [whole[stream.place(i)] for i in range(2)] == whole[rank::2]
 
 
-def test_each_network_is_built_by_one_process_only():
+def test_networks_are_reused_replaced_and_built_by_one_process_only():
+    stream = make_stream()
+    seen = [id(n.model) for step in range(12) for n in stream.meta_batch(step)]
+    assert len(set(seen)) < len(seen)
+    assert len(stream._pool) <= 4
+    for step in range(12, 18):
+        before = [id(n) for n in stream._pool.values()]
+        fresh = [n for n in stream.meta_batch(step) if id(n) not in before]
+        assert len(fresh) == 1
     streams = [make_stream(meta_batch_size=4, pool_size=8, processes=2, rank=r) for r in range(2)]
     built, ages = [set(), set()], set()
     for number in range(20):
@@ -45,26 +50,12 @@ def test_each_network_is_built_by_one_process_only():
     assert max(ages) > 4
 
 
-def test_networks_are_reused_and_replaced():
-    stream = make_stream()
-    seen = [id(n.model) for step in range(12) for n in stream.meta_batch(step)]
-    assert len(set(seen)) < len(seen)
-    assert len(stream._pool) <= 4
-    for step in range(12, 18):
-        before = [id(n) for n in stream._pool.values()]
-        fresh = [n for n in stream.meta_batch(step) if id(n) not in before]
-        assert len(fresh) == 1
-
-
 def test_limits_hold_and_skeletons_take_no_memory():
     stream = make_stream(meta_batch_size=4, fresh=4)
     for network in stream.meta_batch(0):
         assert network.net_args["n_cells"] <= 5 and network.net_args["C"] == 8
         assert all(p.is_meta for p in network.model.parameters())
         assert network.data.num_nodes > 10
-
-
-def test_width_is_drawn_as_in_deepnets_by_default():
     stream = make_stream(channels=None, max_cells=None, meta_batch_size=8, fresh=8)
     widths = {n.net_args["C"] for step in range(4) for n in stream.meta_batch(step)}
     assert widths <= {32, 48, 64, 80, 96, 112, 128} and len(widths) > 1
@@ -88,6 +79,8 @@ def dataset(tmp_path):
 
 
 def test_architectures_of_a_data_set(dataset, monkeypatch):
+    with pytest.raises(ConfigError, match=r"DeepNets1M.* more than 5 cells"):
+        make_stream(dataset=dataset).meta_batch(0)
     monkeypatch.setattr("pyg_ghn.training.stream.evaluation_architectures", frozenset)
     known = {architecture_key(dataset.net_args(i)) for i in range(len(dataset))}
     stream = make_stream(dataset=dataset, max_cells=None, channels=None, meta_batch_size=8, fresh=8)
@@ -104,8 +97,3 @@ def test_architectures_of_a_data_set(dataset, monkeypatch):
     limited = make_stream(dataset=dataset, max_cells=9, meta_batch_size=8, fresh=8).meta_batch(0)
     assert {n.net_args["C"] for n in limited} == {8}
     assert max(n.net_args["n_cells"] for n in limited) <= 9
-
-
-def test_evaluation_architectures_of_a_data_set_are_refused(dataset):
-    with pytest.raises(ConfigError, match=r"DeepNets1M.* more than 5 cells"):
-        make_stream(dataset=dataset).meta_batch(0)

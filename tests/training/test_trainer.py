@@ -157,11 +157,6 @@ def test_a_ghn_to_begin_with_brings_its_options_and_learns_other_classes(small_c
     assert written.config == ghn.config
 
 
-def test_one_process_has_nothing_to_share(small_config):
-    with pytest.raises(ConfigError, match="start several"):
-        MetaTrainer(small_config(shard=True))
-
-
 def test_accumulated_meta_batches_are_one_large_step(small_config):
     """Without a pool the networks are the same; their images are made so."""
     gradients, options = [], {"pool_size": 1, "fresh": 0, "clip": 1e9}
@@ -176,7 +171,7 @@ def test_accumulated_meta_batches_are_one_large_step(small_config):
         torch.testing.assert_close(a, b)
 
 
-def test_average_is_what_is_written(small_config):
+def test_average_is_what_is_written_and_may_begin_later(small_config):
     config = small_config(ema=0.5, steps=3, save_every=1)
     trainer = MetaTrainer(config)
     name, param = next(iter(trainer.ghn.named_parameters()))
@@ -191,12 +186,10 @@ def test_average_is_what_is_written(small_config):
     saved = torch.load(Path(config.out) / "checkpoint.pt")
     assert torch.equal(saved["average"][name], written)
     assert torch.equal(saved["state_dict"][name], param) and not torch.equal(param, written)
-
-
-def test_average_may_begin_later(small_config):
-    train(small_config(steps=1))
+    later = small_config(out=f"{config.out}-later", steps=1)
+    train(later)
     with pytest.warns(UserWarning, match="goes on with other options: ema 0.0 -> 0.9"):
-        train(small_config(steps=2, ema=0.9))
+        train(replace(later, steps=2, ema=0.9))
 
 
 def test_validation_changes_nothing_and_is_logged(small_config):
@@ -213,29 +206,16 @@ def test_validation_changes_nothing_and_is_logged(small_config):
     assert "val_tuned_accuracy" not in read_log(other)[1].keys() >= {"val_accuracy"}
     for name, param in from_pretrained(without).state_dict().items():
         assert torch.equal(param, with_val[name])
-
-
-def test_validation_networks_are_those_of_the_split(small_config):
     trainer = MetaTrainer(small_config(meta_batch_size=3))
-    sums = trainer.validate()
-    networks = trainer._validation.networks
+    sums, ghn, networks = trainer.validate(), trainer.ghn, trainer._validation.networks
     assert sums["val_networks"] == len(networks) == 3 and len(trainer._validation.images) == 64
-    assert trainer.validate() == sums and trainer.ghn.training
-    statistics = [
-        layer_statistics(trainer.ghn.predict_graph(data), last_layer(data))
-        for _, data, _ in networks
-    ]
+    assert trainer.validate() == sums and ghn.training
+    found = [layer_statistics(ghn.predict_graph(data), last_layer(data)) for _, data, _ in networks]
     for name in ("rank", "scale", "class_scale"):
-        assert sums[f"val_{name}"] == pytest.approx(sum(float(found[name]) for found in statistics))
-    assert sums["val_paired"] == sum("cosine" in found for found in statistics) > 0
+        assert sums[f"val_{name}"] == pytest.approx(sum(float(one[name]) for one in found))
+    assert sums["val_paired"] == sum("cosine" in one for one in found) > 0
     known = [args["n_cells"] for args in split_net_args("val") if args["n_cells"] <= 5]
     assert [len(model.cells) for model, _, _ in networks] == known[:3]
-
-
-def test_tracker_that_is_not_there(small_config, monkeypatch):
-    monkeypatch.setattr("pyg_ghn.training.processes.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="tracker wandb is not installed: pip install wandb"):
-        MetaTrainer(small_config(tracker="wandb"))
 
 
 class Recorder(GeneralTracker):
@@ -267,23 +247,23 @@ def test_tracker_gets_every_line(small_config, monkeypatch):
     assert recorder.calls == ["start", (2, names), (4, names), "finish"]
 
 
-def test_launcher_that_starts_one_process_for_several(small_config, monkeypatch):
+def test_errors(small_config, monkeypatch):
+    with pytest.raises(GHNError, match="another size"):
+        train(small_config())
+        train(replace(small_config(), hidden_channels=32, steps=8))
+    with pytest.raises(ConfigError, match="start several"):
+        MetaTrainer(small_config(shard=True))
+    with pytest.raises(ConfigError, match=r"for 7 classes: .* not 10"):
+        train(small_config(), OwnGHN(16, (16, 16, 7, 7), 7))
+    with pytest.raises(ConfigError, match="leave out `init`"):
+        train(small_config(init="ghn3-digits"), OwnGHN(16, (16, 16, 7, 7), 10))
+    monkeypatch.setattr("pyg_ghn.training.processes.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="tracker wandb is not installed: pip install wandb"):
+        MetaTrainer(small_config(tracker="wandb"))
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # what accelerate launch --cpu leaves
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     with pytest.raises(ConfigError, match=r"single process.*--processes 2"):
         train(small_config())
-
-
-def test_errors(small_config):
-    with pytest.raises(GHNError, match="how long"):
-        small_config(steps=None)
-    with pytest.raises(GHNError, match="shared evenly"):
-        small_config(processes=3)
-    with pytest.raises(GHNError, match="fresh=3"):
-        small_config(fresh=3)
-    with pytest.raises(GHNError, match="another size"):
-        train(small_config())
-        train(replace(small_config(), hidden_channels=32, steps=8))
 
 
 class OwnGHN(GHN):
@@ -313,12 +293,3 @@ def test_ghn_of_an_own_class(small_config):
     trainer.fit()
     assert [line["step"] for line in read_log(trainer.config)] == [2, 4]
     assert not torch.equal(ghn.scale, trained)
-
-
-@pytest.mark.parametrize(
-    "options, num_classes, message",
-    [({}, 7, "for 7 classes: .* not 10"), ({"init": "ghn3-digits"}, 10, "leave out `init`")],
-)
-def test_own_ghn_that_does_not_fit(options, num_classes, message, small_config):
-    with pytest.raises(ConfigError, match=message):
-        train(small_config(**options), OwnGHN(16, (16, 16, 7, 7), num_classes))

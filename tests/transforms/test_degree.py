@@ -34,32 +34,26 @@ def test_distance_is_the_first_row_of_the_shortest_paths(cutoff):
     assert torch.equal(AddShortestPathEncoding(cutoff)(data).spd[:2000].long(), expected)
 
 
-def test_duplicated_edges_and_self_loops_do_not_count():
-    data = AddDegreeEncoding()(make_data([[0, 1], [0, 1], [1, 1], [2, 2]], 3))
-    assert data.in_degree.tolist() == [0, 1, 0]
-    assert data.out_degree.tolist() == [1, 0, 0]
-    assert data.input_distance.tolist() == [0, 1, 0]
+@pytest.mark.parametrize(
+    "edges, in_degree, out_degree, distance",
+    [
+        ([[0, 1], [0, 1], [1, 1], [2, 2]], [0, 1, 0], [1, 0, 0], [0, 1, 0]),  # do not count
+        ([[0, 1], [1, 2], [2, 0]], [1, 1, 1], [1, 1, 1], [0, 1, 2]),  # through the input
+        ([], [0], [0], [0]),
+        ([], [], [], []),
+    ],
+)
+def test_edge_cases(edges, in_degree, out_degree, distance):
+    data = AddDegreeEncoding()(make_data(edges, len(in_degree)))
+    assert data.in_degree.tolist() == in_degree and data.out_degree.tolist() == out_degree
+    assert data.input_distance.tolist() == distance
 
 
-def test_cycle_through_the_input():
-    data = AddDegreeEncoding()(make_data([[0, 1], [1, 2], [2, 0]], 3))
-    assert data.input_distance.tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("num_nodes", [0, 1])
-def test_graph_without_edges(num_nodes):
-    data = AddDegreeEncoding()(make_data([], num_nodes))
-    assert data.in_degree.tolist() == data.input_distance.tolist() == [0] * num_nodes
-
-
-def test_attribute_names_and_repr():
+def test_attribute_names_repr_and_wrong_arguments():
     transform = AddDegreeEncoding(attr_names=("a", "b", "c"))
     data = transform(make_data([[0, 1]], 2))
     assert (data.a.tolist(), data.b.tolist(), data.c.tolist()) == ([0, 1], [1, 0], [0, 1])
     assert str(transform) == "AddDegreeEncoding(cutoff=50)"
-
-
-def test_wrong_arguments():
     with pytest.raises(ConfigError, match="`cutoff` must be at least 1, got 0"):
         AddDegreeEncoding(0)
     with pytest.raises(ConfigError, match="three attributes"):

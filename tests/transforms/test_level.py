@@ -27,19 +27,9 @@ def test_against_networkx(num_edges):
 def test_every_edge_leads_to_a_higher_level():
     data = AddTopologicalLevel()(make_data([[0, 3], [0, 1], [1, 2], [2, 3], [2, 3], [1, 1]], 5))
     assert data.level.tolist() == [0, 1, 2, 3, 0]
-
-
-def test_levels_of_a_batch():
+    assert str(AddTopologicalLevel()) == "AddTopologicalLevel(level)"
     graphs = [make_data([[0, 1]], 2), make_data([[1, 0]], 3), make_data([], 0)]
     batch = Batch.from_data_list([AddTopologicalLevel("step")(graph) for graph in graphs])
     assert batch.step.tolist() == [0, 1, 1, 0, 0] and batch.step.dtype == torch.long
-
-
-def test_cycle():
     with pytest.raises(GraphError, match=r"has a cycle.*RequireAcyclic"):
         AddTopologicalLevel()(make_data([[0, 1], [1, 2], [2, 1]], 3))
-
-
-def test_functional_name_and_repr():
-    assert make_data([[0, 1]], 2) is not None
-    assert str(AddTopologicalLevel()) == "AddTopologicalLevel(level)"

@@ -39,7 +39,7 @@ def test_graph_of_the_network_of_that_width(size):
         assert torch.equal(found.edge_index, expected.edge_index)
 
 
-def test_drawn_anew_and_repeatable():
+def test_drawn_anew_in_every_epoch_and_repeatable():
     graphs, transform = list(items()), RandomWidth()
     torch.manual_seed(1)
     first, second = (widths(map(transform, graphs)) for _ in range(2))
@@ -47,31 +47,19 @@ def test_drawn_anew_and_repeatable():
     assert widths(map(transform, graphs)) == first != second
     assert {C for C, *_ in first} <= set(range(32, 129, 16)) and len({C for C, *_ in first}) > 1
 
+    class Drawn(list):
+        def __getitem__(self, i):
+            return RandomWidth()(super().__getitem__(i))
 
-def test_epochs_of_a_loader_with_workers_differ():
-    loader = DataLoader(_Drawn(list(items(6)), RandomWidth()), batch_size=3, num_workers=2)
+    loader = DataLoader(Drawn(items(6)), batch_size=3, num_workers=2)
     epochs = [
         [width for batch in loader for width in widths(batch.to_data_list())] for _ in range(2)
     ]
     assert len(epochs[0]) == 6 and epochs[0] != epochs[1]
 
 
-class _Drawn(torch.utils.data.Dataset):
-    def __init__(self, graphs, transform):
-        self.graphs, self.transform = graphs, transform
-
-    def __len__(self):
-        return len(self.graphs)
-
-    def __getitem__(self, i):
-        return self.transform(self.graphs[i])
-
-
-def test_items_without_arguments():
+def test_items_without_arguments_and_repr():
     for item in (Data(), Data(net_args=json.dumps({"name": "resnet50"}))):
         with pytest.raises(ConfigError, match="needs items of a split of `DeepNets1M`"):
             RandomWidth()(item)
-
-
-def test_repr():
     assert str(RandomWidth()) == "RandomWidth(10, (3, 32, 32))"
