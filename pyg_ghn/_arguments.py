@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, get_loader, set_loader
 
-from pyg_ghn.errors import ConfigError, GHNError
+from pyg_ghn.errors import ConfigError, GHNError, WriteError
 
 _MAX_YAML = 10_000
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -134,6 +134,8 @@ def writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     r"""Names the option to change if the block can't write to :obj:`path`."""
     try:
         yield
+    except WriteError as error:
+        raise GHNError(f"{error} Choose another {option}.") from error
     except GHNError:
         raise
     except OSError as error:

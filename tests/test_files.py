@@ -48,6 +48,14 @@ def test_a_private_file_becomes_an_ordinary_one(tmp_path):
     assert target.stat().st_mode == ordinary.stat().st_mode
 
 
+@pytest.mark.parametrize("there", ["file.txt/x", "folder.txt", "folder.txt/" + "x" * 300])
+def test_no_place_for_the_file(tmp_path, there):
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(WriteError, match=f"Can't write to {tmp_path / there}: "):
+        atomic_path(tmp_path / there).__enter__()
+
+
 @pytest.fixture
 def leftover(tmp_path):
     """What a killed writer of file.txt leaves."""

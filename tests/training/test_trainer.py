@@ -238,6 +238,14 @@ def test_tracker_that_is_not_there(small_config, monkeypatch):
         MetaTrainer(small_config(tracker="wandb"))
 
 
+def test_precision_that_is_not_there(small_config):
+    with pytest.raises(ConfigError, match="mixed_precision=fp8 needs"):
+        MetaTrainer(small_config(mixed_precision="fp8"))
+    MetaTrainer(small_config())
+    with pytest.raises(ConfigError, match="mixed_precision=bf16 can't be had: "):
+        MetaTrainer(small_config(mixed_precision="bf16"))
+
+
 class Recorder(GeneralTracker):
     name, requires_logging_directory, tracker = "recorder", False, None
 
