@@ -35,10 +35,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     same path left is deleted."""
     path = Path(path)
     token = f"{_HOST}{os.getpid():08x}{uuid.uuid4().hex[:16]}"
-    temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
     try:
         if path.is_dir():  # else known only once all is written
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
         for other in path.parent.glob(f".{glob.escape(path.stem)}.*"):
             if other.suffix == path.suffix and _is_stale(other):

@@ -158,3 +158,23 @@ def test_skeleton_copies_no_values():
     assert all(t.is_meta for t in (*copied.parameters(), *copied.buffers()))
     assert not copied[0].weight.requires_grad and copied[0] is not model[0]
     assert not any(t.is_meta for t in model.parameters())
+
+
+class Remembering(nn.Module):
+    """Holds tensors that are neither parameters nor buffers, and makes constants."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.table, self.cache = small(norm=False), [torch.ones(3, 1, 1)], None
+
+    def forward(self, x):
+        if self.cache is None:
+            self.cache = torch.arange(8.0)
+        return self.body(x * self.table[0] + self.cache)
+
+
+def test_networks_that_hold_tensors_of_their_own(ghn, images):
+    model = Remembering()
+    model(images)
+    pyg_ghn.initialize(model, ghn, images=images, rescale=True)
+    assert model(images).isfinite().all()

@@ -48,7 +48,7 @@ def test_a_private_file_becomes_an_ordinary_one(tmp_path):
     assert target.stat().st_mode == ordinary.stat().st_mode
 
 
-@pytest.mark.parametrize("there", ["file.txt/x", "folder.txt", "folder.txt/" + "x" * 300])
+@pytest.mark.parametrize("there", ["", "file.txt/x", "folder.txt", "folder.txt/" + "x" * 300])
 def test_no_place_for_the_file(tmp_path, there):
     (tmp_path / "file.txt").touch()
     (tmp_path / "folder.txt").mkdir()
