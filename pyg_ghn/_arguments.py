@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, get_loader, set_loader
 
-from pyg_ghn.errors import ConfigError, GHNError
+from pyg_ghn.errors import ConfigError, GHNError, WriteError
 
 _MAX_YAML = 10_000
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -85,15 +85,19 @@ def bounded_yaml(text: str) -> Any:
 
 def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
     """Makes one word of the words of a list: ``--channels 16 24`` becomes ``--channels=[16,24]``,
-    ``--splits test,deep`` becomes ``--splits=["test","deep"]``; also ``-o`` becomes ``--out``.
-    Which options are lists is told by the annotations of what runs a subcommand."""
+    ``--splits test,deep`` becomes ``--splits=["test","deep"]``; also ``-o`` becomes ``--out``, and
+    a lone ``--flip`` becomes ``--flip=true``. Which options are lists or flags is told by the
+    annotations of what runs a subcommand."""
     chosen = next((commands[word] for word in argv if word in commands), ())
     annotations = {k: v for part in chosen for k, v in part.__annotations__.items()}
     out, words = [], list(argv)
     while words:
         option, equals, value = words.pop(0).partition("=")
         option = "--out" if option == "-o" else option
-        kind = str(annotations.get(option.removeprefix("--"), ""))
+        annotation = annotations.get(option.removeprefix("--"), "")
+        kind = str(annotation)
+        if annotation in (bool, "bool") and not equals and (not words or words[0].startswith("-")):
+            equals, value = "=", "true"
         if not option.startswith("--") or not kind.startswith(("list", "tuple")):
             out.append(f"{option}{equals}{value}")
             continue
@@ -134,6 +138,8 @@ def writing(path: str | Path, option: str = "--out") -> Iterator[None]:
     r"""Names the option to change if the block can't write to :obj:`path`."""
     try:
         yield
+    except WriteError as error:
+        raise GHNError(f"{error} Choose another {option}.") from error
     except GHNError:
         raise
     except OSError as error:

@@ -30,18 +30,24 @@ _WRITE_FAILED = re.compile(
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     r"""Gives a temporary name beside :obj:`path` to write to, which becomes :obj:`path` at the end
-    of the block; after an exception, a :class:`WriteError` if the disk is full, nothing is left of
-    it. Folders are made as needed. What killed writers of the same path left is deleted."""
+    of the block; after an exception, a :class:`WriteError` if there is no place for such a file or
+    the disk is full, nothing is left of it. Folders are made as needed. What killed writers of the
+    same path left is deleted."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for other in path.parent.glob(f".{glob.escape(path.stem)}.*"):
-        if other.suffix == path.suffix and _is_stale(other):
-            other.unlink(missing_ok=True)
     token = f"{_HOST}{os.getpid():08x}{uuid.uuid4().hex[:16]}"
-    temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
     try:
+        if path.is_dir():  # else known only once all is written
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for other in path.parent.glob(f".{glob.escape(path.stem)}.*"):
+            if other.suffix == path.suffix and _is_stale(other):
+                other.unlink(missing_ok=True)
         with temporary.open("xb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777  # what the umask leaves
+    except OSError as error:
+        raise WriteError(f"Can't write to {path}: {error}.") from error
+    try:
         yield temporary
         temporary.chmod(mode)  # some writers make a private file of their own in its place
         with temporary.open("rb+") as file:
@@ -97,5 +103,5 @@ def one_process(path: str | os.PathLike) -> Iterator[None]:
 def sweep(folder: str | os.PathLike) -> None:
     """Deletes what killed writers of :func:`atomic_path` left in a folder that nobody writes to."""
     for path in Path(folder).glob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
+        if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)

@@ -189,7 +189,7 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
         elif id(x) in outputs and outputs[id(x)][2] == x._version:  # not changed in place
             found.append(outputs[id(x)][0])
 
-    _run(model, {}, torch.empty(2, *size, device="meta"), {n: partial(see, n) for n in layers})
+    _run(model, all_tensors(model), torch.zeros(2, *size), {n: partial(see, n) for n in layers})
     return [name for name in found if runs[name] == 1]
 
 
@@ -272,7 +272,7 @@ def missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[M
     }
     runs: list[tuple[str, Tensor, Tensor]] = []
     see = {n: lambda m, x, out, n=n: runs.append((n, x, out)) for n in convs.values()}
-    _run(model, {}, torch.empty(2, *size, device="meta"), see)
+    _run(model, all_tensors(model), torch.zeros(2, *size), see)
     taken = {id(x) for _, x, _ in runs}
     pixels = {name: out[0, 0].numel() for name, _, out in runs if id(out) not in taken}
     times = Counter(name for name, _, _ in runs)

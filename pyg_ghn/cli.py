@@ -185,6 +185,8 @@ def predict(
     from pyg_ghn.initialization import assign_parameters
     from pyg_ghn.nn.prediction import STALE_STATISTICS
 
+    if images is None and (image_root or image_size):
+        raise ConfigError("--image_root and --image_size go with --images: name the image set.")
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
     if images is None:

@@ -32,7 +32,7 @@ class CheckpointError(GHNError, ValueError):
 
 
 class WriteError(GHNError, OSError):
-    """A file cannot be written, as the disk is full."""
+    """A file cannot be written: its folder does not allow it, or the disk is full."""
 
 
 class ImageDataError(GHNError, FileNotFoundError):

@@ -152,3 +152,23 @@ def test_networks_with_norms_are_predicted_as_ever(ghn, images):
     assert not torch.equal(model[1].running_mean, torch.zeros(8))
     with pytest.raises(ConfigError, match="leave out"):
         pyg_ghn.initialize(model, ghn, (3, 8, 8), images=images)
+
+
+class Remembering(nn.Module):
+    """Holds tensors that are neither parameters nor buffers, and makes constants."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.table, self.cache = small(norm=False), [torch.ones(3, 1, 1)], None
+
+    def forward(self, x):
+        if self.cache is None:
+            self.cache = torch.arange(8.0)
+        return self.body(x * self.table[0] + self.cache)
+
+
+def test_networks_that_hold_tensors_of_their_own(ghn, images):
+    model = Remembering()
+    model(images)
+    pyg_ghn.initialize(model, ghn, images=images, rescale=True)
+    assert model(images).isfinite().all()

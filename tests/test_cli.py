@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from pyg_ghn import images
+from pyg_ghn._arguments import joined_lists
 from pyg_ghn.checkpoint import from_pretrained, read_metadata, save_pretrained
 from pyg_ghn.cli import COMMANDS, main
 from pyg_ghn.nn import GHN2, GHN3
+from pyg_ghn.training import TrainConfig
 
 
 @pytest.fixture
@@ -149,6 +151,8 @@ def test_convert(checkpoint, tmp_path, capsys, option):
         (["evaluate", '--splits=["hard"]'], "Unknown split 'hard'"),
         (["evaluate", "--images=pets"], "Unknown image set 'pets'"),
         (["train", "--out=x"], "how long to train"),
+        (["evaluate", "--image_root=x"], "leave out image_root"),
+        (["predict", "resnet18", "--image_root=x"], "go with --images"),
         (["convert", "nowhere.pt", "-o=x"], "'nowhere.pt' is no file"),
         (["convert", __file__, "-o=x"], "is no checkpoint"),
         (["convert", "ghn3-digits", "-o", f"{__file__}/x"], "Can't write to"),
@@ -282,3 +286,9 @@ def test_finetune_and_predict_for_images(tmp_path, capsys, own_module):
     printed = capsys.readouterr().out
     assert "do not fit" not in printed and "adapted to images" in printed
     assert load_file(out)["fc.weight"].shape == (10, 512)
+
+
+def test_a_lone_flag_is_true():
+    words = ["train", "--allow_changes", "--flip", "--seed", "1", "--shard"]
+    found = joined_lists(words, {"train": (TrainConfig,)})
+    assert found == ["train", "--allow_changes=true", "--flip=true", "--seed", "1", "--shard=true"]

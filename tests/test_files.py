@@ -34,6 +34,14 @@ def test_the_file_appears_at_the_end_or_the_old_one_stays(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("there", ["", "file.txt/x", "folder.txt", "folder.txt/" + "x" * 300])
+def test_no_place_for_the_file(tmp_path, there):
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(WriteError, match=f"Can't write to {tmp_path / there}: "):
+        atomic_path(tmp_path / there).__enter__()
+
+
 @pytest.fixture
 def leftover(tmp_path):
     """What a killed writer of file.txt leaves."""

@@ -36,7 +36,8 @@ def find(name: str | Path) -> Path:
         return packaged[name]
     if name in RELEASED:
         return _download(_RELEASED_REPOSITORY, name)
-    if not is_dir and path.suffix not in _SUFFIXES and _HUB_NAME.fullmatch(name):
+    is_path = path.suffix in _SUFFIXES or path.parent.is_dir()  # what is missing there is a file
+    if not is_path and _HUB_NAME.fullmatch(name):
         weights = _download(name, WEIGHTS)
         with suppress(HfHubHTTPError, EntryNotFoundError):  # our own files do without
             huggingface_hub.hf_hub_download(name, CONFIG)  # lands beside the weights
@@ -45,7 +46,7 @@ def find(name: str | Path) -> Path:
     raise CheckpointError(
         f"{what} and no name of a GHN in this package: {', '.join(packaged) or 'there is none'}. "
         f"Names on the Hugging Face hub are {', '.join(RELEASED)} and those of the form "
-        "'owner/name'."
+        "'owner/name' where no folder 'owner' is."
     )
 
 

@@ -1,13 +1,15 @@
 r"""The public way from a module to its computational graph."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.utils._python_dispatch import _disable_current_modes
 from torch_geometric.data import Data
 from torch_geometric.data.data import BaseData
 
@@ -65,9 +67,10 @@ def from_module(
         GraphError: If the forward pass fails (naming the module) or the output does not depend on
             the input.
     """
-    nodes, unsupported = _reduced(model, input_size, example_inputs)
-    if not {UNUSED, CUT_OFF}.isdisjoint(unsupported.values()):  # only if that is true
-        nodes, unsupported = _reduced(model, input_size, example_inputs, thorough=True)
+    with outside_modes():
+        nodes, unsupported = _reduced(model, input_size, example_inputs)
+        if not {UNUSED, CUT_OFF}.isdisjoint(unsupported.values()):  # only if that is true
+            nodes, unsupported = _reduced(model, input_size, example_inputs, thorough=True)
     edges = sorted((pred, i) for i, node in enumerate(nodes) for pred in node.preds)
     # On the CPU even within torch.device("meta").
     ops = torch.tensor([[PRIMITIVE_INDEX[node.op]] for node in nodes], device="cpu")
@@ -81,6 +84,16 @@ def from_module(
         unsupported=list(unsupported),
         unsupported_reason=list(unsupported.values()),
     )
+
+
+@contextmanager
+def outside_modes() -> Iterator[None]:
+    r"""Runs the block as if outside of what surrounds it: transforms such as
+    :func:`torch.func.grad`, which see none of it, autocast, and modes such as that of fake
+    tensors."""
+    stack = temporarily_clear_interpreter_stack()
+    with stack, _disable_current_modes(), torch._C._DisableAutocast():
+        yield
 
 
 def _reduced(model: nn.Module, *inputs: Any, thorough: bool = False) -> Reduction:

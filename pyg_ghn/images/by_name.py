@@ -210,11 +210,13 @@ def get_image_data(
 
     Raises:
         ConfigError: If :obj:`val_fraction` does not lie between 0 and 1, :obj:`image_size` is not a
-            number from 1 to 4096, or :obj:`num_images` is less than 1.
+            number from 1 to 4096, :obj:`num_images` is less than 1, or digits have a :obj:`root`.
         ImageDataError: If the name is unknown, or files are missing or damaged.
     """
     if name not in IMAGE_SETS:
         raise ImageDataError(f"Unknown image set {name!r}; known are {', '.join(IMAGE_SETS)}.")
+    if name == "digits" and root is not None:
+        raise ConfigError("digits come with scikit-learn: leave out image_root.")
     if not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
     if num_images is not None and num_images < 1:

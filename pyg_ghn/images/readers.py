@@ -139,7 +139,7 @@ def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
 
     Images of 16 bits keep their levels, scaled to bytes. Images of floats or 32-bit integers are
     taken to reach from 0 to the first of 1 (floats only), 255 and 65535 that none of their pixels
-    exceeds, else from their least to their largest value."""
+    exceeds (floats by more than a tenth), else from their least to their largest value."""
     source = _folders(root, "test", image_size)
     parts = source.train_images, source.test_images
     try:

@@ -154,11 +154,13 @@ _LEVELS = {
 
 
 def _as_bytes(pixels: np.ndarray, whites: tuple[int, ...]) -> np.ndarray:
+    slack = 1.1 if pixels.dtype.kind == "f" else 1  # resampling reaches beyond white
     pixels = pixels.astype(np.float64)
     if not np.isfinite(pixels).all():
         raise ValueError("it has pixels that are not finite.")
     low, high = pixels.min(), pixels.max()
-    white = next((white for white in whites if low >= 0 and high <= white), None)
+    white = next((white for white in whites if low >= 0 and high <= white * slack), None)
     if white is not None:
         low, high = 0, white
-    return np.rint((pixels - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
+    pixels = np.rint((pixels - low) * (255 / max(high - low, 1e-300)))
+    return pixels.clip(max=255).astype(np.uint8)

@@ -14,6 +14,7 @@ from torch_geometric.transforms import BaseTransform, Compose
 
 from pyg_ghn.errors import ConfigError
 from pyg_ghn.graph import from_module
+from pyg_ghn.graph.convert import outside_modes
 from pyg_ghn.graph.primitives import PRIMITIVES
 from pyg_ghn.nn.attention_bias import AttentionBias
 from pyg_ghn.nn.batching import require, send
@@ -148,11 +149,12 @@ class GHN(nn.Module, ABC):
             GraphError: If the model's forward pass fails.
             PredictionError: If a predicted value is not finite.
         """
-        data = from_module(model, input_size, example_inputs)
-        (targets,) = collect_targets(data, self.num_classes)
-        decoded = self.predict_graph(data)
-        with torch.device("cpu"):
-            return fit_to_model(self, model, data, targets, decoded)
+        with outside_modes():
+            data = from_module(model, input_size, example_inputs)
+            (targets,) = collect_targets(data, self.num_classes)
+            decoded = self.predict_graph(data)
+            with torch.device("cpu"):
+                return fit_to_model(self, model, data, targets, decoded)
 
     @torch.no_grad()
     def predict_graph(self, data: Data) -> dict[str, Tensor]:

@@ -77,17 +77,18 @@ class RunLog:
         self._values = defaultdict(list, {name: list(v) for name, v in pending.items()})
 
     def trim(self, steps_done: int) -> None:
-        """Drops the lines that a killed run wrote after its last checkpoint."""
+        """Drops the lines that a killed run wrote after its last checkpoint. No step stands twice,
+        and none before an earlier one."""
         path = self.out / "log.jsonl"
-        if not self.enabled or not path.exists():
+        if not self.enabled or not path.is_file():
             return
-        kept = []
+        kept = {}
         for line in path.read_text(errors="replace").splitlines():
-            with suppress(ValueError, TypeError, KeyError):  # what the kill left of the last line
-                if json.loads(line)["step"] <= steps_done:
-                    kept.append(f"{line}\n")
+            with suppress(ValueError, TypeError, KeyError, RecursionError):  # damaged by the kill
+                if type(step := json.loads(line)["step"]) is int and step <= steps_done:
+                    kept[step] = f"{line}\n"
         with atomic_path(path) as temporary:
-            temporary.write_text("".join(kept))
+            temporary.write_text("".join(kept[step] for step in sorted(kept)))
 
     def flush(self, reduce: Callable[[torch.Tensor], torch.Tensor], **extra: float) -> str:
         r"""Writes the line of an interval, with what else belongs into it, and returns it in short.

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import is_fp8_available
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -40,12 +41,22 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             f"The tracker {config.tracker} is not installed: pip install {config.tracker}, or "
             "leave out the option; all that it would show is in log.jsonl, too."
         )
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        cpu=not torch.cuda.is_available(),
-        log_with=config.tracker,
-        project_dir=config.out,
-    )
+    if config.mixed_precision == "fp8" and not is_fp8_available():
+        raise ConfigError(
+            "mixed_precision=fp8 needs transformer_engine or MS-AMP, and a GPU that has it: "
+            "install one of them, or choose bf16."
+        )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            cpu=not torch.cuda.is_available(),
+            log_with=config.tracker,
+            project_dir=config.out,
+        )
+    except ValueError as error:  # a process keeps the precision of its first run
+        raise ConfigError(
+            f"mixed_precision={config.mixed_precision} can't be had: {error}"
+        ) from error
     plain = {k: v if isinstance(v, (int, float)) else str(v) for k, v in asdict(config).items()}
     accelerator.init_trackers("pyg_ghn", config=plain)
     return accelerator

@@ -1,5 +1,6 @@
 r"""The checkpoint from which a run goes on."""
 
+import json
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.errors import CheckpointError, ConfigError
+from pyg_ghn.errors import CheckpointError, ConfigError, WriteError
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.processes import laid_out
 
@@ -33,7 +34,9 @@ def write_state(state: dict[str, Any], out: Path) -> None:
             torch.save(state, path)
             if last.exists():
                 last.replace(previous)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except WriteError as error:
+        raise CheckpointError(str(error)) from error
+    except OSError as error:
         raise CheckpointError(f"Can't write {last}: {error}") from error
 
 
@@ -55,6 +58,8 @@ def load_last(out: Path, load: Callable[[Path], None]) -> Path | None:
 def read_state(path: Path) -> dict[str, Any]:
     r"""Reads what :func:`write_state` wrote, to the CPU. Code in the file is never run."""
     try:
+        if not path.is_file():  # opening a pipe would wait forever
+            raise ValueError("it is no regular file")
         with zipfile.ZipFile(path) as file:
             if changed := file.testzip():  # torch does not look at the checksums
                 raise ValueError(f"{changed} has changed")
@@ -62,6 +67,9 @@ def read_state(path: Path) -> dict[str, Any]:
         for name, kind in _STATE.items():
             if not isinstance(state[name], kind):
                 raise TypeError(f"{name} is {state[name]!r}")
+        json.dumps([state["config"], state["training"]])  # plain values alone can be compared
+        if any(sums.dim() != 1 for sums in state.get("log", {}).values()):
+            raise ValueError("the sums of the log are out of shape")
         if not (0 <= state["steps_done"] < 2**63 and 0 <= state["seconds_done"] < 2**63):
             raise ValueError("the number of steps or seconds is out of range")
         for name, tensor in [*state["state_dict"].items(), *state.get("average", {}).items()]:
@@ -71,7 +79,7 @@ def read_state(path: Path) -> dict[str, Any]:
             if moments.keys() != {"step", "exp_avg", "exp_avg_sq"}:
                 raise ValueError("the state of AdamW is incomplete")
             finite = all(torch.isfinite(value).all() for value in moments.values())
-            if not finite or (moments["exp_avg_sq"] < 0).any():
+            if not finite or (moments["exp_avg_sq"] < 0).any() or moments["step"] < 0:
                 raise ValueError("the moments of AdamW are out of range")
     except Exception as error:  # damaged files fail in any way
         raise damaged(path, error) from error
@@ -96,7 +104,7 @@ def load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     }
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     for param, moments in optimizer.state.items():
-        if any(m.dim() and m.shape != param.shape for m in moments.values()):
+        if any(m.shape != (() if n == "step" else param.shape) for n, m in moments.items()):
             raise ValueError("moments of another shape")
 
 

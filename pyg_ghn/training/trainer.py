@@ -387,6 +387,6 @@ class MetaTrainer:
             if scaler is not None and state.get("scaler"):
                 scaler.load_state_dict(state["scaler"])
             self.log.restore(state.get("log", {}))
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # what another program wrote fails in any way
             raise damaged(path, error) from error
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]

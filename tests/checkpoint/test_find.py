@@ -89,6 +89,14 @@ def test_files_are_not_looked_for_on_the_hub(ghn, tmp_path, monkeypatch, hub, eq
     assert not hub
 
 
+def test_nor_is_what_is_missing_in_a_folder(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(CheckpointError, match="'runs/mine' is no file"):
+        from_pretrained("runs/mine")
+    assert not hub
+
+
 class TestPush:
     @pytest.fixture
     def api(self, monkeypatch, tmp_path):

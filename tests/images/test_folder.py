@@ -136,6 +136,7 @@ LEVELS = {
     "32 bits, as bytes": ("tif", RAMP.astype(np.int32)),
     "32 bits, all": ("tif", ((RAMP - 128) * (1 << 24)).astype(np.int32)),
     "floats to 1": ("tif", (RAMP / 255).astype(np.float32)),
+    "floats a little beyond 1": ("tif", (RAMP / 255 * 1.001).astype(np.float32)),
     "floats to 255": ("tif", RAMP.astype(np.float32)),
     "floats to 65535": ("tif", (RAMP * 257).astype(np.float32)),
     "floats around 0": ("tif", (RAMP / 255 - 0.5).astype(np.float32)),

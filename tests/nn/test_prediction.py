@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 from torch.nn.utils import parametrizations, parametrize, prune
 
@@ -314,3 +315,40 @@ def test_what_is_not_finite_is_found(value, dtype):
     eight_bits = torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn)
     assert non_finite([("a", eight_bits), ("b", eight_bits[:1])]) == ["a"]
     assert non_finite([]) == non_finite([("a", torch.empty(2, device="meta"))]) == []
+
+
+def within_transform(transform):
+    def run(predict):
+        predictions = []
+        transform(lambda x: predictions.append(predict()) or x.sum())(torch.zeros(3))
+        return predictions[-1]
+
+    return run
+
+
+def within_mode(make):
+    def run(predict):
+        with make():
+            return predict()
+
+    return run
+
+
+SURROUNDINGS = {
+    "autocast": within_mode(lambda: torch.autocast("cpu")),
+    "fake tensors": within_mode(lambda: FakeTensorMode(allow_non_fake_inputs=True)),
+    "grad": within_transform(torch.func.grad),
+    "vmap": within_transform(torch.vmap),
+    "functionalize": within_transform(torch.func.functionalize),
+}
+
+
+@pytest.mark.parametrize("within", SURROUNDINGS.values(), ids=SURROUNDINGS)
+def test_a_prediction_is_the_same_wherever_it_is_asked_for(ghn, within):
+    model = Network()
+    torch.manual_seed(0)
+    expected = ghn.predict(model, SIZE)
+    torch.manual_seed(0)
+    found = within(lambda: ghn.predict(model, SIZE))
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert {value.dtype for value in found.values()} == {torch.float32}

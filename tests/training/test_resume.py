@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import signal
 from dataclasses import replace
 from math import nan
@@ -14,6 +15,7 @@ import torch
 from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import CheckpointError, ConfigError, GHNError
 from pyg_ghn.training import MetaTrainer, TrainConfig, train
+from pyg_ghn.training.resume import read_state
 
 
 def read_log(config):
@@ -72,6 +74,16 @@ DAMAGES = {
     "moments below 0": lambda good: changed(good, "optimizer", moments(exp_avg_sq=-1)),
     "moments of no step": lambda good: changed(good, "optimizer", moments(step=nan)),
     "average nan": lambda good: updated(good, average={"x": torch.tensor([nan])}),
+    "seed a tensor": lambda good: changed(good, "training", lambda t: t.update(seed=torch.ones(2))),
+    "size a tensor": lambda good: changed(good, "config", lambda c: c.update(heads=torch.ones(2))),
+    "sums out of shape": lambda good: updated(good, log={"loss": torch.ones(2, 2)}),
+    "steps below 0": lambda good: changed(good, "optimizer", moments(step=-1)),
+    "a moment without shape": lambda good: changed(
+        good, "optimizer", lambda o: o["state"][0].update(exp_avg=torch.tensor(0.0))
+    ),
+    "moments of no parameter": lambda good: changed(
+        good, "optimizer", lambda o: o["state"].update({999: o["state"][0]})
+    ),
     "a moment missing": lambda good: changed(
         good, "optimizer", lambda optimizer: optimizer["state"][0].pop("exp_avg")
     ),
@@ -127,11 +139,27 @@ def test_log_has_every_step_once_after_a_kill(small_config):
     train(config)
     folder = Path(config.out)
     with open(folder / "log.jsonl", "a") as log:
+        log.write('{"step": 3}\n{"step": true}\n' + "[" * 100_000 + "\n")  # damaged
         log.write('{"step": 4, "loss": 2.3}\n{"step": 5, "lo')
+    (folder / ".model.0123456789abcdef0123456789abcdef.pt").mkdir()  # no writer's
     (folder / ".checkpoint.0123456789abcdef0123456789abcdef.pt").write_bytes(b"left by a kill")
     train(replace(config, steps=5))
     assert [line["step"] for line in read_log(config)] == [1, 2, 3, 4, 5]
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert not [path for path in folder.iterdir() if path.name.startswith(".c")]
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        read_state(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("name", ["training.json", "log.jsonl", "model.safetensors"])
+def test_a_folder_in_the_place_of_a_file(name, small_config):
+    config = small_config(steps=2)
+    (Path(config.out) / name).mkdir(parents=True)
+    with pytest.raises(GHNError, match=f"Can't write .*{name}: .*Is a directory"):
+        train(config)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

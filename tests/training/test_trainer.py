@@ -218,6 +218,14 @@ def test_validation_changes_nothing_and_is_logged(small_config):
     assert [len(model.cells) for model, _, _ in networks] == known[:3]
 
 
+def test_precision_that_is_not_there(small_config):
+    with pytest.raises(ConfigError, match="mixed_precision=fp8 needs"):
+        MetaTrainer(small_config(mixed_precision="fp8"))
+    MetaTrainer(small_config())
+    with pytest.raises(ConfigError, match="mixed_precision=bf16 can't be had: "):
+        MetaTrainer(small_config(mixed_precision="bf16"))
+
+
 class Recorder(GeneralTracker):
     name, requires_logging_directory, tracker = "recorder", False, None
 
