@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.errors import DatasetError
+from pyg_ghn.errors import DatasetError, WriteError
 
 
 class NetworkTable:
@@ -115,6 +115,8 @@ def naming(path: Path) -> Iterator[None]:
     r"""Turns what goes wrong with a file into an error that names it."""
     try:
         yield
+    except WriteError as error:  # which names it
+        raise DatasetError(str(error)) from error
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror or error}.") from error
 

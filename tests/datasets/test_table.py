@@ -55,7 +55,7 @@ def test_folder_that_cannot_be_written(path, nets, monkeypatch):
 
     monkeypatch.setattr("numpy.save", refuse)
     assert list(NetworkTable(path)) == nets
-    with pytest.raises(DatasetError, match=r"train\.jsonl/x\.jsonl: File exists"):
+    with pytest.raises(DatasetError, match=r"^Can't write to .*x\.jsonl: .*File exists"):
         write_table(path / "x.jsonl", {"num_networks": 0}, [])
 
 
