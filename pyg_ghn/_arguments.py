@@ -96,7 +96,8 @@ def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
         option = "--out" if option == "-o" else option
         annotation = annotations.get(option.removeprefix("--"), "")
         kind = str(annotation)
-        if annotation in (bool, "bool") and not equals and (not words or words[0].startswith("-")):
+        is_flag = option.startswith("--") and annotation in (bool, "bool")
+        if is_flag and not equals and (not words or words[0].startswith("-")):
             equals, value = "=", "true"
         if not option.startswith("--") or not kind.startswith(("list", "tuple")):
             out.append(f"{option}{equals}{value}")

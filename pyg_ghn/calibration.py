@@ -16,8 +16,9 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch_geometric.data import Data
 
-from pyg_ghn.errors import GHNError, PredictionError
+from pyg_ghn.errors import ConfigError, GHNError, PredictionError
 from pyg_ghn.graph import from_module
+from pyg_ghn.graph.convert import outside_modes
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
 from pyg_ghn.nn import GHN
 from pyg_ghn.nn.prediction import Prediction, fit_to_model, non_finite
@@ -31,6 +32,7 @@ RIDGE = 1e-3  # of the mean square of an input, so that directions of no weight 
 
 
 @torch.no_grad()
+@outside_modes()
 def calibrate(model: nn.Module, images: Tensor) -> nn.Module:
     r"""Sets the running statistics of each BatchNorm in place to those of a batch of images, as the
     layers before it, normalized with the statistics of the same batch, make them. In evaluation
@@ -47,8 +49,10 @@ def calibrate(model: nn.Module, images: Tensor) -> nn.Module:
         The model.
 
     Raises:
+        ConfigError: If the images are no tensor of floats.
         GHNError: If the model's forward pass fails on the images, or a statistic is not finite.
     """
+    check_images(images)
     norms = {
         name: norm
         for name, norm in model.named_modules()
@@ -102,7 +106,18 @@ def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
             norm.track_running_stats = track
 
 
+def check_images(images: Any) -> None:
+    """Refuses what is no batch of images, and bytes, which nobody has normalized."""
+    if not (isinstance(images, Tensor) and images.is_floating_point()):
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise ConfigError(
+            "images must be one tensor of floats (B, C, H, W), normalized as the images that the "
+            f"GHN was trained on, got {kind}."
+        )
+
+
 @torch.no_grad()
+@outside_modes()
 def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
     r"""Predicts the parameters of a model as :meth:`~pyg_ghn.nn.GHN.predict` does, but gives
     convolutions that no normalization follows outputs that are normalized on given images: a twin
@@ -119,9 +134,11 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
             are.
 
     Raises:
+        ConfigError: If the images are no tensor of floats.
         GHNError: If the model can't be traced, or its forward pass fails on the images.
         PredictionError: If a value is not finite.
     """
+    check_images(images)
     data = from_module(model, tuple(images.shape[1:]))
     missing = missing_norms(model, data, tuple(images.shape[1:]))
     twin = _with_norms(data, missing)
@@ -215,16 +232,20 @@ def _run(
     images: Tensor,
     hooks: Mapping[str, Callable[[nn.Module, Tensor, Tensor], Tensor | None]],
 ) -> None:
-    """Runs a copy of a model with given parameters and buffers, and with the statistics of the
-    batch. Hooks see the module by its name, with its input and output, which they may replace."""
+    """Runs a copy of a model with given parameters, copies of given buffers, and the statistics of
+    the batch. Hooks see the module by its name, with its input and output, which they may
+    replace."""
     copied = skeleton(model)
     for name, hook in hooks.items():
         module = copied.get_submodule(name)
         module.register_forward_hook(lambda m, args, out, hook=hook: hook(m, args[0], out))
     first = next((t for t in tensors.values() if t.is_floating_point()), images)
+    buffers = {id(b): b.clone() for b in model.buffers()}
+    given = {name: buffers.get(id(tensor), tensor) for name, tensor in tensors.items()}
+    device = [first.device] if first.is_cuda else []
     try:
-        with batch_statistics(copied):
-            functional_call(copied, dict(tensors), (images.to(first),))
+        with batch_statistics(copied), torch.random.fork_rng(device):
+            functional_call(copied, given, (images.to(first),))
     except Exception as error:  # whatever the model's code raises
         raise GHNError(
             f"The forward pass of {type(model).__name__} fails on images of shape "

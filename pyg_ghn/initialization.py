@@ -118,6 +118,8 @@ def initialize(
         calibrate(model, images)
     report = prediction.report
     messages = [note for note in report.notes if images is None or note != STALE_STATISTICS]
+    if images is None and not _norms(prediction):
+        messages.append(UNNORMALIZED)
     if report.left:
         messages.insert(
             0,
@@ -150,6 +152,12 @@ _KINDS: dict[str, Callable[[Prediction], Collection[str | None]]] = {
     "norms": _norms,
     "kernels": lambda prediction: {n for n, value in prediction.items() if value.dim() > 1},
 }
+
+
+UNNORMALIZED = (
+    "The model has no normalization layers: its outputs may fade out under predicted parameters. "
+    "Pass images, which set the scales of its layers."
+)
 
 
 @torch.no_grad()

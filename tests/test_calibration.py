@@ -154,6 +154,48 @@ def test_networks_with_norms_are_predicted_as_ever(ghn, images):
         pyg_ghn.initialize(model, ghn, (3, 8, 8), images=images)
 
 
+class Counting(nn.Module):
+    """Counts its passes in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = small()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return self.body(x + torch.randn(()))
+
+
+def test_buffers_and_random_numbers_stay_as_they_are(ghn, images):
+    model, state = Counting(), torch.get_rng_state()
+    pyg_ghn.initialize(model, ghn, images=images, rescale=True)
+    assert model.calls == 0 and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "wrong, kind",
+    [(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), "torch.uint8"), ((1, 2), "tuple"), ([], "list")],
+)
+def test_images_of_another_kind(wrong, kind, ghn):
+    for call in (pyg_ghn.calibrate, lambda m, images: pyg_ghn.initialize(m, ghn, images=images)):
+        with pytest.raises(ConfigError, match=f"one tensor of floats .*, got {kind}"):
+            call(small(), wrong)
+
+
+def test_networks_without_norms_need_images(ghn):
+    with pytest.warns(UserWarning, match="no normalization layers.*Pass images"):
+        pyg_ghn.initialize(small(norm=False), ghn, (3, 8, 8))
+
+
+def test_prediction_is_the_same_within_autocast(ghn, images):
+    model = small(norm=False)
+    expected = predict_folded(ghn, model, images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = predict_folded(ghn, model, images)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
 class Remembering(nn.Module):
     """Holds tensors that are neither parameters nor buffers, and makes constants."""
 

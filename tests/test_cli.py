@@ -289,6 +289,9 @@ def test_finetune_and_predict_for_images(tmp_path, capsys, own_module):
 
 
 def test_a_lone_flag_is_true():
-    words = ["train", "--allow_changes", "--flip", "--seed", "1", "--shard"]
+    words = ["train", "--out", "shard", "--allow_changes", "--flip", "--seed", "1", "--shard"]
     found = joined_lists(words, {"train": (TrainConfig,)})
-    assert found == ["train", "--allow_changes=true", "--flip=true", "--seed", "1", "--shard=true"]
+    assert found == [
+        *("train", "--out", "shard", "--allow_changes=true", "--flip=true", "--seed", "1"),
+        "--shard=true",
+    ]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.errors import ConfigError, GHNError
+from pyg_ghn.errors import ConfigError, GHNError, WriteError
 
 FORMATS = (".svg", ".pdf", ".png")
 
@@ -101,6 +101,8 @@ def save_figure(
                     if name in tooltips:
                         parts[i] = f'{name}"><title>{escape(tooltips[name])}</title>{rest}'
                 temporary.write_text('<g id="'.join(parts), encoding="utf-8")
+    except WriteError:
+        raise
     except OSError as error:
         raise GHNError(f"Can't write the picture '{path}': {error}.") from error
     return path

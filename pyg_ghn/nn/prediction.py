@@ -99,8 +99,8 @@ def fit_to_model(
     notes = []
     if not any(target.role is Role.CLASS_KERNEL for target in targets):
         notes.append(
-            f"The model has no last layer for the GHN's {ghn.num_classes} classes: all of its "
-            "layers are predicted alike."
+            f"The model has no last layer for the GHN's {ghn.num_classes} classes: what it has "
+            "for others is predicted like a hidden layer, and has to be trained."
         )
     if any(m.running_mean is not None for m in model.modules() if isinstance(m, _BatchNorm)):
         notes.append(STALE_STATISTICS)

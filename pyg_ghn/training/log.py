@@ -22,7 +22,7 @@ from pyg_ghn.training.config import TrainConfig
 TUNED = "val_tuned_accuracy"
 VALIDATED = {
     "val_accuracy": "val_networks",
-    TUNED: "val_networks",
+    TUNED: "val_tuned",
     "val_rank": "val_networks",
     "val_cosine": "val_paired",  # networks with two layers of one shape
     "val_scale": "val_networks",
@@ -32,9 +32,9 @@ r"""What a validation adds up, and the number of networks that it is divided by.
 
 TELL_AFTER = 5.0  # seconds until the first estimate, by two steps or more; twice that by one alone
 HOPELESS = 300
-r"""Steps below which a GHN learns next to nothing: the packaged one, trained with eight networks a
-step, told digits apart with 20 % accuracy after 300 steps, where chance is 10 %, and with 48 %
-after 1,000."""
+r"""Steps below which a GHN learns next to nothing: the first ghn3-digits, from scratch with eight
+networks a step, told digits apart with 20 % accuracy after 300 steps, where chance is 10 %, and
+with 48 % after 1,000."""
 HOPELESS_FROM_GHN = 100
 r"""The same for a run that begins with a trained GHN: the packaged ghn3-fashion, begun with
 ghn3-digits, had 20 % in its first 100 steps and 37 % in the next (its log)."""

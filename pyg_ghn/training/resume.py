@@ -23,7 +23,7 @@ _STATE = {"config": dict, "state_dict": dict, "optimizer": dict, "training": dic
 _STATE |= {"steps_done": int, "seconds_done": (int, float)}
 _DECISIVE = ("seed", "lr", "batch_size", "meta_batch_size", "accumulate")
 _FREE_TO_CHANGE = {"out", "image_root", "dataset_root", "steps", "minutes", "threads", "shard"}
-_FREE_TO_CHANGE |= {"log_every", "save_every", "val_every", "tracker", "allow_changes"}
+_FREE_TO_CHANGE |= {"log_every", "save_every", "val_every", "val_steps", "tracker", "allow_changes"}
 
 
 def write_state(state: dict[str, Any], out: Path) -> None:
@@ -36,7 +36,7 @@ def write_state(state: dict[str, Any], out: Path) -> None:
                 last.replace(previous)
     except WriteError as error:
         raise CheckpointError(str(error)) from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise CheckpointError(f"Can't write {last}: {error}") from error
 
 

@@ -170,7 +170,7 @@ class Validation:
         device, was_training = self.images.images.device, ghn.training
         sums = {name: torch.zeros((), device=device) for pair in VALIDATED.items() for name in pair}
         if self.tuning is None:
-            del sums[TUNED]
+            del sums[TUNED], sums["val_tuned"]
         if self.networks:
             predictions = ghn.eval()(Batch.from_data_list([data for _, data, _ in self.networks]))
             ghn.train(was_training)
@@ -180,6 +180,7 @@ class Validation:
                 found = {"accuracy": top1, **layer_statistics(params, last_layer(data))}
                 if self.tuning is not None:
                     found["tuned_accuracy"] = self._tuned(args, params)
+                    sums["val_tuned"] += 1
                 for name, value in found.items():
                     sums[f"val_{name}"] += value
                 sums["val_networks"] += 1
@@ -192,5 +193,6 @@ class Validation:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             model = network_from_args(net_args, data.num_classes, data.input_size, device=device)
         model.load_state_dict(params, strict=False)
-        with torch.enable_grad():
+        # Autocast would go on with its copies of the weights as they were predicted.
+        with torch.enable_grad(), torch.autocast(device.type, enabled=False):
             return finetune(model, data, self.tuning).val

@@ -65,7 +65,7 @@ def test_unknown_kind_of_file(name, tmp_path, make_graph):
 
 def test_failure_leaves_what_was_there(tmp_path, make_graph, monkeypatch):
     (tmp_path / "file").touch()
-    with pytest.raises(GHNError, match="Can't write the picture"):
+    with pytest.raises(GHNError, match=r"Can't write to .*graph\.svg: .*File exists"):
         draw_graph(make_graph([], 1), tmp_path / "file" / "graph.svg")
     (tmp_path / "file").unlink()
 

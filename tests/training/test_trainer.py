@@ -226,6 +226,20 @@ def test_precision_that_is_not_there(small_config):
         MetaTrainer(small_config(mixed_precision="bf16"))
 
 
+def test_networks_are_tuned_without_autocast(small_config, monkeypatch):
+    seen = []
+
+    def tuned(model, *_):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return SimpleNamespace(val=0.5)
+
+    monkeypatch.setattr("pyg_ghn.training.stream.finetune", tuned)
+    trainer = MetaTrainer(small_config(val_steps=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        sums = trainer.validate()
+    assert seen == [False, False] and sums["val_tuned_accuracy"] / sums["val_tuned"] == 0.5
+
+
 class Recorder(GeneralTracker):
     name, requires_logging_directory, tracker = "recorder", False, None
 
