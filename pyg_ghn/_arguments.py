@@ -96,7 +96,7 @@ def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
         option = "--out" if option == "-o" else option
         annotation = annotations.get(option.removeprefix("--"), "")
         kind = str(annotation)
-        is_flag = option.startswith("--") and annotation in (bool, "bool")
+        is_flag = option.startswith("--") and annotation is bool
         if is_flag and not equals and (not words or words[0].startswith("-")):
             equals, value = "=", "true"
         if not option.startswith("--") or not kind.startswith(("list", "tuple")):
