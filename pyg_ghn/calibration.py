@@ -111,8 +111,8 @@ def check_images(images: Any) -> None:
     if not (isinstance(images, Tensor) and images.is_floating_point()):
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise ConfigError(
-            "images must be one tensor of floats (B, C, H, W), normalized as the model's inputs are, "
-            f"got {kind}."
+            "images must be one tensor of floats (B, C, H, W), normalized as the model's inputs "
+            f"are, got {kind}."
         )
 
 
