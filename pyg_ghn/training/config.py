@@ -40,6 +40,9 @@ class TrainConfig:
         max_cells (int, optional): Only networks with at most this many cells.
         channels (list, optional): Initial widths C to draw from, multiples of 8; by default those
             of DeepNets-1M, which depend on the network.
+        models (list, optional): Names of further networks to train on, as build_for_images takes
+            them: torchvision's, timm:NAME or package.module:factory.
+        model_share (float): Share of the networks that are drawn from models, if there are some.
         pool_size (int): Networks that are kept for reuse, in whole meta-batches.
         fresh (int): Networks of the meta-batch that were never used before; the others are drawn
             from the pool.
@@ -110,6 +113,8 @@ class TrainConfig:
     dataset_source: str = "official"
     max_cells: int | None = None
     channels: list[int] | None = None
+    models: list[str] | None = None
+    model_share: float = 0.25
     pool_size: int = 256
     fresh: int = 1
     meta_batch_size: int = 8
@@ -272,7 +277,7 @@ _RANGES = (
     ("minutes lr clip network_clip", lambda value: 0 < value < inf, "more than 0"),
     ("rotation", lambda value: 0 <= value <= 180, "from 0 to 180 degrees"),
     (
-        "warmup label_smoothing zoom shift ema momentum",
+        "warmup label_smoothing zoom shift ema momentum model_share",
         lambda value: 0 <= value < 1,
         "0 or more and less than 1",
     ),

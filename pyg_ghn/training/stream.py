@@ -14,6 +14,7 @@ from torch_geometric.data import Batch, Data
 
 from pyg_ghn.architectures import (
     architecture_key,
+    build_for_images,
     draw_width,
     evaluation_architectures,
     network_from_args,
@@ -23,7 +24,8 @@ from pyg_ghn.architectures import (
 )
 from pyg_ghn.datasets import DeepNets1M
 from pyg_ghn.errors import ArchitectureError, ConfigError
-from pyg_ghn.evaluation import accuracy, layer_statistics
+from pyg_ghn.evaluation import TORCHVISION_NETWORKS, accuracy, layer_statistics
+from pyg_ghn.graph import from_module
 from pyg_ghn.images import ImageData
 from pyg_ghn.initialization import last_layer
 from pyg_ghn.nn import GHN
@@ -37,7 +39,8 @@ NUM_IMAGES = 256
 
 
 class TrainingNetwork(NamedTuple):
-    r"""A skeleton on the meta device, its graph with encodings, and what it was built from."""
+    r"""A network, often a skeleton on the meta device, its graph with encodings, and what it was
+    built from."""
 
     model: nn.Module
     data: Data
@@ -63,6 +66,8 @@ class NetworkStream:
         dataset (DeepNets1M, optional): Draws architectures from this data set instead of new ones.
             (default: :obj:`None`)
         rank (int): Rank of this process, of :obj:`config.processes`. (default: :obj:`0`)
+        device (torch.device or str): Where networks of :obj:`config.models` live, the only ones
+            that are no skeletons. (default: :obj:`"cpu"`)
     """
 
     config: TrainConfig
@@ -71,7 +76,9 @@ class NetworkStream:
     input_size: tuple[int, int, int]
     dataset: DeepNets1M | None = None
     rank: int = 0
+    device: torch.device | str = "cpu"
     _pool: dict[int, TrainingNetwork] = field(default_factory=dict, init=False, repr=False)
+    _named: dict[str, TrainingNetwork] = field(default_factory=dict, init=False, repr=False)
 
     def meta_batch(self, number: int) -> list[TrainingNetwork]:
         r"""This process's networks of a meta-batch, see :meth:`place`."""
@@ -95,6 +102,9 @@ class NetworkStream:
         if index in self._pool:
             return self._pool[index]
         rng = np.random.default_rng((self.config.seed, 0, index))
+        if self.config.models and rng.random() < self.config.model_share:
+            self._pool[index] = self._model(str(rng.choice(self.config.models)))
+            return self._pool[index]
         net_args = self._draw(rng)
         width = draw_width(net_args, rng)
         if self.config.channels is not None:
@@ -104,6 +114,15 @@ class NetworkStream:
         data = self.transform(network_graph(net_args, self.num_classes, self.input_size))
         self._pool[index] = TrainingNetwork(model, data, net_args)
         return self._pool[index]
+
+    def _model(self, name: str) -> TrainingNetwork:
+        if name not in self._named:
+            if name in TORCHVISION_NETWORKS:
+                raise ConfigError(f"models has {name}, which GHNs are evaluated on: leave it out.")
+            model = build_for_images(name, self.num_classes, self.input_size)
+            data = self.transform(from_module(model, input_size=self.input_size))
+            self._named[name] = TrainingNetwork(model.to(self.device), data, {"model": name})
+        return self._named[name]
 
     def _draw(self, rng: np.random.Generator) -> dict[str, Any]:
         for _ in range(MAX_DRAWS):

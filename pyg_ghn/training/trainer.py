@@ -119,6 +119,7 @@ class MetaTrainer:
             self.images.input_size,
             dataset,
             self.accelerator.process_index,
+            self.accelerator.device,
         )
         self._validation: Validation | None = None  # until it is needed
         self.log = RunLog(self.out, self.accelerator.is_main_process, self.accelerator.log)
