@@ -80,6 +80,16 @@ class NetworkStream:
     _pool: dict[int, TrainingNetwork] = field(default_factory=dict, init=False, repr=False)
     _named: dict[str, TrainingNetwork] = field(default_factory=dict, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        for name in self.config.models or ():
+            if name in TORCHVISION_NETWORKS:
+                raise ConfigError(f"models has {name}, which GHNs are evaluated on: leave it out.")
+            with torch.random.fork_rng(devices=[]):  # what is not predicted stays as it is drawn
+                torch.default_generator.manual_seed(0)
+                model = build_for_images(name, self.num_classes, self.input_size)
+                data = self.transform(from_module(model, input_size=self.input_size))
+            self._named[name] = TrainingNetwork(model.to(self.device), data, {"model": name})
+
     def meta_batch(self, number: int) -> list[TrainingNetwork]:
         r"""This process's networks of a meta-batch, see :meth:`place`."""
         size, fresh = self.config.meta_batch_size, self.config.fresh
@@ -103,7 +113,7 @@ class NetworkStream:
             return self._pool[index]
         rng = np.random.default_rng((self.config.seed, 0, index))
         if self.config.models and rng.random() < self.config.model_share:
-            self._pool[index] = self._model(str(rng.choice(self.config.models)))
+            self._pool[index] = self._named[str(rng.choice(self.config.models))]
             return self._pool[index]
         net_args = self._draw(rng)
         width = draw_width(net_args, rng)
@@ -114,15 +124,6 @@ class NetworkStream:
         data = self.transform(network_graph(net_args, self.num_classes, self.input_size))
         self._pool[index] = TrainingNetwork(model, data, net_args)
         return self._pool[index]
-
-    def _model(self, name: str) -> TrainingNetwork:
-        if name not in self._named:
-            if name in TORCHVISION_NETWORKS:
-                raise ConfigError(f"models has {name}, which GHNs are evaluated on: leave it out.")
-            model = build_for_images(name, self.num_classes, self.input_size)
-            data = self.transform(from_module(model, input_size=self.input_size))
-            self._named[name] = TrainingNetwork(model.to(self.device), data, {"model": name})
-        return self._named[name]
 
     def _draw(self, rng: np.random.Generator) -> dict[str, Any]:
         for _ in range(MAX_DRAWS):

@@ -3,7 +3,7 @@ import torch
 
 from pyg_ghn.architectures import architecture_key, evaluation_architectures, split_net_args
 from pyg_ghn.datasets import DeepNets1M
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.errors import ConfigError, GHNError
 from pyg_ghn.training import NetworkStream, TrainConfig
 
 
@@ -69,6 +69,31 @@ def test_evaluation_architectures_are_never_trained_on(monkeypatch):
     monkeypatch.setattr("pyg_ghn.training.stream.sample_net_args", lambda *_: next(draws))
     network = make_stream(meta_batch_size=1, max_cells=None).meta_batch(0)[0]
     assert network.net_args["n_cells"] == held_out["n_cells"] + 1
+
+
+def test_further_models_take_their_share():
+    options = {"models": ["squeezenet1_0", "shufflenet_v2_x0_5"], "model_share": 0.5}
+    options |= {"meta_batch_size": 4, "fresh": 4}
+    state = torch.get_rng_state()
+    stream, again = make_stream(**options), make_stream(**options)
+    assert torch.equal(torch.get_rng_state(), state)
+    drawn = [network for number in range(8) for network in stream.meta_batch(number)]
+    assert [n.net_args for number in range(8) for n in again.meta_batch(number)] == [
+        n.net_args for n in drawn
+    ]
+    named = {n.net_args["model"]: n for n in drawn if "model" in n.net_args}
+    assert named.keys() == {*options["models"]}
+    assert 8 < sum("model" in n.net_args for n in drawn) < 24
+    for name, network in named.items():
+        first, second = network.model.parameters(), again._named[name].model.parameters()
+        assert all(map(torch.equal, first, second))
+        assert {*filter(None, network.data.param_name)} <= {
+            n for n, _ in network.model.named_parameters()
+        }
+    with pytest.raises(ConfigError, match="resnet18, which GHNs are evaluated on"):
+        make_stream(models=["resnet18"])
+    with pytest.raises(GHNError, match="no model 'resnt'"):
+        make_stream(models=["resnt"])
 
 
 @pytest.fixture
