@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 
 from pyg_ghn.errors import ConfigError, GHNError, PredictionError
 from pyg_ghn.graph import from_module
-from pyg_ghn.graph.convert import outside_modes
+from pyg_ghn.graph.convert import check_model, outside_modes
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
 from pyg_ghn.nn import GHN
 from pyg_ghn.nn.prediction import Prediction, fit_to_model, non_finite
@@ -49,10 +49,11 @@ def calibrate(model: nn.Module, images: Tensor) -> nn.Module:
         The model.
 
     Raises:
-        ConfigError: If the images are no tensor of floats.
+        ConfigError: If the images are no tensor of floats, or the model is none.
         GHNError: If the model's forward pass fails on the images, or a statistic is not finite.
     """
     check_images(images)
+    check_model(model)
     norms = {
         name: norm
         for name, norm in model.named_modules()

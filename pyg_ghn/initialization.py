@@ -73,8 +73,8 @@ def initialize(
         The model.
 
     Raises:
-        ConfigError: If there are images and also an input size or example inputs, :obj:`what` is
-            unknown, or there are no images to rescale with.
+        ConfigError: If the model or GHN is none, there are images and also an input size or example
+            inputs, :obj:`what` is unknown, or there are no images to rescale with.
         GHNError: If the model is on the meta device, a predicted parameter does not fit it, or its
             forward pass fails on the images.
         CheckpointError: If there is no such GHN.
@@ -89,6 +89,11 @@ def initialize(
         raise ConfigError(f"what must be one of {', '.join(_KINDS)}, got {what!r}.")
     if isinstance(ghn, (str, Path)):
         ghn = from_pretrained(ghn)
+    if not (isinstance(ghn, nn.Module) and hasattr(ghn, "predict")):
+        raise ConfigError(
+            "The second argument must be a GHN, its name or path, got "
+            f"{getattr(ghn, '__name__', type(ghn).__name__)}: call initialize(model, ghn)."
+        )
     if images is None:
         prediction = ghn.predict(model, input_size=input_size, example_inputs=example_inputs)
     elif input_size is not None or example_inputs is not None:

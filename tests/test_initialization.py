@@ -9,7 +9,13 @@ from torch.nn.utils import parametrizations
 from torchvision.models import SwinTransformer
 
 from pyg_ghn.checkpoint import from_pretrained
-from pyg_ghn.errors import CheckpointError, GHNError, PredictionError, UnpredictedWarning
+from pyg_ghn.errors import (
+    CheckpointError,
+    ConfigError,
+    GHNError,
+    PredictionError,
+    UnpredictedWarning,
+)
 from pyg_ghn.initialization import assign_parameters, initialize
 
 
@@ -135,6 +141,15 @@ def test_all_or_nothing(ghn, plain, name, size, message):
     message = r"conv.weight, head.bias are not finite in torch.float16; nothing was written"
     with unchanged(plain.half()), pytest.raises(PredictionError, match=message):
         assign_parameters(plain, params)
+
+
+def test_arguments_in_the_wrong_order_and_a_class(ghn, plain):
+    for wrong in (plain, type(ghn), None):
+        with pytest.raises(ConfigError, match=r"must be a GHN, .*: call initialize\(model, ghn\)"):
+            initialize(ghn, wrong)
+    for images in (None, torch.zeros(2, 3, 8, 8)):
+        with pytest.raises(ConfigError, match="got Network: call the class or function"):
+            initialize(Network, ghn, images=images)
 
 
 def test_warning_stays_short(ghn):

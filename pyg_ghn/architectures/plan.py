@@ -322,6 +322,11 @@ def network_arguments(net_args: Mapping[str, Any], **changes: Any) -> dict[str, 
     r"""The arguments of :class:`NetworkPlan` in those of a data set: :obj:`C` is 32 where it is
     missing; :obj:`num_nodes` and :obj:`num_params`, which describe the network, are left out.
     Changes are set in their place, but for those that are :obj:`None`."""
+    if not isinstance(net_args, Mapping):
+        raise ArchitectureError(
+            "Network arguments are a dictionary, as `DeepNets1M.net_args(index)` and `json.loads` "
+            f"of an item's `net_args` give, got {net_args!r:.80}."
+        )
     bookkeeping = ("num_nodes", "num_params")
     args = {"C": 32} | {name: net_args[name] for name in net_args if name not in bookkeeping}
     args |= {name: value for name, value in changes.items() if value is not None}

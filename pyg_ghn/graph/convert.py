@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch_geometric.data import Data
 from torch_geometric.data.data import BaseData
 
-from pyg_ghn.errors import GraphError
+from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.graph.leaks import fill_leaks
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX
 from pyg_ghn.graph.reduce import Reduction, reduce
@@ -64,6 +64,7 @@ def from_module(
         - **unsupported_reason** (list): for each of them a short reason.
 
     Raises:
+        ConfigError: If the model is none.
         GraphError: If the forward pass fails (naming the module) or the output does not depend on
             the input.
     """
@@ -113,6 +114,7 @@ def record(
     thorough: bool = False,
 ) -> Trace:
     r"""Records the forward pass that :func:`from_module`, with the same arguments, reads."""
+    check_model(model)
     run = partial(trace, model, thorough=thorough)
     if example_inputs is not None:
         if input_size is not None:
@@ -122,6 +124,15 @@ def record(
         several = isinstance(example_inputs, (tuple, list))
         return run(tuple(example_inputs) if several else (example_inputs,))
     sizes = _likely_input_sizes(model) if input_size is None else [_as_tuple(input_size)]
+    advice = (
+        "Check input_size, without the batch dimension (or pass example_inputs), and that the "
+        "model runs on a batch of two."
+    )
+    if sizes == [*DEFAULT_INPUT_SIZES]:
+        advice = (
+            f"The size {sizes[0]} was guessed, as the model tells none: pass its own as "
+            "input_size, without the batch dimension (or pass example_inputs)."
+        )
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     for size in sizes:
         if not size or not all(isinstance(n, Integral) and n > 0 for n in size):
@@ -129,12 +140,22 @@ def record(
     # Two samples: BatchNorm in train mode refuses a single value per channel.
     images = [torch.empty([2, *map(int, size)], dtype=dtype, device="meta") for size in sizes]
     try:
-        return run(tuple(images[:1]))
+        return run(tuple(images[:1]), advice=advice)
     except GraphError as error:
         for image in images[1:]:
             with suppress(GraphError):
                 return run((image,))
         raise error from None
+
+
+def check_model(model: Any) -> None:
+    r"""Refuses what is no module: a class or a function that makes one, or its name."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"The model must be a torch.nn.Module, got {getattr(model, '__name__', repr(model))}: "
+            "call the class or function that makes one; `pyg_ghn.architectures.build_model` makes "
+            "one by its name."
+        )
 
 
 def _likely_input_sizes(model: nn.Module) -> list[tuple[int, ...]]:

@@ -45,7 +45,11 @@ class _Way(NamedTuple):
 
 
 def trace(
-    model: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None, thorough: bool = False
+    model: nn.Module,
+    args: tuple,
+    kwargs: dict[str, Any] | None = None,
+    thorough: bool = False,
+    advice: str = "Check example_inputs, which need a batch dimension.",
 ) -> Trace:
     """Records the operations of ``model(*args, **kwargs)``, in the mode (train or eval) that the
     model is in.
@@ -54,7 +58,8 @@ def trace(
     size of the model. Where the model asks for values (``.item()``, data-dependent shapes) a real
     pass is recorded instead, on the model's own device or, if it is on meta itself, with zeros on
     the CPU. The model itself is only read. A thorough pass records what the dispatcher sees as
-    well; one is repeated so by itself where it needs to be."""
+    well; one is repeated so by itself where it needs to be. The advice is for users whose model
+    fails on its inputs."""
     kwargs = kwargs or {}
     parameters = dict(model.named_parameters())
     home = next((p.device for p in parameters.values() if not p.is_meta), torch.device("cpu"))
@@ -84,7 +89,7 @@ def trace(
             if isinstance(error, UnrecordedError):
                 failure, following = None, way._replace(thorough=True)
             elif not isinstance(error, GraphError):  # whatever user code raises on meta
-                failure = _explained(model, stand_ins, args, kwargs, error)
+                failure = _explained(model, stand_ins, args, kwargs, error, advice)
                 reason = str(error).lower()
                 # An operation failed for lack of values; torch has no one type of error for it.
                 asks_for_values = isinstance(error, NotImplementedError) or "meta" in reason
@@ -212,7 +217,12 @@ def _uncompiled() -> Iterator[None]:
 
 
 def _explained(
-    model: nn.Module, stand_ins: StandIns, args: tuple, kwargs: dict[str, Any], error: Exception
+    model: nn.Module,
+    stand_ins: StandIns,
+    args: tuple,
+    kwargs: dict[str, Any],
+    error: Exception,
+    advice: str,
 ) -> GraphError:
     """Names the innermost module on the stack of a failed forward pass and the way out."""
     names = {id(stand_ins.get(module)): name for name, module in model.named_modules()}
@@ -233,7 +243,6 @@ def _explained(
         for p in inspect.signature(model.forward).parameters.values()
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
-    advice = "Check input_size (or example_inputs) and that the model runs on a batch of two."
     if len(required) > len(given):
         needed = ", ".join(required)
         advice = f"Its forward needs {needed}: pass them as example_inputs, with a batch dimension."
@@ -241,5 +250,6 @@ def _explained(
         advice = "It looks up integers, token ids for example: pass them as example_inputs."
     return GraphError(
         f"The forward pass of {type(model).__name__} on {', '.join(given) or 'no input'} failed"
-        f"{where}: {type(error).__name__}: {error}. {advice}"
+        f"{where}: {type(error).__name__}: {str(error).rstrip('.')}. "
+        f"{advice}"
     )

@@ -26,10 +26,16 @@ def graph_sizes(batch: Tensor | Sequence[int]) -> list[int]:
     graphs at the end of a batch are not counted."""
     if not isinstance(batch, Tensor):
         return [int(size) for size in batch]
-    if batch.dim() != 1 or (batch[1:] < batch[:-1]).any():
+    if batch.dim() != 1 or batch.is_floating_point():
         raise GraphError(
-            "The batch vector must be one-dimensional and ascending, as PyG's DataLoader and "
-            "`Batch.from_data_list` make it: sort nodes by `batch.argsort(stable=True)`."
+            "Expected a batch vector, `data.batch`, the number of the graph that each node belongs "
+            f"to, got {str(batch.dtype).removeprefix('torch.')} of shape {tuple(batch.shape)}. "
+            "Edges (`edge_index`) enter attention through its bias alone: see `ShortestPathBias`."
+        )
+    if (batch[1:] < batch[:-1]).any():
+        raise GraphError(
+            "The batch vector must be ascending, as PyG's DataLoader and `Batch.from_data_list` "
+            "make it: sort nodes by `batch.argsort(stable=True)`."
         )
     return batch.bincount().tolist()
 

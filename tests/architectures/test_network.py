@@ -15,7 +15,7 @@ from pyg_ghn.architectures import (
     network_from_args,
     split_net_args,
 )
-from pyg_ghn.errors import ArchitectureError
+from pyg_ghn.errors import ArchitectureError, GraphError
 from pyg_ghn.graph import from_module
 
 CNN = Genotype([["conv_3x3", 0], ["skip_connect", 1]], [2], [["sep_conv_3x3", 0], ["cse", 1]], [2])
@@ -236,6 +236,8 @@ def test_images_of_another_size():
     network = Network(CNN, 3, 16)
     with pytest.raises(ArchitectureError, match=r"built for images of size \(3, 32, 32\), got"):
         network(torch.randn(1, 3, 16, 16))
+    with pytest.raises(GraphError, match=r"with input_size=\(3, 16, 16\)\. Check input_size"):
+        from_module(network, (3, 16, 16))
     with pytest.raises(ArchitectureError, match=r"pad .* to 32x32"):
         Network(CNN, 3, 16, input_size=(1, 28, 28), stem_pool=True)
 

@@ -147,6 +147,9 @@ def test_arguments_of_a_data_set():
     assert plan == NetworkPlan(CNN, 4, 16, 3, (1, 8, 8), fc_dim=8)
     with pytest.raises(ArchitectureError, match=r"\['cells'\] unknown, \['n_cells'\] missing"):
         network_arguments({"genotype": CNN, "cells": 4})
+    for other in (7, "{}"):
+        with pytest.raises(ArchitectureError, match=f"are a dictionary, .* got {other!r}"):
+            network_arguments(other)
 
 
 def test_counts_and_names_of_the_official_format(golden):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pyg_ghn.errors import GraphError
+from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.graph import from_module
 
 
@@ -225,10 +225,10 @@ def test_pooling_with_indices_and_mean_by_axis(see):
     assert see(forward, (3, 8, 8), **layers).ops == "input conv bias max_pool glob_avg".split()
 
 
-@pytest.mark.parametrize("size", [(3, 32), (4, 32, 32), (3, 4, 4)])
+@pytest.mark.parametrize("size", [(3, 32), (4, 32, 32), (3, 4, 4), (1, 3, 32, 32)])
 def test_wrong_input_size_names_the_module(size):
     model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.Flatten(), nn.Linear(8 * 28 * 28, 10))
-    with pytest.raises(GraphError, match=r"in module '[02]' .*input_size"):
+    with pytest.raises(GraphError, match=r"in module '[02]' .*input_size, without the batch"):
         from_module(model, size)
 
 
@@ -243,5 +243,10 @@ def test_errors():
         from_module(nn.Linear(2, 2), (2,), example_inputs=torch.ones(1, 2))
     with pytest.raises(GraphError, match="positive integers"):
         from_module(nn.Linear(2, 2), (0, 2))
+    for model in (nn.Linear, "resnet18", lambda: nn.Linear(2, 2)):
+        with pytest.raises(ConfigError, match=r"must be a torch\.nn\.Module, got .*build_model"):
+            from_module(model)
+    with pytest.raises(GraphError, match=r"\(3, 224, 224\) was guessed.*as input_size, without"):
+        from_module(nn.Linear(8, 2))
     with pytest.raises(GraphError, match="lazy"):
         from_module(nn.LazyLinear(2), (2,))

@@ -99,10 +99,16 @@ def test_dtypes_and_autocast(dtype, tolerance, conv):
     assert out.dtype == dtype and torch.allclose(out.float(), expected, atol=tolerance)
 
 
-@pytest.mark.parametrize("batch", [[0, 1, 0, 1], [1, 1, 0, 0], [[0, 0, 0, 0]]])
+@pytest.mark.parametrize("batch", [[0, 1, 0, 1], [1, 1, 0, 0]])
 def test_batch_vector_that_is_not_sorted(batch, conv):
     with pytest.raises(GraphError, match=r"ascending.*argsort"):
         conv(torch.randn(4, 16), torch.tensor(batch))
+
+
+@pytest.mark.parametrize("other", [torch.tensor([[0, 1], [1, 2]]), torch.zeros(4)])
+def test_edges_or_features_in_the_place_of_the_batch_vector(other, conv):
+    with pytest.raises(GraphError, match=r"Expected a batch vector.*Edges .*ShortestPathBias"):
+        conv(torch.randn(4, 16), other)
 
 
 def test_what_does_not_fit(conv):
