@@ -58,7 +58,8 @@ class DeepNets1M(Dataset):
             the data set is opened, for each item in its turn. (default: :obj:`None`)
         source (str, optional): :obj:`"official"` networks, or those :obj:`"generated"` in the same
             way. (default: :obj:`"official"`)
-        num_networks (int, optional): Only so many networks, the first ones. (default: all)
+        num_networks (int, optional): Only so many networks, the first ones. Of generated ones there
+            may be more than the split has, drawn in the same way behind its own. (default: all)
         num_classes (int, optional): Number of classes of the images. (default: 10; 1000 for images
             of more than 64 pixels)
         input_size (tuple, optional): Size of an image. (default: :obj:`(3, 32, 32)`)
@@ -67,7 +68,7 @@ class DeepNets1M(Dataset):
             (default: :obj:`False`)
 
     Raises:
-        DatasetError: If an argument is unknown, the split has fewer networks than
+        DatasetError: If an argument is unknown, the official split has fewer networks than
             :obj:`num_networks`, or a file is missing, damaged or cannot be written.
     """
 
@@ -223,7 +224,12 @@ class DeepNets1M(Dataset):
         return net_args
 
     def _number(self, i: int) -> int:
-        return int(self._numbers[self.indices()[i]])
+        try:
+            return int(self._numbers[self.indices()[i]])
+        except (IndexError, TypeError) as error:
+            raise DatasetError(
+                f"No network {i!r:.80} in {self}: give a number less than {len(self)}."
+            ) from error
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({len(self)}, split={self.split}, source={self.source})"

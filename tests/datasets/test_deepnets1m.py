@@ -114,6 +114,9 @@ def test_subsets(generated):
     assert part[torch.tensor([4, 0])][0].net_id == 18
     assert dataset[np.int64(3)].net_id == 3 and dataset[-1].net_id == 24
     assert pickle.loads(pickle.dumps(part))[1].net_id == 12
+    for wrong in (5, "1", part.net_args(1)):
+        with pytest.raises(DatasetError, match=r"No network .*: give a number less than 5"):
+            part.network(wrong)
 
 
 @pytest.mark.parametrize(("workers", "context"), [(0, None), (2, "fork"), (2, "spawn")])
