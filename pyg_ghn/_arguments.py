@@ -42,9 +42,12 @@ class Parser(ArgumentParser):
         super().__init__(*args, parser_mode="bounded", **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        prog = getattr(ex, "subcommand_parser", self).prog.replace(" [options]", "")
+        parser = getattr(ex, "subcommand_parser", self)
+        prog = parser.prog.replace(" [options]", "")
         plain = re.sub(r"<class '(\w+)'>|typing\.", r"\1", " ".join(message.split()))
         message = _WRONG_TYPE.sub(r"--\1 must be \2, got \3", plain)
+        if "arguments: --checkpoint" in message and "--init" in parser._option_string_actions:
+            message += ": the GHN to begin with is --init"
         self.exit(2, f"{prog}: {message} (see {prog} --help)\n")
 
 
@@ -132,6 +135,11 @@ def check_options(options: Mapping[str, Any]) -> None:
         for number in value if isinstance(value, list) else [value]:
             if low is not None and number is not None and not low <= number <= high:
                 raise ConfigError(f"--{name} must be from {low} to {high}, got {number}.")
+
+
+def named_after(model: str, ending: str) -> str:
+    r"""The file that a command writes for a model unless it is told another."""
+    return f"{model.rpartition(':')[2].replace('/', '-')}{ending}"
 
 
 @contextmanager

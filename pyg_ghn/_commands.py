@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from pyg_ghn._arguments import writing
+from pyg_ghn._arguments import named_after, writing
 from pyg_ghn.errors import ConfigError
 
 
@@ -78,7 +78,7 @@ def verify(
 
 def draw(
     model: str,
-    out: str = "graph.svg",
+    out: str | None = None,
     input_size: list[int] | None = None,
     model_args: dict[str, Any] | None = None,
 ) -> None:
@@ -87,14 +87,14 @@ def draw(
     Args:
         model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
             package.module:factory.
-        out: The .svg, .pdf or .png file to write.
+        out: The .svg, .pdf or .png file to write, by default an .svg named after the model.
         input_size: Size of one input, 3 224 224 for example; by default what the model tells.
         model_args: Arguments of the model's constructor, for example '{"num_classes": 10}'.
     """
     from pyg_ghn.drawing import draw_graph
 
     _, graph = _network(model, input_size, model_args)
-    print(f"The graph is in {draw_graph(graph, out, model)}.")
+    print(f"The graph is in {draw_graph(graph, out or named_after(model, '.svg'), model)}.")
 
 
 def draw_embeddings(
@@ -161,8 +161,5 @@ def _network(
     from pyg_ghn.architectures import build_model
     from pyg_ghn.graph import from_module
 
-    size, arguments = input_size and tuple(input_size), model_args or {}
-    if size and name.startswith("deepnets:"):  # built for one size of images
-        arguments = {"input_size": size, **arguments}
-    model = build_model(name, arguments)
-    return model, from_module(model, input_size=size)
+    model = build_model(name, model_args, input_size)
+    return model, from_module(model, input_size=input_size and tuple(input_size))

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mode as most_common
 from typing import Any, Literal
 
-from pyg_ghn._arguments import Parser, check_options, joined_lists, writing
+from pyg_ghn._arguments import Parser, check_options, joined_lists, named_after, writing
 from pyg_ghn._commands import convert, draw, draw_embeddings, draw_filters, verify
 from pyg_ghn._version import __version__
 from pyg_ghn.errors import ConfigError, GHNError
@@ -174,6 +174,11 @@ def predict(
         report: A JSON file to write what became of every parameter to.
         seed: Seed of everything that is not predicted.
     """
+    if images is None and (image_root or image_size):
+        raise ConfigError("--image_root and --image_size go with --images: name the image set.")
+    if images is not None and input_size is not None:
+        raise ConfigError("--images have a size of their own: leave out --input_size.")
+
     import torch
     from safetensors.torch import save_model
 
@@ -185,16 +190,13 @@ def predict(
     from pyg_ghn.initialization import assign_parameters
     from pyg_ghn.nn.prediction import STALE_STATISTICS
 
-    if images is None and (image_root or image_size):
-        raise ConfigError("--image_root and --image_size go with --images: name the image set.")
     torch.manual_seed(seed)
     ghn = from_pretrained(checkpoint)
+    path, loading = Path(out or named_after(model, ".safetensors")), ""
     if images is None:
-        network = build_model(model, model_args).train(mode == "train")
+        network = build_model(model, model_args, input_size).train(mode == "train")
         prediction = ghn.predict(network, input_size=input_size and tuple(input_size))
         assign_parameters(network, {**prediction, **prediction.buffers})
-    elif input_size is not None:
-        raise ConfigError("--images have a size of their own: leave out --input_size.")
     else:
         size = image_size or read_metadata(checkpoint).get("training", {}).get("image_size")
         data = get_image_data(images, root=image_root, image_size=size)
@@ -204,11 +206,11 @@ def predict(
         assign_parameters(network, {**prediction, **prediction.buffers})
         calibrate(network, batch)
         notes = [note for note in prediction.report.notes if note != STALE_STATISTICS]
-        prediction.report.notes = (*notes, ADAPTED)
-    path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}.safetensors")
+        prediction.report.notes = (*notes,)
+        loading = _loading(path, model, data, model_args)
     with writing(path), atomic_path(path) as temporary:
         save_model(network, str(temporary))
-    print(f"{prediction.report}\nThe state dict is in {path}.")
+    print(f"{prediction.report}\nThe state dict is in {path}.{loading}")
     if report:
         with writing(report, "--report"), atomic_path(report) as temporary:
             temporary.write_text(json.dumps(prediction.report.to_dict(), indent=1))
@@ -279,7 +281,7 @@ def finetune(
         points = [(point["step"], 100 * point["test"]) for point in comparison.result.curve]
         curves[comparison.init].append(points)
     best = max((c for c in found if c.init == init), key=lambda c: c.result.val)
-    path = Path(out or f"{model.rpartition(':')[2].replace('/', '-')}-finetuned.safetensors")
+    path = Path(out or named_after(model, "-finetuned.safetensors"))
     with writing(path):
         with atomic_path(path) as temporary:
             save_model(best.model, str(temporary))
@@ -288,8 +290,20 @@ def finetune(
         draw_curves(curves, path.with_suffix(".png"), f"accuracy on test images of {images}, %")
     print(
         "Accuracies are of test images in %, by steps; settings were chosen on validation images. "
-        f"The state dict of the best model from {init} is in {path}. {ADAPTED} All curves are in "
-        f"{path.with_suffix('.json')} and .png."
+        f"All curves are in {path.with_suffix('.json')} and .png, the state dict of the best model "
+        f"from {init} is in {path}.{_loading(path, model, data, model_args)}"
+    )
+
+
+def _loading(path: Path, model: str, data: Any, model_args: dict[str, Any] | None) -> str:
+    """The lines of Python that load what was written for a model and images."""
+    arguments = f", {model_args}" if model_args else ""
+    return (
+        " Load it by\n"
+        "  from pyg_ghn.architectures import build_for_images\n"
+        "  from safetensors.torch import load_model\n"
+        f"  model = build_for_images({model!r}, {data.num_classes}, {data.input_size}{arguments})\n"
+        f"  load_model(model, {str(path)!r})"
     )
 
 
@@ -324,7 +338,6 @@ def generate(
     print(f"{len(store):,} networks in {path}: {size:,} bytes, {size / len(store):.0f} each.")
 
 
-ADAPTED = "It fits the model that pyg_ghn.architectures.build_for_images makes, adapted to images."
 CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig}  # whose fields are options, too
 # Options of a subcommand are the function's parameters, with the help of its docstring.
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -153,6 +153,7 @@ def test_convert(checkpoint, tmp_path, capsys, option):
         (["train", "--out=x"], "how long to train"),
         (["evaluate", "--image_root=x"], "leave out image_root"),
         (["predict", "resnet18", "--image_root=x"], "go with --images"),
+        (["predict", "x", "--images=digits", "--input_size=[8]"], "leave out --input_size"),
         (["convert", "nowhere.pt", "-o=x"], "'nowhere.pt' is no file"),
         (["convert", __file__, "-o=x"], "is no checkpoint"),
         (["convert", "ghn3-digits", "-o", f"{__file__}/x"], "Can't write to"),
@@ -238,12 +239,13 @@ def test_configs_that_cannot_be_read(tmp_path, capsys, text, message):
         ("predict resnet18 --mode x", "--mode must be Literal['train', 'eval'], got x"),
         ("evaluate --num_networks 1.5", "--num_networks must be int, got 1.5"),
         ("finetune resnet18 --model_args [1]", "--model_args must be dict[str, Any], got [1]"),
+        ("finetune x --checkpoint y", "unrecognized arguments: --checkpoint y: the GHN to begin"),
     ],
 )
 def test_values_of_another_type(words, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(words.split())
-    assert f"{words.split()[0]}: {message} (see" in capsys.readouterr().err
+    assert f"{words.split()[0]}: {message}" in capsys.readouterr().err
 
 
 def test_help_is_fast(capsys):
@@ -284,8 +286,13 @@ def test_finetune_and_predict_for_images(tmp_path, capsys, own_module):
     capsys.readouterr()
     main(["predict", "resnet18", "--images", "digits", "--out", str(out)])
     printed = capsys.readouterr().out
-    assert "do not fit" not in printed and "adapted to images" in printed
+    assert "do not fit" not in printed
     assert load_file(out)["fc.weight"].shape == (10, 512)
+    loaded = {}
+    exec(printed.partition("Load it by\n")[2].replace("\n  ", "\n").strip(), loaded)
+    assert loaded["model"].fc.out_features == 10 and isinstance(
+        loaded["model"].maxpool, torch.nn.Identity
+    )
 
 
 def test_a_lone_flag_is_true():

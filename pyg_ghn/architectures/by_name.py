@@ -13,7 +13,11 @@ from pyg_ghn.architectures.sampler import SPLITS, split_net_args
 from pyg_ghn.errors import ArchitectureError, GHNError
 
 
-def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+def build_model(
+    name: str,
+    arguments: Mapping[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
+) -> nn.Module:
     r"""Builds a model from its name, with its own random initialization: nothing is downloaded.
 
     Args:
@@ -23,12 +27,16 @@ def build_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
             :func:`~pyg_ghn.architectures.split_net_args` draws it, or
             :obj:`package.module:factory` for any function or class that returns a model.
         arguments (dict, optional): Arguments of its constructor. (default: :obj:`None`)
+        input_size (tuple, optional): Size of an image, for which networks of DeepNets-1M are built.
+            Others are as they are. (default: :obj:`None`)
 
     Raises:
         GHNError: If the model is unknown, does not take the arguments or cannot be built.
     """
     arguments = dict(arguments or {})
     source, _, rest = name.rpartition(":")
+    if source == "deepnets" and input_size is not None:
+        arguments = {"input_size": tuple(input_size), **arguments}
     if source in _SOURCES:
         build = _SOURCES[source](rest)
     else:
@@ -110,9 +118,7 @@ def build_for_images(
         return torchvision_model(name, num_classes, input_size)
     if source in _SOURCES:
         arguments = {"num_classes": num_classes, **arguments}
-    if source == "deepnets":
-        arguments = {"input_size": input_size, **arguments}
-    model = build_model(name, arguments)
+    model = build_model(name, arguments, input_size)
     return adapt_to_small_images(model, input_size) if is_classifier else model
 
 

@@ -42,6 +42,7 @@ def test_own_factories_and_networks_of_deepnets():
     assert isinstance(model, nn.Linear) and model.out_features == 3
     model = build_model("deepnets:wide/0", {"input_size": [3, 8, 8]})
     assert isinstance(model, Network) and model.input_size == (3, 8, 8)
+    assert build_model("deepnets:wide/0", input_size=[3, 8, 8]).input_size == (3, 8, 8)
     for name in ("deepnets:wide/100", "deepnets:none/0", "deepnets:test"):
         with pytest.raises(GHNError, match=r"has no network .*; splits: train \(1,000,000\)"):
             build_model(name)

@@ -23,9 +23,10 @@ def test_draw_torchvision_and_own_models(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["deepnets:test/3", "deepnets:wide/0"])
-def test_draw_network_of_deepnets(name, tmp_path):
-    out = tmp_path / "graph.svg"
-    main(["draw", name, f"--out={out}"])
+def test_draw_network_of_deepnets(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["draw", name, "--input_size=[3,64,64]"])
+    out = tmp_path / f"{name[9:].replace('/', '-')}.svg"
     assert f"{name}: " in out.read_text() and "cells.0" in out.read_text()
 
 
