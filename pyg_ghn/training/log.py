@@ -30,7 +30,7 @@ VALIDATED = {
 }
 r"""What a validation adds up, and the number of networks that it is divided by."""
 
-TELL_AFTER = 5.0  # seconds until the first estimate, by two steps or more; twice that by one alone
+TELL_AFTER = 5.0  # seconds behind the first step, which is the slowest, until the first estimate
 HOPELESS = 300
 r"""Steps below which a GHN learns next to nothing: the first ghn3-digits, from scratch with eight
 networks a step, told digits apart with 20 % accuracy after 300 steps, where chance is 10 %, and
@@ -127,7 +127,8 @@ class RunLog:
             if self.track is not None:
                 step = rounded.pop("step")
                 self.track({k: v for k, v in rounded.items() if v is not None}, step=step)
-        val = f" (val {line['val_accuracy']:.3f})" if validated else ""
+        tuned = f", tuned {line[TUNED]:.3f}" if TUNED in line else ""
+        val = f" (val {line['val_accuracy']:.3f}{tuned})" if validated else ""
         return (
             f"loss {line['loss']:.3f} accuracy {line['accuracy']:.3f}{val} "
             f"{line['steps_per_second']:.2f} steps/s"
@@ -164,31 +165,38 @@ class Display:
             desc="meta-training",
             disable=not enabled,
             mininterval=1,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}",
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} {postfix}",
         )
-        if enabled and progress >= 1:
-            message = "This run had reached its end: give it more minutes or steps to go on."
-            self.bar.write(message, file=sys.stderr)
+        if progress >= 1:
+            self.say("This run had reached its end: give it more minutes or steps to go on.")
+
+    def say(self, text: str) -> None:
+        r"""Writes a line above the bar."""
+        if self.enabled:
+            self.bar.write(text, file=sys.stderr)
 
     def step(self, steps: int, seconds: float, progress: float) -> None:
         """Counts a step. Says once what the run will reach, and warns if that is too little to
         learn."""
         # The first step is the slowest, as it builds all of its networks: it counts only alone.
-        elapsed = seconds - self._begin[1]
         since_steps, since_seconds = self._first or self._begin
         self.steps_per_second = (steps - since_steps) / max(seconds - since_seconds, 1e-9)
         self._now = steps, seconds
         self._first = self._first or self._now
-        enough = TELL_AFTER if steps > self._first[0] else 2 * TELL_AFTER
-        if self.enabled and not self._told and elapsed >= enough:
+        enough = seconds - self._first[1] >= TELL_AFTER
+        too_late = progress >= 1 and self.total_steps() != self.config.steps
+        if self.enabled and not self._told and (enough or too_late):
             self._told = True
             self._tell()
+            self.bar.bar_format = self.bar.bar_format.replace("{elapsed}", "{elapsed}<{remaining}")
         self.bar.update(100 * progress - self.bar.n)
 
     def show(self, line: str) -> None:
         r"""Puts a line of the log beside the bar."""
         total = self.total_steps()
-        self.bar.set_postfix_str(f"step {self._now[0]:,} of about {total:,} {line}")
+        about = "about " * (total != self.config.steps)
+        of = f" of {about}{total:,}" if self._told or not about else ""
+        self.bar.set_postfix_str(f"step {self._now[0]:,}{of} {line}")
 
     def total_steps(self) -> int:
         r"""Steps that the run will have done at its end."""
@@ -217,8 +225,7 @@ class Display:
                     "narrow networks (channels).",
                     stacklevel=4,
                 )
-        self.bar.write(
+        self.say(
             f"{self.steps_per_second:.2g} steps/s: this run will {end}. Its log is in "
-            f"{config.out}/log.jsonl.",
-            file=sys.stderr,
+            f"{config.out}/log.jsonl."
         )

@@ -54,9 +54,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             project_dir=config.out,
         )
     except ValueError as error:  # a process keeps the precision of its first run
-        raise ConfigError(
-            f"mixed_precision={config.mixed_precision} can't be had: {error}"
-        ) from error
+        of_precision = f"mixed_precision={config.mixed_precision} can't be had"
+        what = of_precision if "precision" in str(error) else "The processes can't be joined"
+        raise ConfigError(f"{what}: {error}") from error
     plain = {k: v if isinstance(v, (int, float)) else str(v) for k, v in asdict(config).items()}
     accelerator.init_trackers("pyg_ghn", config=plain)
     return accelerator

@@ -151,6 +151,10 @@ class MetaTrainer:
                 self._advance(time.perf_counter() - start)
                 if self.stop.number:
                     self.save()
+                    display.say(
+                        f"Stopped after step {self.steps_done:,}; {self.out}/checkpoint.pt has it: "
+                        "a run with the same `out` and options goes on from there."
+                    )
                     self.stop.end(self.stop.number)
                 display.step(self.steps_done, self.seconds_done, self.progress)
                 if self.steps_done % config.log_every == 0 or self.progress >= 1:

@@ -26,15 +26,20 @@ def test_what_the_run_will_reach_is_said_once_and_early(capsys):
 def test_slow_first_step_and_earlier_sessions_do_not_count(capsys):
     display = Display(TrainConfig(minutes=60), 0, 0.0, 0.0)
     display.step(1, 9.0, 0.01)
-    assert "steps/s" not in capsys.readouterr().err
     display.step(2, 9.5, 0.01)
+    display.show("loss 1.0")
+    printed = capsys.readouterr().err
+    assert "step 2 loss 1.0" in printed and "steps/s" not in printed
+    assert "remaining" not in display.bar.bar_format
+    display.step(12, 14.5, 0.01)
     assert "2 steps/s: this run will reach" in capsys.readouterr().err
+    assert "remaining" in display.bar.bar_format
     display = session(TrainConfig(minutes=60), 1.0, steps=500, seconds=1800.0, first=100.0)
     assert display.total_steps() == 520 + 3600 - 1800 - 100 - 20
     alone = Display(TrainConfig(minutes=1), 0, 0.0, 0.0)
     with pytest.warns(UserWarning):
-        alone.step(1, 10.0, 0.1)
-    assert alone.total_steps() == 6
+        alone.step(1, 70.0, 1.0)  # longer than the run was to be
+    assert alone.total_steps() == 1
 
 
 def test_hopeless_budgets_and_runs_that_have_ended(capsys):
@@ -54,5 +59,6 @@ def test_hopeless_budgets_and_runs_that_have_ended(capsys):
 def test_no_warning(options, enabled, capsys):
     """Of a GHN that is trained already, of steps that were asked for, of a second process."""
     display = Display(TrainConfig(**options), 0, 0.0, 0.0, enabled)
+    display.step(1, 1.0, 0.05)
     display.step(10, 10.0, 0.5)
     assert ("this run will" in capsys.readouterr().err) == enabled

@@ -163,7 +163,7 @@ def test_a_folder_in_the_place_of_a_file(name, small_config):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_the_run_with_a_checkpoint(number, small_config, monkeypatch):
+def test_signal_ends_the_run_with_a_checkpoint(number, small_config, monkeypatch, capsys):
     step = MetaTrainer.step
 
     def interrupted(self):
@@ -179,6 +179,7 @@ def test_signal_ends_the_run_with_a_checkpoint(number, small_config, monkeypatch
     assert caught.value.args == ((143,) if number == signal.SIGTERM else ())
     assert signal.getsignal(number) == before
     assert torch.load(Path(config.out) / "checkpoint.pt")["steps_done"] == 3
+    assert f"Stopped after step 3; {config.out}/checkpoint.pt has it" in capsys.readouterr().err
     monkeypatch.setattr(MetaTrainer, "step", step)
     path = train(config)
     log = read_log(config)

@@ -192,7 +192,7 @@ def test_average_is_what_is_written_and_may_begin_later(small_config):
         train(replace(later, steps=2, ema=0.9))
 
 
-def test_validation_changes_nothing_and_is_logged(small_config):
+def test_validation_changes_nothing_and_is_logged(small_config, capsys):
     config = small_config(val_every=3, val_steps=2)
     with_val = from_pretrained(train(config)).state_dict()
     log = read_log(config)
@@ -200,6 +200,7 @@ def test_validation_changes_nothing_and_is_logged(small_config):
     assert 0 <= log[1]["val_accuracy"] <= 1
     assert 0 < log[1]["val_rank"] < 1 and -1 <= log[1]["val_cosine"] <= 1
     assert 0 <= log[1]["val_tuned_accuracy"] <= 1
+    assert f"tuned {log[1]['val_tuned_accuracy']:.3f})" in capsys.readouterr().err
     assert log[1]["val_scale"] > 0 and log[1]["val_class_scale"] > 0
     other = small_config(out=f"{config.out}-without", val_every=4)
     without = train(other)
@@ -224,6 +225,15 @@ def test_precision_that_is_not_there(small_config):
     MetaTrainer(small_config())
     with pytest.raises(ConfigError, match="mixed_precision=bf16 can't be had: "):
         MetaTrainer(small_config(mixed_precision="bf16"))
+
+
+def test_processes_that_cannot_be_joined(small_config, monkeypatch):
+    def refuse(**options):
+        raise ValueError("`MASTER_ADDR` env was not set")
+
+    monkeypatch.setattr("pyg_ghn.training.processes.Accelerator", refuse)
+    with pytest.raises(ConfigError, match=r"^The processes can't be joined: `MASTER_ADDR`"):
+        MetaTrainer(small_config())
 
 
 def test_networks_are_tuned_without_autocast(small_config, monkeypatch):
