@@ -46,7 +46,7 @@ def load_imagenet(root: Path, image_size: int = 224) -> ImageSource:
         raise ImageDataError(
             f"No folder {root / 'val'}. ImageNet is expected at {root / 'train' / 'CLASS'} and "
             f"{root / 'val' / 'CLASS'}, as torchvision.datasets.ImageNet({str(root)!r}, 'val') and "
-            "'train' unpack its archives; pass their `root` (--image_root)."
+            "'train' unpack its archives; pass their folder (--image_root, in Python `root`)."
         )
     return replace(_folders(root, "val", image_size), statistics=IMAGENET_STATISTICS)
 
@@ -73,8 +73,8 @@ def _find(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:
         above = f" Did you mean {folder.parent.parent}?" * (folder.parent.name == folder.name)
         raise ImageDataError(
             f"No folder {folder}. Own images are expected at {folder / 'CLASS' / '*.png'} (or any "
-            "other image format), with one folder per class; pass their `root` (--image_root)."
-            f"{above}"
+            "other image format), with one folder per class; pass the folder that has "
+            f"{folder.name} (--image_root, in Python `root`).{above}"
         )
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
     paths: dict[Path, int] = {}

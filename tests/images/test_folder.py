@@ -94,7 +94,7 @@ def test_folders_that_are_not_there(tmp_path):
 @pytest.mark.parametrize(
     "parts, message",
     [
-        ({}, r"train.*one folder per class; pass their `root`"),
+        ({}, r"train.*one folder per class; pass the folder that has train \(--image_root"),
         ({"train": {}}, "No images by class in .*train: it has no folders"),
         ({"train": {"cat": 4, "dog": 0}}, "No images by class in .*dog"),
         ({"train": {"cat": 4}}, "has one class only, cat"),
