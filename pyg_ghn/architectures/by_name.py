@@ -33,6 +33,8 @@ def build_model(
     Raises:
         GHNError: If the model is unknown, does not take the arguments or cannot be built.
     """
+    if not isinstance(name, str):
+        raise GHNError(f"A model is built by its name, a string, got {name!r:.80}.")
     arguments = dict(arguments or {})
     source, _, rest = name.rpartition(":")
     if source == "deepnets" and input_size is not None:

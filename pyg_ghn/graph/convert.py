@@ -136,7 +136,11 @@ def record(
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     for size in sizes:
         if not size or not all(isinstance(n, Integral) and n > 0 for n in size):
-            raise GraphError(f"input_size must be positive integers without the batch: {size}.")
+            got = " ".join(str(size).split())  # a tensor's has several lines
+            raise GraphError(
+                f"input_size must be positive integers without the batch, got {got:.80}; inputs "
+                "themselves are images or example_inputs."
+            )
     # Two samples: BatchNorm in train mode refuses a single value per channel.
     images = [torch.empty([2, *map(int, size)], dtype=dtype, device="meta") for size in sizes]
     try:

@@ -6,12 +6,18 @@ from math import isqrt
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
+from torch_geometric.data.data import BaseData
 
 from pyg_ghn.errors import GraphError
 
 
 def require(data: Data, *names: str) -> None:
     """Checks that a graph has the attributes."""
+    if not isinstance(data, BaseData):
+        raise GraphError(
+            f"A GHN reads a graph or batch, got {type(data).__name__}: `ghn.predict(model)` takes "
+            "a model, `Batch.from_data_list` joins graphs."
+        )
     missing = [name for name in names if name not in data]
     if missing:
         raise GraphError(

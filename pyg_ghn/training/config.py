@@ -252,8 +252,12 @@ def _check_each(config: TrainConfig | FinetuneConfig) -> None:
     for names, valid, condition in _RANGES:
         for name in names.split():
             value = getattr(config, name, None)
-            if value is not None and not valid(value):
-                raise ConfigError(f"{name} must be {condition}, got {value}.")
+            try:
+                fits = value is None or valid(value)
+            except TypeError:  # text for a number, a number for a list
+                fits = False
+            if not fits:
+                raise ConfigError(f"{name} must be {condition}, got {value!r}.")
     for name, choices in _CHOICES.items():
         if (value := getattr(config, name, choices[0])) not in choices:
             known = ", ".join(filter(None, choices))
@@ -284,7 +288,7 @@ _RANGES = (
     (
         "channels",
         lambda value: len(value) > 0 and all(C > 0 and C % 8 == 0 for C in value),
-        "positive multiples of 8, as networks with attention need them",
+        "a list of positive multiples of 8, as networks with attention need them",
     ),
 )
 _CHOICES = {

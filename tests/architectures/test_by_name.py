@@ -43,6 +43,8 @@ def test_own_factories_and_networks_of_deepnets():
     model = build_model("deepnets:wide/0", {"input_size": [3, 8, 8]})
     assert isinstance(model, Network) and model.input_size == (3, 8, 8)
     assert build_model("deepnets:wide/0", input_size=[3, 8, 8]).input_size == (3, 8, 8)
+    with pytest.raises(GHNError, match="by its name, a string, got <class"):
+        build_model(nn.Linear)
     for name in ("deepnets:wide/100", "deepnets:none/0", "deepnets:test"):
         with pytest.raises(GHNError, match=r"has no network .*; splits: train \(1,000,000\)"):
             build_model(name)

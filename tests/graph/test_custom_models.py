@@ -243,6 +243,8 @@ def test_errors():
         from_module(nn.Linear(2, 2), (2,), example_inputs=torch.ones(1, 2))
     with pytest.raises(GraphError, match="positive integers"):
         from_module(nn.Linear(2, 2), (0, 2))
+    with pytest.raises(GraphError, match=r"got \(tensor.*images or example_inputs"):
+        from_module(nn.Linear(2, 2), torch.ones(40, 2))
     for model in (nn.Linear, "resnet18", lambda: nn.Linear(2, 2)):
         with pytest.raises(ConfigError, match=r"must be a torch\.nn\.Module, got .*build_model"):
             from_module(model)

@@ -244,6 +244,8 @@ def test_graph_without_encodings(tiny, make_graph, tag, name):
     del data[name]
     with pytest.raises(GraphError, match=rf"lacks {name}.*transform"):
         ghn(data)
+    with pytest.raises(GraphError, match=r"got Linear: `ghn\.predict\(model\)` takes a model"):
+        ghn(torch.nn.Linear(2, 2))
     with pytest.raises(GraphError, match=r"lacks param_name, param_shape.*from_module"):
         ghn(Data(x=torch.tensor([[9]])))
 

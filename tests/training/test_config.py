@@ -47,8 +47,11 @@ COUNTS = "steps log_every save_every pool_size val_every accumulate".split()
         ({"max_cells": 9, "split": "deep"}, "'deep' have 10 cells or more"),
         ({"dataset_root": "x", "split": "val"}, "the split 'train' or 'search', not 'val'"),
         ({"dataset_source": "x"}, "dataset_source must be one of official, generated, got 'x'"),
-        ({"channels": []}, "channels must be positive multiples of 8"),
-        ({"channels": [16, 20]}, "channels must be positive multiples of 8"),
+        *(
+            ({"channels": value}, "channels must be a list of positive multiples of 8")
+            for value in ([], [16, 20], 16)
+        ),
+        ({"lr": "1e-3"}, "lr must be more than 0, got '1e-3'"),
         ({"meta_batch_size": 8, "processes": 3}, "shared evenly by 3 processes"),
         ({"fresh": 9}, "fresh=9 must lie between 0 and the 8 networks"),
         ({"fresh": -1}, "fresh=-1 must lie between 0"),
