@@ -1,7 +1,6 @@
 r"""Unlabelled images set what a GHN does not predict: running statistics of BatchNorm, and, by
 virtual norms that are folded into convolutions, the scales of networks without normalization."""
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,14 +11,16 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch_geometric.data import Data
 
 from pyg_ghn.errors import ConfigError, GHNError, PredictionError
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.convert import check_model, outside_modes
+from pyg_ghn.graph.dispatch import OwnRandom
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
+from pyg_ghn.graph.stand_ins import StandIns
+from pyg_ghn.graph.trace import preserved_rng, uncompiled, unwrapped
 from pyg_ghn.nn import GHN
 from pyg_ghn.nn.prediction import Prediction, fit_to_model, non_finite
 from pyg_ghn.nn.report import PredictionReport, shortened
@@ -54,37 +55,63 @@ def calibrate(model: nn.Module, images: Tensor) -> nn.Module:
     """
     check_images(images)
     check_model(model)
+    write(model, running_statistics(model, images))
+    return model
+
+
+def running_statistics(
+    model: nn.Module, images: Tensor, params: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The buffers, by name, that :func:`calibrate` sets, those of a model with given parameters."""
     norms = {
         name: norm
         for name, norm in model.named_modules()
         if isinstance(norm, _BatchNorm) and norm.running_mean is not None
     }
     if not norms:
-        return model
+        return {}
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in norms}
 
     def see(name: str, norm: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
         dims = [dim for dim in range(inputs.dim()) if dim != 1]
         seen[name].append(torch.var_mean(inputs.float(), dim=dims, correction=0))
 
-    _run(model, all_tensors(model), images, {name: partial(see, name) for name in norms})
+    _run(model, images, {name: partial(see, name) for name in norms}, params)
     # One that runs several times gets the mean, one that never ran keeps what it has.
-    statistics = {
-        name: [torch.stack(values).mean(0) for values in zip(*passes, strict=True)]
-        for name, passes in seen.items()
-        if passes
-    }
-    if broken := non_finite((name, v) for name, both in statistics.items() for v in both):
+    buffers = {}
+    for name, passes in seen.items():
+        if passes:
+            var, mean = (torch.stack(values).mean(0) for values in zip(*passes, strict=True))
+            buffers |= {f"{name}.running_var": var, f"{name}.running_mean": mean}
+            if norms[name].num_batches_tracked is not None:
+                buffers[f"{name}.num_batches_tracked"] = torch.ones((), dtype=torch.long)
+    if broken := non_finite(buffers.items()):
+        broken = dict.fromkeys(name.rpartition(".")[0] for name in broken)
         raise GHNError(
-            f"The statistics of {shortened([*dict.fromkeys(broken)])} are not finite on these "
-            "images; nothing was changed."
+            f"The statistics of {shortened([*broken])} are not finite on these images; nothing was "
+            "changed."
         )
-    for name, (var, mean) in statistics.items():
-        norms[name].running_var.copy_(var)
-        norms[name].running_mean.copy_(mean)
-        if norms[name].num_batches_tracked is not None:
-            norms[name].num_batches_tracked.fill_(1)
-    return model
+    return buffers
+
+
+def write(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Writes all values, which must fit, into a model's parameters and buffers; if it is
+    interrupted, none."""
+    own, before = all_tensors(model), []
+
+    def copy_to(tensor: Tensor, value: Tensor) -> None:
+        # Tensors of inference mode can be written in this mode only.
+        with torch.inference_mode() if tensor.is_inference() else torch.no_grad():
+            tensor.copy_(value)
+
+    try:
+        for name, value in values.items():
+            before.append((own[name], own[name].detach().clone()))
+            copy_to(own[name], value)
+    except BaseException:
+        for tensor, value in before:
+            copy_to(tensor, value)
+        raise
 
 
 @contextmanager
@@ -148,8 +175,6 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
     prediction = fit_to_model(ghn, model, data, targets, decoded)
     if not missing:
         return prediction
-    tensors = all_tensors(model)
-    tensors |= {name: value.to(tensors[name]) for name, value in prediction.items()}
     affine = {}  # scale and shift by the name of the convolution
     for norm in missing:
         sizes = [model.get_submodule(name).out_channels for name in norm.convs]
@@ -161,8 +186,7 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
         var, mean = torch.var_mean(outputs, dim=(0, 2, 3), correction=0)
         scale = scale * (var + EPS).rsqrt()
         shift = shift - mean * scale
-        weight = tensors[f"{name}.weight"] * scale.view(-1, 1, 1, 1)
-        bias = tensors.get(f"{name}.bias")
+        weight, bias = conv.weight * scale.view(-1, 1, 1, 1), conv.bias
         if bias is None:
             weight = weight + shift.view(-1, 1, 1, 1) * _constant_direction(conv, inputs)
         else:
@@ -170,7 +194,7 @@ def predict_folded(ghn: GHN, model: nn.Module, images: Tensor) -> Prediction:
         prediction[f"{name}.weight"] = weight
         return conv._conv_forward(inputs, weight, bias)
 
-    _run(model, tensors, images, {name: partial(fold, name) for name in affine})
+    _run(model, images, {name: partial(fold, name) for name in affine}, prediction)
     if broken := non_finite(prediction.items()):
         raise PredictionError(f"Calibrated on these images, {shortened(broken)} are not finite.")
     note = (
@@ -192,9 +216,10 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
             node = following[node][0]
         if weight and len(following[node]) == 1 and ops[following[node][0]] in ("bn", "ln"):
             candidates[name] = node
+    untied = _untied(model, (nn.Conv2d, nn.Linear))
     layers, runs, found = {}, Counter(), []
     for name, module in model.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)) and name in candidates:
+        if name in untied and name in candidates:
             layers[name] = None
         elif isinstance(module, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)):
             layers[name] = module
@@ -207,18 +232,8 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
         elif id(x) in outputs and outputs[id(x)][2] == x._version:  # not changed in place
             found.append(outputs[id(x)][0])
 
-    _run(model, all_tensors(model), torch.zeros(2, *size), {n: partial(see, n) for n in layers})
+    _run(model, torch.zeros(2, *size), {n: partial(see, n) for n in layers})
     return [name for name in found if runs[name] == 1]
-
-
-def skeleton(model: nn.Module) -> nn.Module:
-    """A copy of a model with empty parameters and buffers on the meta device."""
-    memo: dict[int, Any] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        empty = torch.empty_like(tensor, device="meta")
-        is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
-    return copy.deepcopy(model, memo)
 
 
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -229,24 +244,33 @@ def all_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def _run(
     model: nn.Module,
-    tensors: Mapping[str, Tensor],
     images: Tensor,
     hooks: Mapping[str, Callable[[nn.Module, Tensor, Tensor], Tensor | None]],
+    params: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Runs a copy of a model with given parameters, copies of given buffers, and the statistics of
-    the batch. Hooks see the module by its name, with its input and output, which they may
-    replace."""
-    copied = skeleton(model)
-    for name, hook in hooks.items():
-        module = copied.get_submodule(name)
-        module.register_forward_hook(lambda m, args, out, hook=hook: hook(m, args[0], out))
-    first = next((t for t in tensors.values() if t.is_floating_point()), images)
-    buffers = {id(b): b.clone() for b in model.buffers()}
-    given = {name: buffers.get(id(tensor), tensor) for name, tensor in tensors.items()}
-    device = [first.device] if first.is_cuda else []
+    """Runs a copy of a model, with given values of some parameters and the statistics of the batch.
+    Hooks see the module by its name, with its input and output, which they may replace."""
+    own = all_tensors(model)
+    first = next((t for t in own.values() if t.is_floating_point()), images)
+    home = images.device if first.is_meta else first.device
+    stand_ins = StandIns(home, home)
     try:
-        with batch_statistics(copied), torch.random.fork_rng(device):
-            functional_call(copied, given, (images.to(first),))
+        with torch.no_grad(), preserved_rng(), OwnRandom(), uncompiled():
+            for name, tensor in own.items():
+                stand_in = stand_ins.tensor(tensor)
+                if params and name in params:
+                    stand_in.copy_(params[name])
+            twin = stand_ins.copy(model)
+            for name, hook in hooks.items():
+                stand_ins.get(model.get_submodule(name)).register_forward_hook(
+                    lambda m, args, kwargs, out, hook=hook: hook(m, *args, *kwargs.values(), out),
+                    prepend=True,
+                    with_kwargs=True,
+                )
+            with batch_statistics(unwrapped(twin)) as twin:
+                twin(images.to(home, first.dtype))
+    except GHNError:
+        raise
     except Exception as error:  # whatever the model's code raises
         raise GHNError(
             f"The forward pass of {type(model).__name__} fails on images of shape "
@@ -287,14 +311,10 @@ def missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[M
         gate[node] = ops[node] == "cse" or (
             ops[node] in ("conv", "bias") and all(gate[n] for n in following[node])
         )
-    convs = {
-        f"{name}.weight": name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d)
-    }
+    convs = {f"{name}.weight": name for name in _untied(model, nn.Conv2d)}
     runs: list[tuple[str, Tensor, Tensor]] = []
     see = {n: lambda m, x, out, n=n: runs.append((n, x, out)) for n in convs.values()}
-    _run(model, all_tensors(model), torch.zeros(2, *size), see)
+    _run(model, torch.zeros(2, *size), see)
     taken = {id(x) for _, x, _ in runs}
     pixels = {name: out[0, 0].numel() for name, _, out in runs if id(out) not in taken}
     times = Counter(name for name, _, _ in runs)
@@ -316,6 +336,15 @@ def missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[M
         norm = found.get(node, MissingNorm(node, f"{name}.{VIRTUAL}", [], 0))
         found[node] = norm._replace(convs=[*norm.convs, name], channels=norm.channels + channels)
     return [found[node] for node in sorted(found)]
+
+
+def _untied(model: nn.Module, kinds: Any) -> set[str]:
+    """Names of the layers of some kinds that share their weight with no other one."""
+    layers = [
+        (n, m._parameters.get("weight")) for n, m in model.named_modules() if isinstance(m, kinds)
+    ]
+    uses = Counter(id(weight) for _, weight in layers)
+    return {name for name, weight in layers if uses[id(weight)] == 1}
 
 
 def _neighbors(data: Data) -> tuple[list[str], list[list[int]], list[list[int]]]:

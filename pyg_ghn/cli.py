@@ -184,7 +184,7 @@ def predict(
 
     from pyg_ghn._files import atomic_path
     from pyg_ghn.architectures import build_for_images, build_model
-    from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate, predict_folded
+    from pyg_ghn.calibration import CALIBRATION_IMAGES, predict_folded
     from pyg_ghn.checkpoint import from_pretrained, read_metadata
     from pyg_ghn.images import get_image_data
     from pyg_ghn.initialization import assign_parameters
@@ -203,8 +203,7 @@ def predict(
         network = build_for_images(model, data.num_classes, data.input_size, model_args)
         batch, _ = data.train.sample(CALIBRATION_IMAGES)
         prediction = predict_folded(ghn, network.train(mode == "train"), batch)
-        assign_parameters(network, {**prediction, **prediction.buffers})
-        calibrate(network, batch)
+        assign_parameters(network, {**prediction, **prediction.buffers}, batch)
         notes = [note for note in prediction.report.notes if note != STALE_STATISTICS]
         prediction.report.notes = (*notes,)
         loading = _loading(path, model, data, model_args)

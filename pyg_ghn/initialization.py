@@ -5,11 +5,16 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_ghn.calibration import all_tensors, calibrate, normalized_kernels, predict_folded
+from pyg_ghn.calibration import (
+    all_tensors,
+    normalized_kernels,
+    predict_folded,
+    running_statistics,
+    write,
+)
 from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import ConfigError, GHNError, PredictionError, UnpredictedWarning
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
@@ -118,9 +123,6 @@ def initialize(
         if orthogonal and name not in last:
             value = make_orthogonal(value)
         taken[name] = noisy(value, noise) if noise and name not in last else value
-    assign_parameters(model, {**taken, **prediction.buffers})
-    if images is not None:
-        calibrate(model, images)
     report = prediction.report
     messages = [note for note in report.notes if images is None or note != STALE_STATISTICS]
     if images is None and not _norms(prediction):
@@ -131,6 +133,7 @@ def initialize(
             f"The GHN does not predict {len(report.left)} of the model's {len(report)} parameters, "
             f"which keep their own initialization: {'; '.join(report.what_is_left(5))}.",
         )
+    assign_parameters(model, {**taken, **prediction.buffers}, images)
     if messages:
         warnings.warn(UnpredictedWarning(" ".join(messages), report), stacklevel=2)
     return model
@@ -165,11 +168,13 @@ UNNORMALIZED = (
 )
 
 
-@torch.no_grad()
-def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> None:
-    """Copies predicted parameters, and perhaps buffers, into a model. Nothing is written before all
-    of them are known to fit: the model has them, with this shape and not on the meta device, and
-    their values are finite in its types."""
+def assign_parameters(
+    model: nn.Module, params: Mapping[str, Tensor], images: Tensor | None = None
+) -> None:
+    """Copies predicted parameters, and perhaps buffers, into a model; with images, the statistics
+    of BatchNorm on these, too. Nothing is written before all of them are known to fit: the model
+    has them, with this shape and not on the meta device, and their values are finite in its
+    types."""
     own = all_tensors(model)
     for name, value in params.items():
         _check_fits(name, value, own.get(name))
@@ -180,12 +185,8 @@ def assign_parameters(model: nn.Module, params: Mapping[str, Tensor]) -> None:
             "written. Where they are too large for the type, initialize the model in float32 and "
             "convert it afterwards."
         )
-    for name, value in params.items():
-        if own[name].is_inference():  # can be written in this mode only
-            with torch.inference_mode():
-                own[name].copy_(value)
-        else:
-            own[name].copy_(value)
+    statistics = {} if images is None else running_statistics(model, images, params)
+    write(model, {**params, **statistics})
 
 
 def _check_fits(name: str, value: Tensor, param: Tensor | None) -> None:

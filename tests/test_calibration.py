@@ -1,18 +1,22 @@
 """Unlabelled images set running statistics and fold virtual norms."""
 
 import copy
+import random
+import threading
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
+from torch.nn.utils import parametrizations, prune
 from torchvision.models import squeezenet1_1, vgg11
 
 import pyg_ghn
 from pyg_ghn.architectures import network_from_args, split_net_args
-from pyg_ghn.calibration import batch_statistics, predict_folded, skeleton
+from pyg_ghn.calibration import batch_statistics, predict_folded
 from pyg_ghn.errors import ConfigError, GHNError, UnpredictedWarning
 from pyg_ghn.images import get_image_data
 from pyg_ghn.nn import GHN3
@@ -67,20 +71,16 @@ def test_a_norm_that_runs_twice_gets_the_mean_and_one_that_never_runs_keeps_its_
     assert torch.equal(model.unused.running_mean, torch.zeros(3))
 
 
-def test_images_that_do_not_fit_and_skeletons_change_nothing(images):
+def test_images_that_do_not_fit_change_nothing(ghn, images):
     model = small()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(GHNError, match=r"forward pass of Sequential fails on images .*\(32, 1, 8"):
         pyg_ghn.calibrate(model, images[:, :1])
     with pytest.raises(GHNError, match=r"statistics of 1, 4, 7 are not finite"):
         pyg_ghn.calibrate(model, images / 0)
+    with pytest.raises(GHNError, match=r"statistics of 1, 4, 7 are not finite"):
+        pyg_ghn.initialize(model, ghn, images=images / 0)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    model = small()
-    model[0].weight.requires_grad_(False)
-    copied = skeleton(model)
-    assert all(t.is_meta for t in (*copied.parameters(), *copied.buffers()))
-    assert not copied[0].weight.requires_grad and copied[0] is not model[0]
-    assert not any(t.is_meta for t in model.parameters())
 
 
 @torch.no_grad()
@@ -164,13 +164,60 @@ class Counting(nn.Module):
 
     def forward(self, x):
         self.calls += 1
-        return self.body(x + torch.randn(()))
+        return self.body(x + torch.randn(()) + random.random() + float(np.random.rand()))
 
 
 def test_buffers_and_random_numbers_stay_as_they_are(ghn, images):
-    model, state = Counting(), torch.get_rng_state()
+    def states():
+        return random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+
+    model, before = Counting(), states()
     pyg_ghn.initialize(model, ghn, images=images, rescale=True)
-    assert model.calls == 0 and torch.equal(torch.get_rng_state(), state)
+    assert model.calls == 0 and states() == before
+
+
+def pruned(net):
+    prune.l1_unstructured(net[0], "weight", 0.5)  # its weight is no leaf
+    return net
+
+
+def locked(net):
+    net.held = threading.Lock(), threading.local(), (i for i in "ab")  # which nobody can copy
+    return net
+
+
+def closed_over(net):
+    norm = nn.BatchNorm2d(3)
+    net.forward = lambda x: nn.Sequential.forward(net, norm(x))
+    net.seen = norm.running_mean
+    return net
+
+
+def spectral(net):
+    parametrizations.spectral_norm(net[0])  # which moves with each look at the weight
+    return net
+
+
+class Tied(nn.Sequential):
+    def __init__(self, net):
+        super().__init__(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 3), *net)
+        self[2].weight = self[0].weight
+
+
+WRAPPED = [pruned, locked, closed_over, spectral, nn.DataParallel, Tied]
+
+
+@pytest.mark.parametrize("wrap", WRAPPED, ids=lambda wrap: wrap.__name__)
+@pytest.mark.parametrize("norm", [True, False])
+def test_models_are_only_read_whatever_they_hold(wrap, norm, ghn, images):
+    model = wrap(small(norm))
+    seen = getattr(model, "seen", torch.zeros(3))
+    before = copy.deepcopy(model.state_dict())
+    prediction = predict_folded(ghn, model, images)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    pyg_ghn.initialize(model, ghn, images=images, rescale=True)
+    assert not seen.any() and prediction.keys() <= dict(model.named_parameters()).keys()
+    assert model.eval()(images).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -127,21 +127,19 @@ def _record(
     recorder: Recorder,
 ) -> Trace:
     stand_ins = recorder.stand_ins
-    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        model = model.module  # which runs on one device
     with ExitStack() as stack:
         if torch.get_default_device().type == "meta" and way.device.type != "meta":
             stack.enter_context(way.device)
         with torch.no_grad():
             parameters = {name: stand_ins.tensor(p) for name, p in parameters.items()}
-            twin = stand_ins.copy(model)
+            twin = stand_ins.copy(unwrapped(model))
             stand_ins.moves = True
             args, kwargs = stand_ins.copy(args), stand_ins.copy(kwargs)
         inputs = reachable_tensors(args, kwargs)
         recorder.known.update(id(stand_in) for _, stand_in in stand_ins.tensors)
         stack.enter_context(torch.set_grad_enabled(way.grad))
-        stack.enter_context(_preserved_rng())
-        stack.enter_context(_uncompiled())
+        stack.enter_context(preserved_rng())
+        stack.enter_context(uncompiled())
         if recorder.below is not None:
             stack.enter_context(recorder.below)
         stack.enter_context(recorder)
@@ -150,9 +148,16 @@ def _record(
     return Trace(recorder.calls, inputs, outputs, parameters, flows, recorder)
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    r"""What runs on one device of a model that runs on several."""
+    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        model = model.module
+    return model
+
+
 @contextmanager
-def _preserved_rng() -> Iterator[None]:
-    """Leaves the process-wide generators as they were, should user code draw from them directly or
+def preserved_rng() -> Iterator[None]:
+    r"""Leaves the process-wide generators as they were, should user code draw from them directly or
     seed them, unless another thread has run meanwhile: what it may have drawn would repeat."""
     others, words = _other_threads(), _numpy_words()
     python, numpy, own = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
@@ -197,9 +202,9 @@ _eager = {"lock": threading.Lock(), "passes": 0, "stance": None}
 
 
 @contextmanager
-def _uncompiled() -> Iterator[None]:
-    """Runs compiled functions as they were written. This holds for all threads: the first pass sets
-    it, the last one ends it."""
+def uncompiled() -> Iterator[None]:
+    r"""Runs compiled functions as they were written. This holds for all threads: the first pass
+    sets it, the last one ends it."""
     if "torch._dynamo" not in sys.modules:
         yield
         return
