@@ -113,6 +113,8 @@ def _parts(content: Any, size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UnreadableError("holds no `state_dict` of tensors.")
     if config is None:
         raise UnreadableError("has a `config` that is no dictionary.")
+    if of_tensors := [key for key, value in config.items() if isinstance(value, Tensor)]:
+        raise UnreadableError(f"has a config whose `{str(of_tensors[0])[:200]}` is a tensor.")
     if sum(prod(t.shape) * t.itemsize for t in state.values()) > size:
         raise UnreadableError("is damaged: it describes more numbers than it holds.")
     return {str(name): _alone(tensor.detach()) for name, tensor in state.items()}, config

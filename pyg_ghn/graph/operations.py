@@ -67,7 +67,12 @@ def flowing(call: Call, operands: list[Tensor]) -> list[Tensor]:
         return outs
     if not any([t.is_floating_point() for t in operands]):
         return outs
-    return [t for t in outs if t.dtype.is_floating_point or t.dtype.is_complex]
+    return [t for t in outs if is_continuous(t)]
+
+
+def is_continuous(tensor: Tensor) -> bool:
+    r"""Whether the numbers of a tensor are real or complex ones, be they rounded to few bits."""
+    return tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized
 
 
 LAYERS = NORMS | CONVOLUTIONS | EMBEDDINGS | {"linear", "multi_head_attention_forward"}
@@ -81,12 +86,7 @@ PRODUCTS = SUMS_WITH_PRODUCT.union(
 )
 r"""Operations that are a layer when one operand is a parameter."""
 
-CASTS = frozenset(
-    """
-    to type type_as byte char short int long quantize_per_tensor quantize_per_tensor_dynamic
-    quantize_per_channel
-    """.split()
-)
+CASTS = frozenset("to type type_as byte char short int long".split())
 
 SHAPED_LIKE = frozenset("view_as reshape_as expand_as type_as to deepcopy".split())
 r"""Operations that take no more than shape or type of their other tensors: the first one flows."""

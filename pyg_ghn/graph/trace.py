@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -198,27 +199,29 @@ def _other_threads() -> dict[int, Any] | None:
     return found
 
 
-_eager = {"lock": threading.Lock(), "passes": 0, "stance": None}
+_eager = {"lock": threading.RLock(), "passes": weakref.WeakSet(), "stance": None}
 
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
     r"""Runs compiled functions as they were written. This holds for all threads: the first pass
-    sets it, the last one ends it."""
+    sets it, the last one ends it, also after one that was interrupted on its way in or out."""
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with _eager["lock"]:
-        if _eager["passes"] == 0:
-            _eager["stance"] = torch.compiler.set_stance("force_eager")
-        _eager["passes"] += 1
+    own = threading.Event()
     try:
+        with _eager["lock"]:
+            _eager["passes"].add(own)
+            if _eager["stance"] is None:
+                _eager["stance"] = torch.compiler.set_stance("force_eager")
         yield
     finally:
         with _eager["lock"]:
-            _eager["passes"] -= 1
-            if _eager["passes"] == 0:
-                _eager.pop("stance").__exit__(None, None, None)
+            _eager["passes"].discard(own)
+            if not _eager["passes"] and _eager["stance"] is not None:
+                _eager["stance"].__exit__(None, None, None)
+                _eager["stance"] = None
 
 
 def _explained(

@@ -6,7 +6,15 @@ from torch import Tensor
 
 from pyg_ghn.graph.builder import GraphBuilder, Value
 from pyg_ghn.graph.nested import storage, tensors
-from pyg_ghn.graph.operations import CASTS, LAYERS, NO_FLOW, NORMS, PRODUCTS, SIGNATURES
+from pyg_ghn.graph.operations import (
+    CASTS,
+    LAYERS,
+    NO_FLOW,
+    NORMS,
+    PRODUCTS,
+    SIGNATURES,
+    is_continuous,
+)
 from pyg_ghn.graph.recorder import normalized
 from pyg_ghn.graph.trace import Trace
 
@@ -114,7 +122,7 @@ def _by_dispatcher(trace: Trace, names: Collection[str]) -> dict[str, str]:
         )
         is_cast = name in CASTS or not any(t.is_floating_point() for t in operands)
         for out in outs:
-            flows = not stops and (is_cast or out.is_floating_point() or out.is_complex())
+            flows = not stops and (is_cast or is_continuous(out))
             owners[id(out)] = carried if flows else stopped
             if any(out is t for t in operands):  # in place: all views change
                 for other in sharing.get(storage(out), ()):

@@ -236,6 +236,8 @@ NINO = ("edge_proj.fc.0.weight", "edge_out.fc.2.bias")
         ("ghn3_tiny", {}, {"layernorm": False}, "layer_norm = False, its tensors have True"),
         ("ghn3_tiny", {}, {"max_shape": (16, 16, 11, 11)}, r"max_shape = \(16, 16, 11, 11\), its"),
         ("ghn3_tiny", {}, {"max_shape": "16"}, "`max_shape` is not a shape"),
+        ("ghn3_tiny", {}, {"ve": torch.ones(3)}, "`ve` is a tensor"),
+        ("ghn3_tiny", {}, {"lora": torch.ones(3)}, "`lora` is a tensor"),
         ("ghn3_tiny", {}, {"is_ghn2": True}, "`is_ghn2` is not False, as it is in every GHN3"),
         ("ghn2_tiny", {}, {"is_ghn2": False}, "`is_ghn2` is not True, as it is in every GHN2"),
         ("ghn2_tiny", {}, {"hypernet": "mlp"}, "`hypernet` is not 'gatedgnn'"),

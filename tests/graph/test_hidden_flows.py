@@ -63,13 +63,20 @@ def quantized(a, x):
     return torch.quantize_per_tensor(a(x), 0.1, 0, torch.qint8).dequantize()
 
 
+def of_quantized_numbers(a, x):
+    x = torch.quantize_per_tensor(a(x)[..., None], 0.1, 0, torch.quint8)
+    norm = torch.ones(8), torch.zeros(8), torch.zeros(8), torch.ones(8)
+    x = torch.ops.quantized.batch_norm2d(x[..., None], *norm, 1e-5, 0.1, 0)
+    return x.dequantize().flatten(1)
+
+
 def inferred(a, x):
     with torch.inference_mode():
         return a(x)
 
 
 RECORDED = [custom_operator, assigned_data, older_view, column_of_a_constant, strided_view]
-RECORDED += [one_of_several_constants, quantized, inferred]
+RECORDED += [one_of_several_constants, quantized, of_quantized_numbers, inferred]
 
 
 @pytest.fixture

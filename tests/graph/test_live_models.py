@@ -1,6 +1,7 @@
 """Models that cache, serve or are interrupted while their graphs are made."""
 
 import functools
+import gc
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import _dynamo, nn
 
 import pyg_ghn.graph
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph import from_module
+from pyg_ghn.graph import from_module, trace
 
 TABLES = {}
 
@@ -159,3 +160,33 @@ def test_an_exception_at_any_point_leaves_the_model_as_it_was(error, few_objects
             assert t is tensors[name] and torch.equal(t, values[name])
         assert torch.is_grad_enabled() and torch.empty(1).device.type == "cpu"
     assert before > 100
+
+
+def test_an_interrupt_at_any_line_does_not_leave_functions_uncompiled(monkeypatch):
+    """Even where a lock stays with the thread."""
+    monkeypatch.setitem(trace._eager, "lock", threading.RLock())
+    lines = 0
+    for place in range(1, 99):
+        count = iter(range(place))
+
+        def interrupt(frame, event, arg, count=count):
+            if frame.f_code is not trace.uncompiled.__wrapped__.__code__:
+                return None
+            if event == "line" and next(count, None) is None:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return interrupt
+
+        sys.settrace(interrupt)
+        try:
+            from_module(nn.Linear(8, 2), (8,))
+        except KeyboardInterrupt:
+            lines += 1
+        else:
+            break
+        finally:
+            sys.settrace(None)
+        gc.collect()  # the interrupted frame, of which the exception is a part
+        from_module(nn.Linear(8, 2), (8,))  # ends what was left
+        assert _dynamo.eval_frame._stance.stance == "default"
+    assert lines > 9
