@@ -95,8 +95,7 @@ def running_statistics(
 
 
 def write(model: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Writes all values, which must fit, into a model's parameters and buffers; if it is
-    interrupted, none."""
+    """Writes all values, which must fit, into a model's tensors; if it is interrupted, none."""
     own, before = all_tensors(model), []
 
     def copy_to(tensor: Tensor, value: Tensor) -> None:
