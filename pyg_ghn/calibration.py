@@ -95,22 +95,12 @@ def running_statistics(
 
 
 def write(model: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Writes all values, which must fit, into a model's tensors; if it is interrupted, none."""
-    own, before = all_tensors(model), []
-
-    def copy_to(tensor: Tensor, value: Tensor) -> None:
+    """Writes values, which must fit, into a model's tensors of these names."""
+    own = all_tensors(model)
+    for name, value in values.items():
         # Tensors of inference mode can be written in this mode only.
-        with torch.inference_mode() if tensor.is_inference() else torch.no_grad():
-            tensor.copy_(value)
-
-    try:
-        for name, value in values.items():
-            before.append((own[name], own[name].detach().clone()))
-            copy_to(own[name], value)
-    except BaseException:
-        for tensor, value in before:
-            copy_to(tensor, value)
-        raise
+        with torch.inference_mode() if own[name].is_inference() else torch.no_grad():
+            own[name].copy_(value)
 
 
 @contextmanager

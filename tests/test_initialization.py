@@ -152,21 +152,6 @@ def test_arguments_in_the_wrong_order_and_a_class(ghn, plain):
             initialize(Network, ghn, images=images)
 
 
-def test_an_interrupt_while_writing_writes_nothing(ghn, plain, monkeypatch):
-    copies, copy_ = iter([False, False, True]), torch.Tensor.copy_
-
-    def interrupted(tensor, value):
-        if next(copies, False):
-            raise KeyboardInterrupt
-        return copy_(tensor, value)
-
-    params = ghn.predict(plain, (3, 8, 8))
-    monkeypatch.setattr(torch.Tensor, "copy_", interrupted)
-    with unchanged(plain), pytest.raises(KeyboardInterrupt):
-        assign_parameters(plain, params)
-    assert next(copies, None) is None
-
-
 def test_warning_stays_short(ghn):
     class Scaled(nn.Module):
         def __init__(self):
