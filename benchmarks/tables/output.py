@@ -86,9 +86,11 @@ def _escape(text: str) -> str:
 
 
 def mean_std(values: Iterable[float]) -> str | None:
-    r"""Mean and standard deviation as the paper shows them; :obj:`None` if there are no values."""
+    r"""Mean and standard deviation as the paper shows them; a single value alone; :obj:`None` if
+    there is none."""
     values = list(values)
-    return f"{fmean(values):.1f}±{pstdev(values):.1f}" if values else None
+    spread = f"±{pstdev(values):.1f}" if len(values) > 1 else ""
+    return f"{fmean(values):.1f}{spread}" if values else None
 
 
 def new_figure(width: float = 8.4, height: float = 3.8, **subplots: Any) -> tuple[Figure, Any]:
