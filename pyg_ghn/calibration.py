@@ -51,7 +51,8 @@ def calibrate(model: nn.Module, images: Tensor) -> nn.Module:
 
     Raises:
         ConfigError: If the images are no tensor of floats, or the model is none.
-        GHNError: If the model's forward pass fails on the images, or a statistic is not finite.
+        GHNError: If the model's forward pass fails on the images, it holds a scripted module or
+            has statistics on the meta device, or a statistic is not finite.
     """
     check_images(images)
     check_model(model)
@@ -66,10 +67,12 @@ def running_statistics(
     norms = {
         name: norm
         for name, norm in model.named_modules()
-        if isinstance(norm, _BatchNorm) and norm.running_mean is not None
+        if isinstance(norm, _BatchNorm) and norm._buffers.get("running_mean") is not None
     }
     if not norms:
         return {}
+    if on_meta := [name for name, norm in norms.items() if norm.running_mean.is_meta]:
+        raise GHNError(f"{shortened(on_meta)} are on the meta device: give them memory first.")
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in norms}
 
     def see(name: str, norm: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
@@ -84,7 +87,7 @@ def running_statistics(
             var, mean = (torch.stack(values).mean(0) for values in zip(*passes, strict=True))
             buffers |= {f"{name}.running_var": var, f"{name}.running_mean": mean}
             if norms[name].num_batches_tracked is not None:
-                buffers[f"{name}.num_batches_tracked"] = torch.ones((), dtype=torch.long)
+                buffers[f"{name}.num_batches_tracked"] = torch.tensor(1, device="cpu")
     if broken := non_finite(buffers.items()):
         broken = dict.fromkeys(name.rpartition(".")[0] for name in broken)
         raise GHNError(
@@ -221,7 +224,8 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
         elif id(x) in outputs and outputs[id(x)][2] == x._version:  # not changed in place
             found.append(outputs[id(x)][0])
 
-    _run(model, torch.zeros(2, *size), {n: partial(see, n) for n in layers})
+    zeros = torch.zeros(2, *size, device="cpu")
+    _run(model, zeros, {n: partial(see, n) for n in layers})
     return [name for name in found if runs[name] == 1]
 
 
@@ -243,8 +247,9 @@ def _run(
     first = next((t for t in own.values() if t.is_floating_point()), images)
     home = images.device if first.is_meta else first.device
     stand_ins = StandIns(home, home)
+    generators = torch.random.fork_rng([home] if home.type == "cuda" else [])
     try:
-        with torch.no_grad(), preserved_rng(), OwnRandom(), uncompiled():
+        with torch.no_grad(), preserved_rng(), generators, OwnRandom(), uncompiled():
             for name, tensor in own.items():
                 stand_in = stand_ins.tensor(tensor)
                 if params and name in params:
@@ -252,7 +257,9 @@ def _run(
             twin = stand_ins.copy(model)
             for name, hook in hooks.items():
                 stand_ins.get(model.get_submodule(name)).register_forward_hook(
-                    lambda m, args, kwargs, out, hook=hook: hook(m, *args, *kwargs.values(), out),
+                    lambda m, args, kwargs, out, hook=hook: hook(
+                        m, next(iter((*args, *kwargs.values()))), out
+                    ),
                     prepend=True,
                     with_kwargs=True,
                 )
@@ -265,6 +272,8 @@ def _run(
             f"The forward pass of {type(model).__name__} fails on images of shape "
             f"{tuple(images.shape)}: {type(error).__name__}: {error}"
         ) from error
+    finally:
+        stand_ins.forget()
 
 
 class MissingNorm(NamedTuple):
@@ -303,7 +312,7 @@ def missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[M
     convs = {f"{name}.weight": name for name in _untied(model, nn.Conv2d)}
     runs: list[tuple[str, Tensor, Tensor]] = []
     see = {n: lambda m, x, out, n=n: runs.append((n, x, out)) for n in convs.values()}
-    _run(model, torch.zeros(2, *size), see)
+    _run(model, torch.zeros(2, *size, device="cpu"), see)
     taken = {id(x) for _, x, _ in runs}
     pixels = {name: out[0, 0].numel() for name, _, out in runs if id(out) not in taken}
     times = Counter(name for name, _, _ in runs)
@@ -329,11 +338,12 @@ def missing_norms(model: nn.Module, data: Data, size: tuple[int, ...]) -> list[M
 
 def _untied(model: nn.Module, kinds: Any) -> set[str]:
     """Names of the layers of some kinds that share their weight with no other one."""
-    layers = [
-        (n, m._parameters.get("weight")) for n, m in model.named_modules() if isinstance(m, kinds)
-    ]
-    uses = Counter(id(weight) for _, weight in layers)
-    return {name for name, weight in layers if uses[id(weight)] == 1}
+    uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
+    return {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, kinds) and uses[id(module._parameters.get("weight"))] == 1
+    }
 
 
 def _neighbors(data: Data) -> tuple[list[str], list[list[int]], list[list[int]]]:
@@ -365,7 +375,7 @@ def _with_norms(data: Data, norms: Sequence[MissingNorm]) -> Data:
         rows["param_shape"].insert(new, (norm.channels,))
         rows["bias_name"].insert(new, f"{norm.name}.bias")
     return Data(
-        x=torch.tensor(rows.pop("x")).view(-1, 1),
+        x=torch.tensor(rows.pop("x"), device="cpu").view(-1, 1),
         edge_index=edges[:, edges[0].argsort(stable=True)],
         **rows,
     )

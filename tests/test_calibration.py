@@ -1,6 +1,7 @@
 """Unlabelled images set running statistics and fold virtual norms."""
 
 import copy
+import gc
 import random
 import threading
 import warnings
@@ -261,3 +262,40 @@ def test_networks_that_hold_tensors_of_their_own(ghn, images):
     model(images)
     pyg_ghn.initialize(model, ghn, images=images, rescale=True)
     assert model(images).isfinite().all()
+
+
+def test_layers_of_several_inputs_another_default_device_and_no_copy_left_behind(ghn, images):
+    class Scaled(nn.BatchNorm2d):
+        def forward(self, x, scale):
+            return super().forward(x) * scale
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 9, 3), Scaled(9)
+            self.last, self.head = nn.Conv2d(9, 8, 3), nn.Linear(8, 10)
+
+        def forward(self, x):
+            return self.head(self.last(self.norm(self.conv(x), scale=2.0)).mean((2, 3)))
+
+    def alive():
+        return sum(
+            isinstance(o, torch.Tensor) and o.shape == (9, 3, 3, 3) for o in gc.get_objects()
+        )
+
+    model = Network()
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnpredictedWarning)
+            pyg_ghn.initialize(model, ghn, images=images, rescale=True)
+            pyg_ghn.calibrate(model, images)
+        assert alive() == before
+    finally:
+        gc.enable()
+    assert model.norm.num_batches_tracked == 1
+    torch.testing.assert_close(model.norm.running_mean, model.conv(images).mean((0, 2, 3)))
+    with pytest.raises(GHNError, match="norm are on the meta device"):
+        pyg_ghn.calibrate(model.to("meta"), images)

@@ -155,8 +155,9 @@ def record(
 def check_model(model: Any) -> None:
     r"""Refuses what is no module: a class or a function that makes one, or its name."""
     if not isinstance(model, nn.Module):
+        got = getattr(model, "__name__", repr(model))
         raise ConfigError(
-            f"The model must be a torch.nn.Module, got {getattr(model, '__name__', repr(model))}: "
+            f"The model must be a torch.nn.Module, got {got:.80}: "
             "call the class or function that makes one; `pyg_ghn.architectures.build_model` makes "
             "one by its name."
         )

@@ -123,6 +123,7 @@ class StandIns:
         self.tensors.clear()
         self.views.clear()
         self._whole.clear()
+        self._copiers.clear()  # methods of this object, a circle that memory would stay behind
 
     def _copier(self, kind: type) -> Callable[[Any], Any]:
         for base, copier in (

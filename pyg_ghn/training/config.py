@@ -147,9 +147,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_each(self)
-        for valid, message in self._conditions():
-            if not valid:
-                raise ConfigError(message)
+        try:
+            for valid, message in self._conditions():
+                if not valid:
+                    raise ConfigError(message)
+        except TypeError as error:
+            raise ConfigError(f"An option is of another type than it must be: {error}.") from error
 
     def _conditions(self) -> Iterator[tuple[bool, str]]:
         yield (
@@ -284,6 +287,11 @@ _RANGES = (
         "warmup label_smoothing zoom shift ema momentum model_share",
         lambda value: 0 <= value < 1,
         "0 or more and less than 1",
+    ),
+    (
+        "models",
+        lambda value: len(value) > 0 and not isinstance(value, str),
+        "a list of names",
     ),
     (
         "channels",

@@ -43,7 +43,9 @@ def meta_loss(
     Returns:
         The loss and the accuracy in [0, 1], both scalars.
     """
-    logits = functional_call(model, params, (images,))
+    # Of a network that is no skeleton, too, nothing is changed: each step sees the same.
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    logits = functional_call(model, {**buffers, **params}, (images,))
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     accuracy = (logits.detach().argmax(-1) == labels).float().mean()
     if penalty != "none":

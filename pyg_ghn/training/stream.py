@@ -1,6 +1,7 @@
 r"""The networks of a run: the stream of those that it trains on, sampled afresh, kept for reuse,
 reproducible; and those of its validation."""
 
+import copy
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -82,12 +83,20 @@ class NetworkStream:
 
     def __post_init__(self) -> None:
         for name in self.config.models or ():
-            if name in TORCHVISION_NETWORKS:
+            source, _, rest = name.rpartition(":")
+            if source == "deepnets" or rest in TORCHVISION_NETWORKS:
                 raise ConfigError(f"models has {name}, which GHNs are evaluated on: leave it out.")
             with torch.random.fork_rng(devices=[]):  # what is not predicted stays as it is drawn
                 torch.default_generator.manual_seed(0)
                 model = build_for_images(name, self.num_classes, self.input_size)
                 data = self.transform(from_module(model, input_size=self.input_size))
+                out = copy.deepcopy(model)(torch.zeros(2, *self.input_size))
+            if not (isinstance(out, Tensor) and out.shape == (2, self.num_classes)):
+                got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+                raise ConfigError(
+                    f"models has {name}, which returns {got} for two images instead of logits "
+                    f"(2, {self.num_classes}): leave it out."
+                )
             self._named[name] = TrainingNetwork(model.to(self.device), data, {"model": name})
 
     def meta_batch(self, number: int) -> list[TrainingNetwork]:

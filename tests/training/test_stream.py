@@ -90,8 +90,13 @@ def test_further_models_take_their_share():
         assert {*filter(None, network.data.param_name)} <= {
             n for n, _ in network.model.named_parameters()
         }
-    with pytest.raises(ConfigError, match="resnet18, which GHNs are evaluated on"):
-        make_stream(models=["resnet18"])
+    for name in ("resnet18", "torchvision.models:resnet18", "deepnets:test/0"):
+        with pytest.raises(ConfigError, match=f"{name}, which GHNs are evaluated on"):
+            make_stream(models=[name])
+    with pytest.raises(ConfigError, match=r"returns OrderedDict .* instead of logits \(2, 10\)"):
+        make_stream(models=["lraspp_mobilenet_v3_large"])
+    with pytest.raises(ConfigError, match="models must be a list of names, got 'alexnet'"):
+        make_stream(models="alexnet")
     with pytest.raises(GHNError, match="no model 'resnt'"):
         make_stream(models=["resnt"])
 
