@@ -95,7 +95,7 @@ class NetworkStream:
                 got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
                 raise ConfigError(
                     f"models has {name}, which returns {got} for two images instead of logits "
-                    f"(2, {self.num_classes}): leave it out."
+                    f"(2, {self.num_classes}): choose another, or write a factory that makes it so."
                 )
             self._named[name] = TrainingNetwork(model.to(self.device), data, {"model": name})
 

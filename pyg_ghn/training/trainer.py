@@ -136,7 +136,8 @@ class MetaTrainer:
     def fit(self) -> Path:
         """Trains to the end and returns the written GHN."""
         config = self.config
-        self.log.write_config({**asdict(config), "versions": versions()})
+        if self.progress < 1:  # else the file tells of the steps that were done
+            self.log.write_config({**asdict(config), "versions": versions()})
         shown = self.accelerator.is_local_main_process
         display = Display(config, self.steps_done, self.seconds_done, self.progress, shown)
         with ExitStack() as stack:
