@@ -224,8 +224,7 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
         elif id(x) in outputs and outputs[id(x)][2] == x._version:  # not changed in place
             found.append(outputs[id(x)][0])
 
-    zeros = torch.zeros(2, *size, device="cpu")
-    _run(model, zeros, {n: partial(see, n) for n in layers})
+    _run(model, torch.zeros(2, *size, device="cpu"), {n: partial(see, n) for n in layers})
     return [name for name in found if runs[name] == 1]
 
 
@@ -235,6 +234,7 @@ def all_tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict([*model.named_parameters(remove_duplicate=False), *buffers])
 
 
+@torch.inference_mode(False)
 def _run(
     model: nn.Module,
     images: Tensor,
@@ -264,7 +264,7 @@ def _run(
                     with_kwargs=True,
                 )
             with batch_statistics(unwrapped(twin)) as twin:
-                twin(images.to(home, first.dtype))
+                twin(images.to(home, first.dtype, copy=True))
     except GHNError:
         raise
     except Exception as error:  # whatever the model's code raises

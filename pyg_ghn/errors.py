@@ -47,6 +47,14 @@ class DivergedError(GHNError, RuntimeError):
     """Training met too many non-finite losses in a row, or an initialization one."""
 
 
+def expect(value: Any, kind: type | tuple[type, ...], name: str, advice: str = "") -> None:
+    """Refuses an argument of another type than it must have."""
+    if not isinstance(value, kind):
+        names = [k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,))]
+        got = "the class " + value.__name__ if isinstance(value, type) else type(value).__name__
+        raise ConfigError(f"{name} must be of type {' or '.join(names)}, got {got}{advice}.")
+
+
 class UnpredictedWarning(UserWarning):
     """Some parameters of a model keep their own initialization. The attribute :obj:`report` is a
     :class:`~pyg_ghn.PredictionReport` on all of its parameters."""

@@ -301,3 +301,19 @@ def test_layers_of_several_inputs_another_default_device_and_no_copy_left_behind
     torch.testing.assert_close(model.norm.running_mean, model.conv(images).mean((0, 2, 3)))
     with pytest.raises(GHNError, match="norm are on the meta device"):
         pyg_ghn.calibrate(model.to("meta"), images)
+
+
+def test_images_are_only_read_also_in_inference_mode(ghn):
+    class InPlace(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.sub_(1))
+
+    layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    model = InPlace(*layers, nn.Linear(8, 10))
+    with torch.inference_mode():
+        images = torch.randn(8, 3, 8, 8)
+        before = images.clone()
+        pyg_ghn.initialize(model, ghn, images=images, rescale=True)
+    assert torch.equal(images, before)
+    he = (2 / 27) ** 0.5
+    assert model[0].weight.std().item() == pytest.approx(he, rel=1e-5)

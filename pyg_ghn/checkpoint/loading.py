@@ -16,7 +16,7 @@ from pyg_ghn.checkpoint.config import complete, from_their_config, ghn_class
 from pyg_ghn.checkpoint.find import CONFIG, find
 from pyg_ghn.checkpoint.names import our_name, their_name, unwrapped
 from pyg_ghn.checkpoint.pickles import UnreadableError, read_pickled
-from pyg_ghn.errors import CheckpointError
+from pyg_ghn.errors import CheckpointError, expect
 from pyg_ghn.nn import GHN
 from pyg_ghn.nn.report import shortened
 
@@ -48,6 +48,7 @@ def from_pretrained(name_or_path: str | Path, map_location: str | torch.device =
     Raises:
         CheckpointError: If there is no such file, or it cannot be read, or does not fit.
     """
+    expect(name_or_path, (str, Path), "name_or_path")
     path = find(name_or_path)
     with naming(path):
         if is_safetensors(path):

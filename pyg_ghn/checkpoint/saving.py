@@ -13,7 +13,7 @@ from torch import Tensor
 from pyg_ghn._files import atomic_path
 from pyg_ghn.checkpoint.find import CONFIG, WEIGHTS, find
 from pyg_ghn.checkpoint.loading import CHECKSUM, checksum_of, is_safetensors, naming
-from pyg_ghn.errors import CheckpointError
+from pyg_ghn.errors import CheckpointError, expect
 from pyg_ghn.nn import GHN
 
 
@@ -39,6 +39,7 @@ def save_pretrained(
     Returns:
         The path of the safetensors file.
     """
+    expect(ghn, GHN, "ghn")
     path = Path(path)
     config = json.dumps({"class": ghn.__class__.__name__, **ghn.config})
     state_dict = ghn.state_dict() if state_dict is None else state_dict

@@ -47,6 +47,8 @@ def reachable_tensors(*values: Any) -> list[Tensor]:
                 stack += reversed(list(value))
             elif isinstance(value, Mapping):
                 stack += reversed(list(value.values()))
+            elif isinstance(value, functools.partial):
+                stack += [value.keywords, value.args, value.func]
             stack += [getattr(value, name, None) for name in slots(type(value))]
             stack += reversed(getattr(value, "__dict__", {}).values())
     return found

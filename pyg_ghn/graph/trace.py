@@ -144,7 +144,13 @@ def _record(
         if recorder.below is not None:
             stack.enter_context(recorder.below)
         stack.enter_context(recorder)
-        outputs = [recorder.owned(t) for t in reachable_tensors(twin(*args, **kwargs))]
+        returned = twin(*args, **kwargs)
+        outputs = [recorder.owned(t) for t in reachable_tensors(returned)]
+    if not outputs:
+        raise GraphError(
+            f"{type(model).__name__} returns a {type(returned).__name__} in which there is no "
+            "tensor: return its outputs themselves."
+        )
     flows = recorder.below and recorder.below.flows
     return Trace(recorder.calls, inputs, outputs, parameters, flows, recorder)
 

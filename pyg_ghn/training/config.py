@@ -241,9 +241,10 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         _check_each(self)
-        if not all(1 <= step <= self.steps for step in self.evaluate_at or ()):
+        steps = self.evaluate_at or ()
+        if isinstance(steps, (str, int)) or not all(s in range(1, self.steps + 1) for s in steps):
             raise ConfigError(
-                f"evaluate_at must be from 1 to {self.steps} steps, got {self.evaluate_at}."
+                f"evaluate_at must be a list of steps from 1 to {self.steps}, got {steps!r}."
             )
 
 

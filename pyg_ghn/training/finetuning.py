@@ -18,8 +18,9 @@ from tqdm.auto import tqdm
 
 from pyg_ghn.calibration import CALIBRATION_IMAGES, calibrate
 from pyg_ghn.checkpoint import from_pretrained
-from pyg_ghn.errors import CheckpointError, ConfigError
+from pyg_ghn.errors import CheckpointError, ConfigError, expect
 from pyg_ghn.evaluation import accuracy
+from pyg_ghn.graph.convert import check_model
 from pyg_ghn.images import Augmentation, ImageData
 from pyg_ghn.initialization import initialize
 from pyg_ghn.initializers import initialize_gradinit, initialize_mimetic, initialize_nio, orthogonal
@@ -77,6 +78,9 @@ def finetune(
         ConfigError: If the model has no parameters to train, or not an output for each class.
     """
     config = config or FinetuneConfig()
+    check_model(model)
+    expect(images, ImageData, "images", ": call pyg_ghn.images.get_image_data")
+    expect(config, FinetuneConfig, "config")
     start = time.perf_counter()
     params = [p for p in model.parameters() if p.requires_grad]
     if not params:

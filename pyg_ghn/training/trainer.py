@@ -19,7 +19,7 @@ from torch_geometric.data import Batch
 from pyg_ghn._files import sweep
 from pyg_ghn._version import versions
 from pyg_ghn.checkpoint import save_pretrained
-from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError
+from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError, expect
 from pyg_ghn.images import Augmentation, get_image_data
 from pyg_ghn.nn import GHN
 from pyg_ghn.training.config import TrainConfig
@@ -70,6 +70,7 @@ def train(config: TrainConfig, ghn: GHN | None = None) -> Path:
         ConfigError: If options don't fit, the tracker is not installed, or a launcher started one
             process for several.
     """
+    expect(config, TrainConfig, "config", ": pass TrainConfig(...)")
     if config.threads:
         torch.set_num_threads(config.threads)
     trainer = MetaTrainer(config, ghn)

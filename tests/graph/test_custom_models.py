@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import pytest
@@ -237,8 +238,19 @@ def test_errors():
         def forward(self, x):
             return self.weight
 
+    class Later(nn.Linear):
+        def __init__(self, wrap):
+            super().__init__(2, 2)
+            self.wrap = wrap
+
+        def forward(self, x):
+            return self.wrap(super().forward(x))
+
     with pytest.raises(GraphError, match="does not depend on its input"):
         from_module(Constant(2, 2), (2,))
+    with pytest.raises(GraphError, match="returns a function in which there is no tensor"):
+        from_module(Later(lambda out: lambda: out), (2,))
+    assert from_module(Later(lambda out: partial(torch.add, out)), (2,)).num_nodes == 3
     with pytest.raises(GraphError, match="not both"):
         from_module(nn.Linear(2, 2), (2,), example_inputs=torch.ones(1, 2))
     with pytest.raises(GraphError, match="positive integers"):
