@@ -238,8 +238,8 @@ def finetune(
         model: A torchvision model's name, timm:NAME, deepnets:SPLIT/INDEX or
             package.module:factory.
         init: Its start: a GHN (a name or path; with :norms or :kernels behind it for this part of
-            its prediction, with :best for the better of all of it and the norms), random,
-            orthogonal, gradinit, nio or mimetic.
+            its prediction, with :orthogonal for its norms and orthogonal kernels, with :best for
+            the better of all of it and the norms), random, orthogonal, gradinit, nio or mimetic.
         images: The image set.
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those of the set.

@@ -68,9 +68,9 @@ def initialize(
             (default: :obj:`False`)
         noise (float, optional): Size :math:`\beta` of noise on predicted weights but the last
             layer's, see :func:`~pyg_ghn.initializers.noisy`. (default: :obj:`0.0`)
-        orthogonal (bool, optional): If set to :obj:`True`, predicted weights but the last layer's
-            are made orthogonal, see :func:`~pyg_ghn.initializers.orthogonal`.
-            (default: :obj:`False`)
+        orthogonal (bool, optional): If set to :obj:`True`, weights but the last layer's are made
+            orthogonal, predicted ones or, with ``what="norms"``, the model's own, see
+            :func:`~pyg_ghn.initializers.orthogonal`. (default: :obj:`False`)
         new_classifier (bool, optional): If set to :obj:`True`, the last layer keeps its
             initialization, for other classes than the GHN's. (default: :obj:`False`)
 
@@ -116,13 +116,14 @@ def initialize(
         prediction[f"{name}.weight"] = weight * factor
         if bias is not None:
             prediction[f"{name}.bias"] = bias * factor
-    taken = {}
+    taken, own = {}, all_tensors(model)
     for name, value in prediction.items():
-        if name not in kept or (new_classifier and name in last):
-            continue
-        if orthogonal and name not in last:
-            value = make_orthogonal(value)
-        taken[name] = noisy(value, noise) if noise and name not in last else value
+        is_weight = value.dim() > 1 and name not in last
+        if name not in kept and orthogonal and is_weight:
+            taken[name] = make_orthogonal(own[name].detach())
+        elif name in kept and not (new_classifier and name in last):
+            value = make_orthogonal(value) if orthogonal and is_weight else value
+            taken[name] = noisy(value, noise) if noise and is_weight else value
     report = prediction.report
     messages = [note for note in report.notes if images is None or note != STALE_STATISTICS]
     if images is None and not _norms(prediction):

@@ -17,6 +17,7 @@ from pyg_ghn.errors import (
     UnpredictedWarning,
 )
 from pyg_ghn.initialization import assign_parameters, initialize
+from pyg_ghn.initializers import orthogonal
 
 
 @pytest.fixture(scope="module")
@@ -242,3 +243,14 @@ def test_model_on_another_device_than_the_ghn(ghn, plain, wrap):
     assert torch.allclose(
         plain.eval().conv.weight.cpu() * sigma, expected["conv.weight"], atol=1e-3
     )
+
+
+@pytest.mark.parametrize("what", ["norms", "all"])
+def test_orthogonal_weights_are_predicted_ones_or_the_models_own(ghn, plain, what):
+    expected = {name: p.detach().clone() for name, p in plain.named_parameters()}
+    predicted = ghn.predict(plain, (3, 8, 8))
+    expected |= {name: predicted[name] for name in expected if what == "all" or "norm" in name}
+    expected["conv.weight"] = orthogonal(expected["conv.weight"])
+    initialize(plain, ghn, (3, 8, 8), what=what, orthogonal=True)
+    for name, p in plain.named_parameters():
+        torch.testing.assert_close(p.detach(), expected[name], msg=name)

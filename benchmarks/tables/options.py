@@ -27,7 +27,7 @@ from pyg_ghn.evaluation import TORCHVISION_NETWORKS, EvaluationNetwork, evaluati
 from pyg_ghn.images import ImageData, get_image_data
 from pyg_ghn.nn import GHN
 from pyg_ghn.training.finetuning import STARTS as INITIALIZERS
-from pyg_ghn.training.finetuning import start_model
+from pyg_ghn.training.finetuning import parse_start, start_model
 
 DEEPNETS, PYTORCH = ("test", "wide", "deep", "dense", "bnfree"), "torchvision"
 SELECTION = "selection"
@@ -42,8 +42,9 @@ class Options:
     Args:
         checkpoints: The GHNs, ghn3-digits by default: packaged names, hub names or paths, in the
             tables by that name, or by another one as NAME=PATH. Followed by :norms or :kernels, a
-            start of this part of the prediction only; beside a GHN and its norms, tables of
-            fine-tuned networks have the better of both by validation images, :best.
+            start of this part of the prediction only, by :orthogonal, of its norms with orthogonal
+            kernels; beside a GHN and its norms, tables of fine-tuned networks have the better of
+            both by validation images, :best.
         images: The image set, by default the one the first GHN was trained on.
         image_root: Folder of the image set.
         image_size: Height and width of the images, by default those that the first GHN was trained
@@ -126,16 +127,17 @@ class Options:
         quick, self.paths, self._ghns = self.quick, {}, {}
         for given in self.checkpoints or ["ghn3-digits"]:
             label, equals, path = given.partition("=")
-            path, what = path if equals else given, "all"
-            if path.endswith((":norms", ":kernels")):
-                path, _, what = path.rpartition(":")
+            path, parts = parse_start(path if equals else given)
+            if len(parts) > 1:
+                raise ConfigError(f"--checkpoints: instead of {given}, name its parts.")
+            part = parts[0]
             if not equals:
                 named = Path(path)  # runs/mlp/model.safetensors is mlp
                 label = named.parent.name if named.name == "model.safetensors" else named.name
-                label += "" if what == "all" else f":{what}"
-            if label in (*STARTS, "trained") or self.paths.get(label, (path, what)) != (path, what):
+                label += given[len(path) :]
+            if label in (*STARTS, "trained") or self.paths.get(label, (path, part)) != (path, part):
                 raise ConfigError(f"--checkpoints: another start is {label}, say NAME={given}.")
-            self.paths[label] = path, what
+            self.paths[label] = path, part
         if unknown := {*(self.top_only or ())} - {*self.paths}:
             raise ConfigError(f"--top_only: {', '.join(unknown)} is none of {[*self.paths]}.")
         if unknown := {*(self.starts or ())} - {*STARTS}:
@@ -204,7 +206,7 @@ class Options:
     @property
     def whole_ghns(self) -> list[str]:
         r"""Labels of the GHNs all of whose predictions are taken."""
-        return [label for label, (_, what) in self.paths.items() if what == "all"]
+        return [label for label, (_, part) in self.paths.items() if not part]
 
     def describe(self) -> dict[str, Any]:
         r"""What rows on networks depend on besides their key."""
@@ -263,11 +265,11 @@ class Options:
             model = build().to(self.data.train.images.device)
             if start not in self.paths:
                 return start_model(model, start, self.data, seed, **arguments)
-            ghn, what = self.ghn(start), self.paths[start][1]
+            ghn, arguments = self.ghn(start), {**self.paths[start][1], **arguments}
             if self.protocol == "paper":  # with the noise of its section 5.2
                 arguments = {"input_size": self.data.input_size, "noise": 1e-5, **arguments}
-                return initialize(model, ghn, what=what, **arguments)
-            return start_model(model, ghn, self.data, seed, what=what, **arguments)
+                return initialize(model, ghn, **arguments)
+            return start_model(model, ghn, self.data, seed, **arguments)
 
     def checksum(self, label: str) -> str:
         r"""The CRC-32 of a GHN's file: what tells it from another one of that name."""

@@ -148,7 +148,8 @@ def start_model(
 ) -> nn.Module:
     r"""Initializes a model, with the random initialization of its own, in place by the name of a
     start: one in :obj:`STARTS`, else a GHN or what :func:`~pyg_ghn.from_pretrained` takes. Behind a
-    GHN's name :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only. Further
+    GHN's name :obj:`":norms"` or :obj:`":kernels"` takes this part of the prediction only,
+    :obj:`":orthogonal"` its norms, with the model's own kernels made orthogonal. Further
     options are those of the start's function, of :func:`~pyg_ghn.initialize` for a GHN.
 
     A batch of training images calibrates predictions, which are rescaled, too; GradInit and NIO
@@ -166,13 +167,20 @@ def start_model(
     return initialize(model, init, images=batch, **{"rescale": True, **options})
 
 
-def parse_start(init: str | Path | GHN) -> tuple[Any, list[dict[str, str]]]:
-    r"""A start without what is behind its colon, and the arguments of :func:`start_model` that this
-    stands for: one set, or two behind :obj:`":best"`, of which the better one is to be taken."""
+PARTS: dict[str, list[dict[str, Any]]] = {
+    "norms": [{"what": "norms"}],
+    "kernels": [{"what": "kernels"}],
+    "orthogonal": [{"what": "norms", "orthogonal": True}],
+    "best": [{}, {"what": "norms"}],
+}
+r"""What may stand behind the colon of a start: its options, or two sets of which the better one is
+to be taken."""
+
+
+def parse_start(init: str | Path | GHN) -> tuple[Any, list[dict[str, Any]]]:
+    r"""A start without what is behind its colon, and what this stands for in :obj:`PARTS`."""
     name, _, part = str(init).rpartition(":")
-    if part == "best":
-        return name, [{"what": "all"}, {"what": "norms"}]
-    return (name, [{"what": part}]) if part in ("norms", "kernels") else (init, [{}])
+    return (name, PARTS[part]) if part in PARTS else (init, [{}])
 
 
 @torch.no_grad()
@@ -203,8 +211,8 @@ def check_starts(inits: Sequence[str]) -> None:
                 from_pretrained(parse_start(init)[0])
             except CheckpointError as error:
                 raise CheckpointError(
-                    f"{error} A start may be one of {', '.join(STARTS)}, too; :norms, :kernels or "
-                    ":best may stand behind a GHN."
+                    f"{error} A start may be one of {', '.join(STARTS)}, too; one of "
+                    f":{', :'.join(PARTS)} may stand behind a GHN."
                 ) from error
 
 

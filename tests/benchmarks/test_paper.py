@@ -122,7 +122,7 @@ def test_two_processes_share_the_jobs(module, tmp_path):
         ({"checkpoints": ["random=x.pt"]}, ConfigError, "another start is random"),
         ({"top_only": ["x"]}, ConfigError, "x is none of"),
         ({"images": "fashion_mnist", "image_root": "nowhere"}, ImageDataError, "nowhere"),
-        ({"steps": 5, "evaluate_at": [6]}, ConfigError, "from 1 to 5 steps"),
+        ({"steps": 5, "evaluate_at": [6]}, ConfigError, "steps from 1 to 5"),
         ({"lrs": [0.1, -1.0]}, ConfigError, "lr must be more than 0"),
     ],
 )
@@ -132,13 +132,14 @@ def test_bad_input_before_anything_runs(module, options, given, error, message):
 
 
 def test_names_of_ghns_and_networks_and_ghns_for_other_classes(module, options, tmp_path):
-    given = ["ghn3-digits", "runs/mlp/model.safetensors", "B=x.pt:norms", "ghn3-digits:kernels"]
+    given = ["ghn3-digits", "runs/mlp/model.safetensors", "B=x.pt:norms"]
+    given += ["ghn3-digits:orthogonal"]
     made = options(checkpoints=given, splits=["wide", "torchvision"], num_networks=2)
     assert made.paths == {
-        "ghn3-digits": ("ghn3-digits", "all"),
-        "mlp": ("runs/mlp/model.safetensors", "all"),
-        "B": ("x.pt", "norms"),
-        "ghn3-digits:kernels": ("ghn3-digits", "kernels"),
+        "ghn3-digits": ("ghn3-digits", {}),
+        "mlp": ("runs/mlp/model.safetensors", {}),
+        "B": ("x.pt", {"what": "norms"}),
+        "ghn3-digits:orthogonal": ("ghn3-digits", {"what": "norms", "orthogonal": True}),
     }
     assert made.whole_ghns == ["ghn3-digits", "mlp"]
     names = module("tables.options").torchvision_names()
