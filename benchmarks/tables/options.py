@@ -142,6 +142,14 @@ class Options:
             raise ConfigError(f"--top_only: {', '.join(unknown)} is none of {[*self.paths]}.")
         if unknown := {*(self.starts or ())} - {*STARTS}:
             raise ConfigError(f"--starts: {', '.join(unknown)} is none of {', '.join(STARTS)}.")
+        for name in ("num_images", "steps", "trained_steps", "pretrain_steps"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise ConfigError(f"--{name} must be 1 or more, got {number}.")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # unknown, or not of this machine
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"--device {self.device} can't be used: {reason}") from error
         self.splits = self.splits or [*(("test", "bnfree") if quick else DEEPNETS), PYTORCH]
         for split in self.splits:
             if split != PYTORCH:

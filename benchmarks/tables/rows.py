@@ -78,7 +78,8 @@ def prepare(rows: Rows, options: Options) -> None:
         whole = content[: content.rfind(b"\n") + 1]
         if not whole:
             whole = json.dumps({"settings": settings, "versions": versions()}).encode() + b"\n"
-        if options.retry:
+        if options.retry and content:
+            read(path, rows)  # says it if these are no rows
             whole = b"".join(x for x in whole.splitlines(True) if "error" not in json.loads(x))
         if whole != content:
             with atomic_path(path) as temporary:
@@ -112,7 +113,7 @@ def read(path: Path, rows: Rows) -> Results:
     try:
         *lines, _ = path.read_text(encoding="utf-8").split("\n")  # the last one is not whole
         first, *found = map(json.loads, lines)
-        results = Results(first["settings"], first["versions"])
+        results = Results({**first["settings"]}, {**first["versions"]})
         unique = {rows.identity(row): row for row in reversed(found)}  # of two the first one
     except FileNotFoundError as error:
         raise ConfigError(f"There is no {path}: run without --report_only first.") from error

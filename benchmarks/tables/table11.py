@@ -22,11 +22,17 @@ def report(checkpoints: Results, zero: Results, tuned: Results) -> list[Table]:
         row = about.get(start, {})
         minutes = row.get("training", {}).get("minutes")
         known = row and f"{row['params'] / 1e6:.2f}", minutes and minutes / 60
-        means = (mean_std(values.get(split, ())) for split in splits)
-        rows.append([start + what, steps, known[0] or None, known[1], *means])
+        cells = []
+        for split, count in splits.items():
+            some = values.get(split, ())
+            cells.append(mean_std(some) + f" ({len(some)})" * (len(some) < count) if some else None)
+        rows.append([start + what, steps, known[0] or None, known[1], *cells])
     columns = ["method", "SGD steps", "params (M)", "train time (h)", *splits]
     title = "Top-1 accuracy (%) of all networks, mean and standard deviation"
-    note = "ALL is of the splits of DeepNets-1M. Calibrated: by unlabelled training images."
+    note = (
+        "ALL is of the splits of DeepNets-1M. Calibrated: by unlabelled training images. In "
+        "brackets: the number of networks, where a method has results of fewer."
+    )
     return [Table(title, columns, rows, [note])]
 
 

@@ -69,7 +69,13 @@ def settings(options: Options) -> Row:
 
 
 def names(options: Options) -> Sequence[str]:
-    r"""The networks, by name."""
+    r"""The networks, by name.
+
+    Raises:
+        GHNError: If one is unknown or can't be built for these images.
+    """
+    for name in options.models or ():
+        build(name, options.data)
     return options.models or (NETWORKS[1:] if options.quick else NETWORKS)
 
 

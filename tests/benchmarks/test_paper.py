@@ -69,9 +69,11 @@ def test_rows_of_other_settings_or_of_another_ghn_are_refused(
     collect(rows, options(num_networks=2))
     with pytest.raises(ConfigError, match=r"squares.jsonl .*width None, now 8.*another --out"):
         collect(rows, options(num_networks=2, channels=8))
-    (tmp_path / "squares.jsonl").write_text('{"settings": {"width": null}, "versions": {}}\nx\n')
-    with pytest.raises(ConfigError, match="holds no rows of results"):
-        collect(rows, options(num_networks=2))
+    for content in ('{"settings": {"width": null}, "versions": {}}\nx\n', '{"settings": 3}\n'):
+        for retry in (False, True):
+            (tmp_path / "squares.jsonl").write_text(content)
+            with pytest.raises(ConfigError, match="holds no rows of results"):
+                collect(rows, options(num_networks=2, retry=retry))
     with pytest.raises(ConfigError, match="run without --report_only first"):
         module("paper").make(["table4"], options(report_only=True))
     frame = module("tables.rows")
@@ -121,6 +123,9 @@ def test_two_processes_share_the_jobs(module, tmp_path):
         ({"checkpoints": ["a/x.pt", "b/x.pt"]}, ConfigError, "another start is x"),
         ({"checkpoints": ["random=x.pt"]}, ConfigError, "another start is random"),
         ({"top_only": ["x"]}, ConfigError, "x is none of"),
+        ({"steps": 0}, ConfigError, "--steps must be 1 or more, got 0"),
+        ({"num_images": 0}, ConfigError, "--num_images must be 1 or more"),
+        ({"device": "bogus"}, ConfigError, "--device bogus can't be used"),
         ({"images": "fashion_mnist", "image_root": "nowhere"}, ImageDataError, "nowhere"),
         ({"steps": 5, "evaluate_at": [6]}, ConfigError, "steps from 1 to 5"),
         ({"lrs": [0.1, -1.0]}, ConfigError, "lr must be more than 0"),
@@ -258,3 +263,16 @@ def test_command_line(module, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"paper.py: 'nowhere.pt' is no file"):
         paper.main(["table2", "--checkpoints", "nowhere.pt", "--out", str(tmp_path)])
     assert paper.NAMES[0] == "table1" and "figure7" in paper.NAMES
+
+
+def test_table_11_tells_where_a_method_has_fewer_networks(module):
+    def zero(start, network):
+        key = {"split": "test", "network": network, "seed": 0, "start": start}
+        return {**key, "accuracy": 0.5, "calibrated": 0.5}
+
+    results = module("tables.rows").Results
+    tuned = results({"steps": 5, "evaluate_at": [1]})
+    found = results(rows=[zero("a", "0"), zero("a", "1"), zero("b", "0")])
+    (table,) = module("tables.table11").report(results(), found, tuned)
+    cells = {row[0]: row[-1] for row in table.rows}
+    assert cells["networks"] == "2" and cells["a"] == "50.0±0.0" and cells["b"] == "50.0 (1)"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from pyg_ghn.errors import ConfigError, ImageDataError
+from pyg_ghn.errors import ConfigError, GHNError, ImageDataError
 from pyg_ghn.images import get_image_data
 from pyg_ghn.training import FinetuneConfig
 
@@ -212,3 +212,8 @@ def test_a_detector_keeps_its_backbone_and_learns(module, options):
 def test_bad_input_before_anything_runs(module, options, table, given, error, message):
     with pytest.raises(error, match=message):
         module(f"tables.{table}").settings(options(**given))
+
+
+def test_unknown_networks_are_no_rows(module, options):
+    with pytest.raises(GHNError, match="no model 'nonsense'"):
+        next(module("tables.transfer").jobs(options(models=["nonsense"])))
