@@ -257,7 +257,8 @@ def finetune(
 
     from pyg_ghn._files import atomic_path
     from pyg_ghn.architectures import build_for_images
-    from pyg_ghn.drawing import draw_curves
+    from pyg_ghn.drawing import plot_curves
+    from pyg_ghn.drawing.style import save_figure
     from pyg_ghn.images import get_image_data
     from pyg_ghn.training.finetuning import check_starts, compare
 
@@ -286,7 +287,8 @@ def finetune(
             save_model(best.model, str(temporary))
         with atomic_path(path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps([c.to_dict() for c in found], indent=1))
-        draw_curves(curves, path.with_suffix(".png"), f"accuracy on test images of {images}, %")
+        figure = plot_curves(curves, f"accuracy on test images of {images}, %")
+        save_figure(figure, path.with_suffix(".png"))
     print(
         "Accuracies are of test images in %, by steps; settings were chosen on validation images. "
         f"All curves are in {path.with_suffix('.json')} and .png, the state dict of the best model "

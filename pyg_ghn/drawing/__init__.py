@@ -3,15 +3,13 @@ r"""Pictures of graphs, of what a GHN makes of them, of an evaluation and of fin
 from pyg_ghn._lazy import lazy
 
 _MODULES = {
-    "draw_curves": "pyg_ghn.drawing.plots",
-    "draw_embeddings": "pyg_ghn.drawing.ghn",
-    "draw_filters": "pyg_ghn.drawing.ghn",
+    "draw_embeddings": "pyg_ghn.drawing.plots",
+    "draw_filters": "pyg_ghn.drawing.plots",
     "draw_generalization": "pyg_ghn.drawing.plots",
     "draw_graph": "pyg_ghn.drawing.graph",
-    "first_convolution": "pyg_ghn.drawing.ghn",
+    "first_convolution": "pyg_ghn.drawing.plots",
     "plot_curves": "pyg_ghn.drawing.plots",
-    "plot_filters": "pyg_ghn.drawing.ghn",
-    "plot_generalization": "pyg_ghn.drawing.plots",
+    "plot_filters": "pyg_ghn.drawing.plots",
 }
 
 __all__ = [*_MODULES]

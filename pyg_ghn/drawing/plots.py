@@ -1,18 +1,34 @@
-r"""Plots of what was measured: fine-tuning step by step, and an evaluation."""
+r"""Pictures of what a GHN makes, node embeddings and predicted filters, and of what was measured:
+fine-tuning step by step, and an evaluation."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.path import Path as Outline
 from matplotlib.ticker import MaxNLocator
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from torch import Tensor
+from torch_geometric.data import Data
+from torchvision.utils import make_grid
 
-from pyg_ghn.drawing.style import INK, SERIES, plain, save_figure
+from pyg_ghn.drawing.style import FRAME, INK, LINE, SERIES, STYLES, plain, save_figure
+from pyg_ghn.errors import ConfigError
+from pyg_ghn.evaluation import node_embeddings
 from pyg_ghn.evaluation.result import GeneralizationResult
+from pyg_ghn.graph import PRIMITIVES
+from pyg_ghn.nn import GHN
 
+PANEL, MAX_IN_ROW, DPI = 3.4, 3, 160  # inches, panels
+MAX_FILTERS, FILTER_PIXELS = 64, 24  # each filter is enlarged to about so many pixels
 MEASURES = {  # figure of a network to its colour, its label and its place beside the split
     "accuracy": (SERIES[1], "predicted by the GHN", -0.19),
     "random": (SERIES[0], "random initialization", 0.19),
@@ -20,18 +36,145 @@ MEASURES = {  # figure of a network to its colour, its label and its place besid
 SPREAD = 0.11  # half the width of a cloud of points
 
 
-def draw_curves(
-    curves: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+def draw_embeddings(
+    ghn: GHN,
+    graphs: Mapping[str, Data],
     path: str | os.PathLike,
-    ylabel: str,
+    method: str = "pca",
+    seed: int = 0,
 ) -> Path:
-    r"""Writes :func:`plot_curves` to a :obj:`.svg`, :obj:`.pdf` or :obj:`.png` file.
+    r"""Draws the node embeddings of a GHN in two dimensions: one panel for each graph, all in the
+    same projection, with the colours and shapes of :func:`~pyg_ghn.drawing.draw_graph`.
+
+    Args:
+        ghn (GHN): The graph hypernetwork.
+        graphs (dict): Title to computational graph, as :func:`~pyg_ghn.graph.from_module` makes it.
+        path (str or Path): The file to write, which ends in :obj:`.svg`, :obj:`.pdf` or
+            :obj:`.png`.
+        method (str, optional): The projection, :obj:`"pca"` or :obj:`"tsne"`.
+            (default: :obj:`"pca"`)
+        seed (int, optional): Seed of t-SNE. (default: :obj:`0`)
+
+    Returns:
+        The path of the file, which appears whole or not at all.
 
     Raises:
-        ConfigError: If the kind of file is unknown.
+        ConfigError: If the method or the kind of file is unknown, or there are fewer than three
+            nodes.
         GHNError: If the file can't be written.
     """
-    return save_figure(plot_curves(curves, ylabel), path)
+    if method not in ("pca", "tsne"):
+        raise ConfigError(f"Unknown method '{method}', choose one of pca, tsne.")
+    embeddings = [node_embeddings(ghn, graph).numpy(force=True) for graph in graphs.values()]
+    sizes = [len(part) for part in embeddings]
+    if sum(sizes) < 3:
+        raise ConfigError("A picture needs graphs of 3 or more nodes in total.")
+    if method == "pca":
+        pca = PCA(2, svd_solver="full")
+        points = pca.fit_transform(np.concatenate(embeddings))
+        shares = np.nan_to_num(pca.explained_variance_ratio_)
+        names = [f"component {i + 1} ({share:.0%})" for i, share in enumerate(shares)]
+    else:
+        perplexity = min(30.0, (sum(sizes) - 1) / 3)
+        tsne = TSNE(2, perplexity=perplexity, init="random", random_state=seed)
+        points, names = tsne.fit_transform(np.concatenate(embeddings)), ["t-SNE 1", "t-SNE 2"]
+
+    figure, panels = _panels(list(graphs), share=True)
+    ops = np.concatenate([graph.x.view(-1).numpy(force=True) for graph in graphs.values()])
+    panel_of = np.repeat(np.arange(len(sizes)), sizes)
+    for i, axes in enumerate(panels):
+        for op in np.unique(ops[panel_of == i]):
+            axes.scatter(*points[(panel_of == i) & (ops == op)].T, **_marker(PRIMITIVES[op]))
+        axes.tick_params(length=0, labelsize=8, colors=LINE)
+        axes.spines[:].set_color(FRAME)
+        axes.set_xlabel(names[0], fontsize=8, color=LINE)
+    panels[0].set_ylabel(names[1], fontsize=8, color=LINE)
+    used = [op for op in STYLES if PRIMITIVES.index(op) in ops]
+    handles = [panels[0].scatter([], [], label=op, **_marker(op)) for op in used]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    return save_figure(figure, path)
+
+
+def draw_filters(weights: Mapping[str, Tensor], path: str | os.PathLike) -> Path:
+    r"""Writes :func:`plot_filters` to a :obj:`.svg`, :obj:`.pdf` or :obj:`.png` file.
+
+    Raises:
+        ConfigError: If the weights can't be drawn, or the kind of file is unknown.
+        GHNError: If the file can't be written.
+    """
+    return save_figure(plot_filters(weights), path)
+
+
+def plot_filters(weights: Mapping[str, Tensor]) -> Figure:
+    r"""Draws up to 64 filters of each of some first convolutions, such as one predicted by several
+    GHNs, side by side (Figure 2 of `"Can We Scale Transformers to Predict Parameters of Diverse
+    ImageNet Models?" <https://arxiv.org/abs/2303.04143>`_).
+
+    Zero is grey. Each panel has its own scale, on which the strongest 1 % of the values saturate.
+
+    Args:
+        weights (dict): Title to weight of a convolution of images, :math:`(c_{out}, c_{in}, h, w)`
+            with three input channels (RGB) or one.
+
+    Returns:
+        matplotlib.figure.Figure: Its own figure, without pyplot.
+
+    Raises:
+        ConfigError: If there is no weight, or one is not finite or has another shape.
+    """
+    for name, weight in weights.items():
+        if weight.dim() != 4 or weight.shape[1] not in (1, 3) or not weight.isfinite().all():
+            raise ConfigError(
+                f"'{name}' must be the finite weight of a convolution of images, of shape (out, "
+                f"1 or 3, height, width); its shape is {tuple(weight.shape)}."
+            )
+    if not weights:
+        raise ConfigError("There is nothing to draw; give at least one weight.")
+    figure, panels = _panels(list(weights), share=False)
+    for axes, weight in zip(panels, weights.values(), strict=True):
+        filters = weight[:MAX_FILTERS].detach().float().cpu()
+        scale = filters.abs().flatten().quantile(0.99).clamp(min=torch.finfo(torch.float32).tiny)
+        tiles = (0.5 + 0.5 * filters / scale).clamp(0, 1)
+        for axis in (2, 3):
+            tiles = tiles.repeat_interleave(math.ceil(FILTER_PIXELS / tiles.shape[axis]), dim=axis)
+        mosaic = make_grid(tiles, nrow=math.ceil(len(tiles) ** 0.5), pad_value=1.0)  # a square
+        axes.imshow(mosaic[:, 2:-2, 2:-2].permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.set_axis_off()
+    return figure
+
+
+def first_convolution(graph: Data) -> str:
+    r"""The name of the first convolution's weight that reads an image.
+
+    Args:
+        graph (Data): The graph as :func:`~pyg_ghn.graph.from_module` makes it.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    for name, shape in zip(graph.param_name, graph.param_shape, strict=True):
+        if name and len(shape) == 4 and shape[1] in (1, 3) and max(shape[2:]) > 1:
+            return name
+    raise ConfigError("The model has no convolution of images with 1 or 3 channels to draw.")
+
+
+def _panels(titles: list[str], share: bool) -> tuple[Figure, list[Axes]]:
+    rows, columns = math.ceil(len(titles) / MAX_IN_ROW), min(len(titles), MAX_IN_ROW)
+    figure = Figure((PANEL * columns, (PANEL + 0.2) * rows), dpi=DPI, layout="constrained")
+    figure.get_layout_engine().set(wspace=0.05)
+    grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).flatten()
+    for title, axes in zip(titles, grid, strict=False):
+        axes.set_title(title, fontsize=10, color=INK)
+    for axes in grid[len(titles) :]:
+        axes.remove()
+    return figure, list(grid[: len(titles)])
+
+
+def _marker(op: str) -> dict[str, Any]:
+    style = STYLES[op]
+    outline = Outline(style.outline.vertices * (1, -1), style.outline.codes)  # y points up here
+    look = {"facecolor": style.fill, "edgecolor": INK, "linewidth": 0.4}
+    return {"marker": outline, "s": 32, **look}
 
 
 def plot_curves(
@@ -74,24 +217,12 @@ def plot_curves(
 
 
 def draw_generalization(result: GeneralizationResult, path: str | os.PathLike) -> Path:
-    r"""Writes :func:`plot_generalization` to a :obj:`.svg`, :obj:`.pdf` or :obj:`.png` file.
+    r"""Writes a picture of an evaluation, predicted parameters beside random ones, to a
+    :obj:`.svg`, :obj:`.pdf` or :obj:`.png` file: a point per network and a box per split.
 
     Raises:
         ConfigError: If the kind of file is unknown.
         GHNError: If the file can't be written.
-    """
-    return save_figure(plot_generalization(result), path)
-
-
-def plot_generalization(result: GeneralizationResult) -> Figure:
-    r"""One point per network and a box per split: predicted parameters beside random ones.
-
-    Args:
-        result (GeneralizationResult): The evaluation.
-
-    Returns:
-        matplotlib.figure.Figure: Its own figure, without pyplot; save it with
-        :obj:`figure.savefig`.
     """
     figure = Figure(figsize=(8.4, 3.8), dpi=160, layout="constrained")
     axes = figure.add_subplot()
@@ -133,4 +264,4 @@ def plot_generalization(result: GeneralizationResult) -> Figure:
     axes.set_xlim(-0.55, len(splits) - 0.45)
     axes.set_ylim(bottom=0)
     plain(axes)
-    return figure
+    return save_figure(figure, path)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.images import folder, readers
+from pyg_ghn.images import readers
 from pyg_ghn.images.source import ImageFiles, ImageSource, stratified_holdout, take
 
 IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {
@@ -21,8 +21,8 @@ IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {
     "fashion_mnist": readers.load_fashion_mnist,
     "cifar10": readers.load_cifar,
     "cifar100": partial(readers.load_cifar, name="CIFAR100"),
-    "imagenet": folder.load_imagenet,
-    "image_folder": folder.load_image_folder,
+    "imagenet": readers.load_imagenet,
+    "image_folder": readers.load_image_folder,
 }
 r"""Name of an image set to the function that reads it."""
 

@@ -4,8 +4,15 @@ import torch
 from matplotlib.image import imread
 from torch import nn
 
-from pyg_ghn.drawing import draw_embeddings, draw_filters, first_convolution
+from pyg_ghn.drawing import (
+    draw_embeddings,
+    draw_filters,
+    draw_generalization,
+    first_convolution,
+    plot_curves,
+)
 from pyg_ghn.errors import ConfigError
+from pyg_ghn.evaluation import GeneralizationResult, NetworkResult
 from pyg_ghn.graph import from_module
 from pyg_ghn.nn import GHN3
 
@@ -29,9 +36,7 @@ def graphs():
 def figures(monkeypatch):
     """The figures that would have been saved."""
     found = []
-    monkeypatch.setattr(
-        "pyg_ghn.drawing.ghn.save_figure", lambda figure, path: found.append(figure)
-    )
+    monkeypatch.setattr("pyg_ghn.drawing.plots.save_figure", lambda figure, _: found.append(figure))
     return found
 
 
@@ -103,3 +108,37 @@ def test_first_convolution_and_embeddings_of_nothing(ghn, graphs, tmp_path):
     with pytest.raises(ConfigError, match="'umap', choose one of pca, tsne"):
         draw_embeddings(ghn, graphs, tmp_path / "x.png", "umap")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_line_is_the_mean_of_runs_where_all_have_a_point():
+    curves = {"ghn": [[(0, 50), (5, 70), (10, 90)], [(0, 30), (10, 80)]]}
+    curves["random"] = [[(0, 10), (10, 60)]]
+    axes = plot_curves(curves, "accuracy, %").axes[0]
+    ghn, random = axes.lines
+    assert ghn.get_xydata().tolist() == [[0, 40], [10, 85]]
+    assert random.get_xydata().tolist() == [[0, 10], [10, 60]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ghn", "random"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("steps", "accuracy, %")
+    band = axes.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == (30, 90)
+    assert plot_curves({**curves, "ghn": []}, "", axes=axes) is axes.figure
+    ghn, random, again = (line.get_color() for line in axes.lines)
+    assert ghn != random == again
+
+
+def test_an_evaluation_shows_every_network(figures):
+    found = [("val", 0.5, 0.1), ("val", 0.7, 0.14), ("torchvision", 0.0, 0.08)]
+    networks = [
+        NetworkResult(split, str(i), (), 100, 0.9, top1, 1.0, top1, random, 0.5, 0.0, 0.1)
+        for i, (split, top1, random) in enumerate(found)
+    ]
+    settings = "GHN3", {}, "digits", "test", 359, 10, {}, {}, "today"
+    draw_generalization(GeneralizationResult(networks, *settings), "unused.png")
+    (axes,) = figures[0].axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["val\nn = 2", "torchvision\nn = 1"]
+    heights = [y for cloud in axes.collections for y in cloud.get_offsets()[:, 1].tolist()]
+    assert sorted(heights) == pytest.approx([0, 8, 10, 14, 50, 70])
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["predicted by the GHN", "random initialization", "chance"]
+    assert axes.get_ylabel() == "digits test accuracy, %"
