@@ -1,9 +1,11 @@
 """The packaged GHNs were really trained."""
 
 import pytest
+from torch import nn
 
 from pyg_ghn import from_pretrained
-from pyg_ghn.checkpoint import PRETRAINED, read_metadata
+from pyg_ghn.checkpoint import PRETRAINED, read_metadata, save_pretrained
+from pyg_ghn.errors import ConfigError
 from pyg_ghn.evaluation import evaluate_ghn
 from pyg_ghn.images import get_image_data
 
@@ -27,3 +29,11 @@ def test_packaged_ghns_tell_how_they_were_trained(name, images, size):
     files = {"README.md", "log.jsonl", "model.safetensors", "training.json"}
     assert {file.name for file in folder.iterdir()} == files
     assert f"configs/{name}.yaml" in (folder / "README.md").read_text()
+
+
+def test_arguments_of_another_type_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="must be of type str or Path, got NoneType"):
+        from_pretrained(None)
+    with pytest.raises(ConfigError, match="must be of type GHN, got Linear"):
+        save_pretrained(nn.Linear(2, 2), tmp_path / "file")
+    assert not list(tmp_path.iterdir())

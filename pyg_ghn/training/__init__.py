@@ -8,9 +8,8 @@ _MODULES = {
     "TrainingNetwork": "pyg_ghn.training.stream",
     "compare": "pyg_ghn.training.finetuning",
     "finetune": "pyg_ghn.training.finetuning",
-    "launch": "pyg_ghn.training.launcher",
+    "launch": "pyg_ghn.training.trainer",
     "meta_loss": "pyg_ghn.training.loss",
-    "parameter_norm": "pyg_ghn.training.loss",
     "search": "pyg_ghn.training.finetuning",
     "train": "pyg_ghn.training.trainer",
 }

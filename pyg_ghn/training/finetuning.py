@@ -54,10 +54,6 @@ class FinetuneResult:
         r"""Accuracy on the test images at the end."""
         return self.curve[-1]["test"]
 
-    def to_dict(self) -> dict[str, Any]:
-        r"""The whole result, as JSON can hold it."""
-        return asdict(self)
-
 
 def finetune(
     model: nn.Module, images: ImageData, config: FinetuneConfig | None = None
@@ -86,12 +82,9 @@ def finetune(
     if not params:
         raise ConfigError("The model has no parameters that require a gradient.")
     device = params[0].device
-    if config.optimizer == "sgd":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(
-            params, config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    else:
-        optimizer = torch.optim.AdamW(params, config.lr, weight_decay=config.weight_decay)
+    kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
+    own = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    optimizer = kind(params, config.lr, weight_decay=config.weight_decay, **own)
     augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
     generator = torch.Generator().manual_seed(config.seed)
     result = FinetuneResult(config)
@@ -309,4 +302,4 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         r"""All but the model, as JSON can hold it."""
-        return {"init": self.init, "seed": self.seed, **self.result.to_dict()}
+        return {"init": self.init, "seed": self.seed, **asdict(self.result)}

@@ -6,13 +6,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 
-def parameter_norm(params: dict[str, Tensor], squared: bool = False) -> Tensor:
-    r"""The penalty of eq. 10, :math:`\sum_i \| \mathbf{w}_{pred,i} \|_2` over predicted tensors, or
-    the sum of the squares of these norms."""
-    norms = torch.stack(torch._foreach_norm(list(params.values())))
-    return (norms.float().square() if squared else norms).sum()
-
-
 def meta_loss(
     model: nn.Module,
     params: dict[str, Tensor],
@@ -49,5 +42,6 @@ def meta_loss(
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     accuracy = (logits.detach().argmax(-1) == labels).float().mean()
     if penalty != "none":
-        loss = loss + gamma * parameter_norm(params, squared=penalty == "squared")
+        norms = torch.stack(torch._foreach_norm(list(params.values())))
+        loss = loss + gamma * (norms.float().square() if penalty == "squared" else norms).sum()
     return loss, accuracy

@@ -1,9 +1,9 @@
-r"""The processes of a run: how they are joined, share a GHN too large for one of them, and end."""
+r"""The processes of a run: how they start, join, share a GHN too large for one of them, and end."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -15,14 +15,43 @@ from accelerate import Accelerator
 from accelerate.utils import is_fp8_available
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
 
-from pyg_ghn.errors import ConfigError
+from pyg_ghn.errors import ConfigError, GHNError
 from pyg_ghn.training.config import TrainConfig
 
 _RANKS = ("LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def spawn(run: Callable[[TrainConfig], Any], config: TrainConfig) -> Any:
+    """Starts the data-parallel processes of a run on this machine; returns what the first found."""
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=config.processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id="pyg_ghn",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    try:
+        return elastic_launch(settings, _call)(run, config)[0]
+    except SignalException as error:
+        end_by(int(error.sigval))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise GHNError(f"Process {rank} of the run failed: {failure.message}") from error
+
+
+@record  # so that the message of an error reaches the one that started it
+def _call(run: Callable[[TrainConfig], Any], config: TrainConfig) -> Any:
+    return run(config)
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -104,7 +133,7 @@ class StopRequest:
 
         def note(number: int, frame: FrameType | None) -> None:
             if self.number:
-                self.end(number)
+                end_by(number)
             self.number = number
 
         in_main_thread = threading.current_thread() is threading.main_thread()
@@ -116,6 +145,7 @@ class StopRequest:
             for number, handler in zip(caught, before, strict=True):
                 signal.signal(number, handler)
 
-    def end(self, number: int) -> NoReturn:
-        r"""Raises what the signal stands for: the process ends with 130 or 143."""
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+def end_by(number: int) -> NoReturn:
+    r"""Raises what a signal stands for: the process ends with 130 or 143."""
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)

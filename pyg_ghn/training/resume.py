@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import CheckpointError, ConfigError, WriteError
+from pyg_ghn.nn import GHN
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.processes import laid_out
 
@@ -53,6 +55,34 @@ def load_last(out: Path, load: Callable[[Path], None]) -> Path | None:
                 raise
             warnings.warn(f"{error} Going on from {found[i + 1]}.", stacklevel=3)
     return None
+
+
+def restore(
+    path: Path,
+    config: TrainConfig,
+    ghn: GHN,
+    average: GHN | None,
+    optimizer: Optimizer,
+    scaler: GradScaler | None,
+) -> dict[str, Any]:
+    """Gives what a run trains the values of a checkpoint, all of which it returns."""
+    state = read_state(path)
+    if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
+        raise ConfigError(
+            f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
+            "choose another folder `out`, or delete the checkpoint to start anew."
+        )
+    check_changes(state["training"], config)
+    try:
+        load_weights(ghn, state["state_dict"])
+        if average is not None:  # of a run that began without, it begins here
+            load_weights(average, state.get("average") or state["state_dict"])
+        load_optimizer(optimizer, state["optimizer"])
+        if scaler is not None and state.get("scaler"):
+            scaler.load_state_dict(state["scaler"])
+    except Exception as error:  # what another program wrote fails in any way
+        raise damaged(path, error) from error
+    return state
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -150,19 +150,6 @@ class NetworkStream:
         )
 
 
-def training_dataset(config: TrainConfig, images: ImageData) -> DeepNets1M | None:
-    r"""The data set that a run draws its architectures from, if any."""
-    if config.dataset_root is None:
-        return None
-    return DeepNets1M(
-        config.dataset_root,
-        config.split,
-        source=config.dataset_source,
-        num_classes=images.num_classes,
-        input_size=images.input_size,
-    )
-
-
 class Validation:
     """A few networks of the split val of DeepNets-1M, as wide as those of the stream and at most as
     deep, which processes share, too, and images of the validation split: always the same ones.

@@ -3,6 +3,7 @@ r"""Meta-training of a GHN."""
 import copy
 import json
 import math
+import os
 import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
@@ -19,24 +20,24 @@ from torch_geometric.data import Batch
 from pyg_ghn._files import sweep
 from pyg_ghn._version import versions
 from pyg_ghn.checkpoint import save_pretrained
-from pyg_ghn.errors import CheckpointError, ConfigError, DivergedError, expect
+from pyg_ghn.datasets import DeepNets1M
+from pyg_ghn.errors import CheckpointError, DivergedError, expect
 from pyg_ghn.images import Augmentation, get_image_data
 from pyg_ghn.nn import GHN
 from pyg_ghn.training.config import TrainConfig
 from pyg_ghn.training.log import Display, RunLog
 from pyg_ghn.training.loss import meta_loss
 from pyg_ghn.training.make import make_ghn, options_of
-from pyg_ghn.training.processes import StopRequest, make_accelerator, shard, whole
-from pyg_ghn.training.resume import (
-    check_changes,
-    damaged,
-    load_last,
-    load_optimizer,
-    load_weights,
-    read_state,
-    write_state,
+from pyg_ghn.training.processes import (
+    StopRequest,
+    end_by,
+    make_accelerator,
+    shard,
+    spawn,
+    whole,
 )
-from pyg_ghn.training.stream import NetworkStream, TrainingNetwork, Validation, training_dataset
+from pyg_ghn.training.resume import load_last, restore, write_state
+from pyg_ghn.training.stream import NetworkStream, TrainingNetwork, Validation
 
 MAX_SKIPPED_STEPS = 20
 
@@ -50,7 +51,7 @@ def train(config: TrainConfig, ghn: GHN | None = None) -> Path:
     same :obj:`config.out`. SIGINT and SIGTERM let it finish its step and write a checkpoint; then
     it ends with a :class:`KeyboardInterrupt` or the exit status 143. Under :obj:`torchrun` or
     :obj:`accelerate launch` every process takes its share of the meta-batch, and the losses are
-    those of a single process; see :func:`~pyg_ghn.training.launch` to start processes from here.
+    those of a single process; see :func:`launch` to start processes from here.
 
     Args:
         config (TrainConfig): The configuration.
@@ -79,6 +80,25 @@ def train(config: TrainConfig, ghn: GHN | None = None) -> Path:
         return trainer.fit()
 
 
+def launch(config: TrainConfig) -> Path:
+    r"""Runs :func:`train` in :obj:`config.processes` processes of this machine.
+
+    For a single process, or inside one that :obj:`torchrun` or :obj:`accelerate launch` has
+    started, it trains right here.
+
+    Args:
+        config (TrainConfig): The configuration.
+
+    Returns:
+        The written GHN.
+
+    Raises:
+        GHNError: If a process failed, with its message.
+    """
+    here = config.processes == 1 or "LOCAL_RANK" in os.environ
+    return train(config) if here else spawn(train, config)
+
+
 class MetaTrainer:
     r"""One process of a meta-training run.
 
@@ -95,33 +115,29 @@ class MetaTrainer:
         self.config = config
         self.out = Path(config.out)
         self.accelerator = make_accelerator(config)
-        self.images = get_image_data(
-            config.images, root=config.image_root, image_size=config.image_size
-        )
+        self.images = get_image_data(config.images, config.image_root, image_size=config.image_size)
         self.augment = Augmentation(config.rotation, config.zoom, config.shift, config.flip)
         set_seed(config.seed)
-        ghn = make_ghn(config, self.images.num_classes, self.accelerator.device, ghn)
+        device, rank = self.accelerator.device, self.accelerator.process_index
+        sizes = self.images.num_classes, self.images.input_size
+        ghn = make_ghn(config, self.images.num_classes, device, ghn)
         self.config = config = replace(config, **options_of(ghn))
         self.average = copy.deepcopy(ghn).requires_grad_(False) if config.ema else None
         if config.shard:
             for part in filter(None, (ghn, self.average)):
-                shard(part, self.accelerator.device, self.accelerator.num_processes)
+                shard(part, device, self.accelerator.num_processes)
         self.ghn = ghn if config.shard else self.accelerator.prepare(ghn)
         self.optimizer = self.accelerator.prepare(
             torch.optim.AdamW(ghn.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         )
-        with self.accelerator.main_process_first():  # which converts or generates what is missing
-            dataset = training_dataset(config, self.images)
+        dataset = None
+        if config.dataset_root is not None:
+            given = {"source": config.dataset_source}
+            given |= {"num_classes": sizes[0], "input_size": sizes[1]}
+            with self.accelerator.main_process_first():  # which makes what is missing
+                dataset = DeepNets1M(config.dataset_root, config.split, **given)
         config = replace(config, processes=self.accelerator.num_processes)  # as torchrun says
-        self.stream = NetworkStream(
-            config,
-            ghn.transform,
-            self.images.num_classes,
-            self.images.input_size,
-            dataset,
-            self.accelerator.process_index,
-            self.accelerator.device,
-        )
+        self.stream = NetworkStream(config, ghn.transform, *sizes, dataset, rank, device)
         self._validation: Validation | None = None  # until it is needed
         self.log = RunLog(self.out, self.accelerator.is_main_process, self.accelerator.log)
         self.steps_done, self.seconds_done, self.skipped_in_a_row = 0, 0.0, 0
@@ -157,16 +173,11 @@ class MetaTrainer:
                         f"Stopped after step {self.steps_done:,}; {self.out}/checkpoint.pt has it: "
                         "a run with the same `out` and options goes on from there."
                     )
-                    self.stop.end(self.stop.number)
+                    end_by(self.stop.number)
                 display.step(self.steps_done, self.seconds_done, self.progress)
                 if self.steps_done % config.log_every == 0 or self.progress >= 1:
-                    line = self.log.flush(
-                        self.accelerator.reduce,
-                        step=self.steps_done,
-                        lr=self._lr(),
-                        seconds=self.seconds_done,
-                    )
-                    display.show(line)
+                    at = {"step": self.steps_done, "lr": self._lr(), "seconds": self.seconds_done}
+                    display.show(self.log.flush(self.accelerator.reduce, **at))
                 if self.steps_done % config.save_every == 0 or self.progress >= 1:
                     self.save()
         return self.out / "model.safetensors"
@@ -185,52 +196,44 @@ class MetaTrainer:
         """One optimizer step over its meta-batches; returns the sums that the log gets."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
-        count, networks, losses, accuracies = self.config.accumulate, [], [], []
+        count, found = self.config.accumulate, []
         for number in range(self.steps_done * count, (self.steps_done + 1) * count):
             last = (number + 1) % count == 0
             # Processes add up their gradients once per step.
             with nullcontext() if last else self.accelerator.no_sync(self.ghn):
-                self._meta_batch(number, networks, losses, accuracies)
-        losses, accuracies = torch.stack(losses), torch.stack(accuracies)
+                found += self._meta_batch(number)
+        networks, losses, accuracies = zip(*found, strict=True)
+        losses = torch.stack(losses)
         finite = losses.isfinite()
-        norm = self._update(finite, networks)
         return {
             "loss": torch.where(finite, losses, 0).sum(),
-            "accuracy": accuracies.sum(),
-            "grad_norm": norm,
+            "accuracy": torch.stack(accuracies).sum(),
+            "grad_norm": self._update(finite, networks),
             "networks": finite.sum(),
             "skipped_networks": (~finite).sum(),
         }
 
-    def _meta_batch(
-        self,
-        number: int,
-        networks: list[TrainingNetwork],
-        losses: list[Tensor],
-        accuracies: list[Tensor],
-    ) -> None:
-        """Adds the gradients of one meta-batch to the GHN's, and to the lists what it was."""
+    def _meta_batch(self, number: int) -> list[tuple[TrainingNetwork, Tensor, Tensor]]:
+        """Adds the gradients of one meta-batch to the GHN's; returns its networks, each with its
+        loss and accuracy."""
         drawn = self.stream.meta_batch(number)
         self._seed(number, 0)
-        images, labels = self.images.train.sample(
-            self.config.batch_size, device=self.accelerator.device
-        )
+        device = self.accelerator.device
+        images, labels = self.images.train.sample(self.config.batch_size, device=device)
         images = self.augment(images)
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with self.accelerator.autocast():
             predictions = self.ghn(Batch.from_data_list([n.data for n in drawn]))
-        gradients = []
+        found, gradients = [], []
         for i, (network, params) in enumerate(zip(drawn, predictions, strict=True)):
             self._seed(number, 1 + self.stream.place(i))
             loss, accuracy, gradient = self._loss_and_gradient(network, params, images, labels)
-            networks.append(network)
-            losses.append(loss)
-            accuracies.append(accuracy)
+            found.append((network, loss, accuracy))
             gradients.append(gradient)
         # From the predicted parameters on into the GHN. A skipped network counts as zero: all
         # processes must come here, or their gradient sums wait for each other for ever.
-        finite = torch.stack(losses[-len(drawn) :]).isfinite()
+        finite = torch.stack([loss for _, loss, _ in found]).isfinite()
         torch.autograd.backward(
             [p for params in predictions for p in params.values()],
             [
@@ -239,6 +242,7 @@ class MetaTrainer:
                 for g in per_network
             ],
         )
+        return found
 
     def _loss_and_gradient(
         self, network: TrainingNetwork, params: dict[str, Tensor], images: Tensor, labels: Tensor
@@ -247,16 +251,9 @@ class MetaTrainer:
         loss is NaN where the loss or its gradient is not finite."""
         config = self.config
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        how = config.gamma, config.label_smoothing, config.penalty
         with self.accelerator.autocast():
-            loss, accuracy = meta_loss(
-                network.model,
-                leaves,
-                images,
-                labels,
-                config.gamma,
-                config.label_smoothing,
-                config.penalty,
-            )
+            loss, accuracy = meta_loss(network.model, leaves, images, labels, *how)
         gradient = torch.autograd.grad(
             self._scaled(loss), list(leaves.values()), allow_unused=True, materialize_grads=True
         )
@@ -338,8 +335,8 @@ class MetaTrainer:
         average = {} if self.average is None else whole(self.average.state_dict())
         if not self.accelerator.is_main_process:
             return
-        training = json.dumps({**asdict(self.config), "steps_done": self.steps_done})
-        metadata = {"training": training, **versions()}
+        training = {**asdict(self.config), "steps_done": self.steps_done}
+        metadata = {"training": json.dumps(training), **versions()}
         state = {
             "state_dict": state_dict,
             "config": ghn.config,
@@ -378,22 +375,7 @@ class MetaTrainer:
         self.log.trim(self.steps_done)
 
     def _load(self, path: Path) -> None:
-        state = read_state(path)
         ghn, scaler = self.accelerator.unwrap_model(self.ghn), self.accelerator.scaler
-        if {**ghn.config, **state["config"]} != ghn.config:  # an older one may lack options
-            raise ConfigError(
-                f"{path} is of another size, {state['config']}, than this run's {ghn.config}: "
-                "choose another folder `out`, or delete the checkpoint to start anew."
-            )
-        check_changes(state["training"], self.config)
-        try:
-            load_weights(ghn, state["state_dict"])
-            if self.average is not None:  # of a run that began without, it begins here
-                load_weights(self.average, state.get("average") or state["state_dict"])
-            load_optimizer(self.optimizer, state["optimizer"])
-            if scaler is not None and state.get("scaler"):
-                scaler.load_state_dict(state["scaler"])
-            self.log.restore(state.get("log", {}))
-        except Exception as error:  # what another program wrote fails in any way
-            raise damaged(path, error) from error
+        state = restore(path, self.config, ghn, self.average, self.optimizer, scaler)
+        self.log.restore(state.get("log", {}))
         self.steps_done, self.seconds_done = state["steps_done"], state["seconds_done"]

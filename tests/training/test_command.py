@@ -22,7 +22,7 @@ SIZES = {"ghn2": 2.32, "ghn3-l": 214.67, "ghn3-s": 35.81, "ghn3-t": 6.91, "ghn3-
 def configured(monkeypatch):
     """The configuration that a command line makes, without training."""
     started = []
-    monkeypatch.setattr("pyg_ghn.training.launcher.train", started.append)
+    monkeypatch.setattr("pyg_ghn.training.trainer.train", started.append)
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.chdir(ROOT)
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from pyg_ghn.errors import ConfigError
-from pyg_ghn.training import TrainConfig
+from pyg_ghn.training import TrainConfig, train
 
 COUNTS = "steps log_every save_every pool_size val_every accumulate".split()
 
@@ -63,6 +63,8 @@ def test_options_that_make_no_sense(options, message):
 
 
 def test_bounds_docstring_and_imports():
+    with pytest.raises(ConfigError, match="config must be of type TrainConfig, got dict"):
+        train({"steps": 3})
     options = {"batch_size": 2, "warmup": 0.0, "max_cells": 4, "channels": [8], "fresh": 8}
     assert TrainConfig(steps=1, **options).fresh == 8
     assert TrainConfig(minutes=0.5).steps is None
