@@ -358,26 +358,25 @@ def _neighbors(data: Data) -> tuple[list[str], list[list[int]], list[list[int]]]
 
 
 def _with_norms(data: Data, norms: Sequence[MissingNorm]) -> Data:
-    rows: dict[str, list[Any]] = {
-        "x": data.x.view(-1).tolist(),
-        "param_name": list(data.param_name),
-        "param_shape": list(data.param_shape),
-        "bias_name": list(data.bias_name),
-    }
+    """The graph with nodes for norms that the model lacks."""
+    ops, names = data.x.view(-1).tolist(), list(data.param_name)
+    shapes, biases = list(data.param_shape), list(data.bias_name)
     edges = data.edge_index.clone()
     for norm in reversed(norms):  # from the end, so that numbers of earlier nodes stay
         new = norm.node + 1
         edges += edges >= new
         edges[0, edges[0] == norm.node] = new
         edges = torch.cat([edges, edges.new_tensor([[norm.node], [new]])], dim=1)
-        rows["x"].insert(new, PRIMITIVE_INDEX["bn"])
-        rows["param_name"].insert(new, f"{norm.name}.weight")
-        rows["param_shape"].insert(new, (norm.channels,))
-        rows["bias_name"].insert(new, f"{norm.name}.bias")
+        ops.insert(new, PRIMITIVE_INDEX["bn"])
+        names.insert(new, f"{norm.name}.weight")
+        shapes.insert(new, (norm.channels,))
+        biases.insert(new, f"{norm.name}.bias")
     return Data(
-        x=torch.tensor(rows.pop("x"), device="cpu").view(-1, 1),
+        x=torch.tensor(ops, device="cpu").view(-1, 1),
         edge_index=edges[:, edges[0].argsort(stable=True)],
-        **rows,
+        param_name=names,
+        param_shape=shapes,
+        bias_name=biases,
     )
 
 

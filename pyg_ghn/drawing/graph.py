@@ -53,12 +53,8 @@ def draw_graph(graph: Data | nn.Module, path: str | os.PathLike, title: str | No
     figure = _paint(nodes, title)
     tooltips = {}
     for node, known in nodes.nodes.items():
-        about = [
-            f"{node}: {known['op']}",
-            known["name"],
-            TIMES.join(map(str, known["shape"] or ())),
-        ]
-        tooltips[f"n{node}"] = " ".join(filter(None, about))
+        about = known["op"], known["name"], TIMES.join(map(str, known["shape"] or ()))
+        tooltips[f"n{node}"] = f"{node}: {' '.join(filter(None, about))}"
     dpi = min(DPI, MAX_PIXELS / max(figure.get_size_inches()))
     return save_figure(figure, path, dpi, tooltips)
 

@@ -222,6 +222,8 @@ def get_image_data(
     if num_images is not None and num_images < 1:
         raise ConfigError(f"num_images must be 1 or more, got {num_images}.")
     if image_size is not None:
+        if not isinstance(image_size, int) or not 1 <= image_size <= 4096:
+            raise ConfigError(f"image_size must be a number from 1 to 4096, got {image_size!r}.")
         options["image_size"] = image_size
     source = IMAGE_SETS[name](root=data_root() if root is None else Path(root), **options)
     train, val = stratified_holdout(source.train_labels, val_fraction, seed)

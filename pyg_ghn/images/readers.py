@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import ImageDataError
-from pyg_ghn.images.source import ImageFiles, ImageSource, check_size, resized
+from pyg_ghn.images.source import ImageFiles, ImageSource, resized
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -78,7 +78,6 @@ def load_fashion_mnist(
     :obj:`root`, the folder of the Debian package dataset-fashion-mnist. Nothing is downloaded."""
     from torchvision.datasets import FashionMNIST
 
-    check_size(image_size)
     folders = [*([Path(archives)] if archives is not None else []), root, PACKAGE_FOLDER]
     _extract_missing(root / "FashionMNIST" / "raw", folders)
     train, test = _read(root, True, image_size), _read(root, False, image_size)
@@ -169,7 +168,6 @@ def load_imagenet(root: Path, image_size: int = 224) -> ImageSource:
 
 
 def _folders(root: Path, test: str, image_size: int) -> ImageSource:
-    check_size(image_size)
     classes, paths, labels = _find(root / "train")
     images = ImageFiles(paths, image_size)
     if not (root / test).is_dir():

@@ -146,7 +146,7 @@ def test_options_out_of_range(option, value):
 
 
 def test_arguments_are_checked_before_the_first_run(images, monkeypatch):
-    with pytest.raises(ConfigError, match="images must be .*get_image_data"):
+    with pytest.raises(ConfigError, match=r"images must be .*get_image_data"):
         finetune(build(), "digits")
     with pytest.raises(ConfigError, match=r"must be a torch\.nn\.Module, got Linear"):
         finetune(nn.Linear, images)
