@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyg_ghn.errors import ConfigError, ImageDataError
-from pyg_ghn.images import readers
+from pyg_ghn.images import folder, readers
 from pyg_ghn.images.source import ImageFiles, ImageSource, stratified_holdout, take
 
 IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {
@@ -21,8 +21,8 @@ IMAGE_SETS: dict[str, Callable[..., ImageSource]] = {
     "fashion_mnist": readers.load_fashion_mnist,
     "cifar10": readers.load_cifar,
     "cifar100": partial(readers.load_cifar, name="CIFAR100"),
-    "imagenet": readers.load_imagenet,
-    "image_folder": readers.load_image_folder,
+    "imagenet": folder.load_imagenet,
+    "image_folder": folder.load_image_folder,
 }
 r"""Name of an image set to the function that reads it."""
 
@@ -222,8 +222,6 @@ def get_image_data(
     if num_images is not None and num_images < 1:
         raise ConfigError(f"num_images must be 1 or more, got {num_images}.")
     if image_size is not None:
-        if not isinstance(image_size, int) or not 1 <= image_size <= 4096:
-            raise ConfigError(f"image_size must be a number from 1 to 4096, got {image_size!r}.")
         options["image_size"] = image_size
     source = IMAGE_SETS[name](root=data_root() if root is None else Path(root), **options)
     train, val = stratified_holdout(source.train_labels, val_fraction, seed)

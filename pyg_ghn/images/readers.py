@@ -1,11 +1,9 @@
-r"""Readers of image sets: scikit-learn's digits, CIFAR, Fashion-MNIST, and folders of own images or
-ImageNet's, with one folder for each class."""
+r"""Readers of known image sets: scikit-learn's digits, CIFAR and Fashion-MNIST."""
 
 import gzip
 import os
 import shutil
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from pyg_ghn._files import atomic_path
 from pyg_ghn.errors import ImageDataError
-from pyg_ghn.images.source import ImageFiles, ImageSource, resized
+from pyg_ghn.images.source import ImageSource, check_size, resized
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -22,9 +20,9 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SIZE = 28
-IMAGENET_STATISTICS = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
 
 def load_digits(root: Path | None = None, image_size: int | None = None) -> ImageSource:
@@ -78,6 +76,7 @@ def load_fashion_mnist(
     :obj:`root`, the folder of the Debian package dataset-fashion-mnist. Nothing is downloaded."""
     from torchvision.datasets import FashionMNIST
 
+    check_size(image_size)
     folders = [*([Path(archives)] if archives is not None else []), root, PACKAGE_FOLDER]
     _extract_missing(root / "FashionMNIST" / "raw", folders)
     train, test = _read(root, True, image_size), _read(root, False, image_size)
@@ -94,10 +93,10 @@ def _extract_missing(raw: Path, folders: list[Path]) -> None:
     if absent:
         raise ImageDataError(
             f"Fashion-MNIST is not there: found neither {', '.join(absent)} in {raw} nor the same "
-            f"names with .gz in {', '.join(str(folder) for folder in folders)}. Install the Debian "
-            "package (apt install dataset-fashion-mnist), pass their folder (--image_root, in "
-            "Python `root` or `archives`), or, with a network, run "
-            f"torchvision.datasets.FashionMNIST({str(raw.parent.parent)!r}, download=True) once."
+            f"names with .gz in {', '.join(str(folder) for folder in folders)}. Install the "
+            f"Debian package (apt install {PACKAGE}), pass their folder (--image_root, in Python "
+            f"`root` or `archives`), or, with a network, run torchvision.datasets.FashionMNIST("
+            f"{str(raw.parent.parent)!r}, download=True) once."
         )
     for target, archive in archives.items():
         # Extracted, not copied: torchvision's checksums are of other archives of the same files.
@@ -127,90 +126,3 @@ def _read(root: Path, train: bool, image_size: int) -> tuple[Tensor, Tensor]:
     before, after = max(image_size - SIZE, 0) // 2, (max(image_size - SIZE, 0) + 1) // 2
     images = F.pad(part.data, [before, after] * 2).unsqueeze(1)
     return resized(images, image_size), part.targets
-
-
-def load_image_folder(root: Path, image_size: int = 32) -> ImageSource:
-    r"""Images of any size and of the usual formats, in :obj:`root/train/CLASS/` and
-    :obj:`root/test/CLASS/`, scaled so that their shorter side has :obj:`image_size` pixels and
-    cropped to the square in the middle. Without :obj:`root/test` one fifth of each class, always
-    the same images, is held out for it. Hidden files and folders (:obj:`.ipynb_checkpoints`) are
-    ignored.
-
-    Images of 16 bits keep their levels, scaled to bytes. Images of floats or 32-bit integers are
-    taken to reach from 0 to the first of 1 (floats only), 255 and 65535 that none of their pixels
-    exceeds (floats by more than a tenth), else from their least to their largest value."""
-    source = _folders(root, "test", image_size)
-    parts = source.train_images, source.test_images
-    try:
-        train, test = (images[torch.arange(len(images))] for images in parts)
-    except RuntimeError as error:
-        raise ImageDataError(
-            f"The {len(source.train_labels) + len(source.test_labels):,} images of {root} do not "
-            f"fit in memory at {image_size} x {image_size} pixels: choose a smaller image_size."
-        ) from error
-    return replace(source, train_images=train, test_images=test)
-
-
-def load_imagenet(root: Path, image_size: int = 224) -> ImageSource:
-    r"""`"ImageNet: A large-scale hierarchical image database"
-    <https://doi.org/10.1109/CVPR.2009.5206848>`_ in the folders of torchvision,
-    :obj:`root/train/CLASS/` and :obj:`root/val/CLASS/`, whose images are the test split. Any other
-    image set too large for the memory may stand there. Images are decoded each time they are drawn,
-    by threads, sized as by :func:`load_image_folder`, and normalized with ImageNet's usual mean and
-    standard deviation."""
-    if not (root / "val").is_dir():
-        raise ImageDataError(
-            f"No folder {root / 'val'}. ImageNet is expected at {root / 'train' / 'CLASS'} and "
-            f"{root / 'val' / 'CLASS'}, as torchvision.datasets.ImageNet({str(root)!r}, 'val') and "
-            "'train' unpack its archives; pass their folder (--image_root, in Python `root`)."
-        )
-    return replace(_folders(root, "val", image_size), statistics=IMAGENET_STATISTICS)
-
-
-def _folders(root: Path, test: str, image_size: int) -> ImageSource:
-    classes, paths, labels = _find(root / "train")
-    images = ImageFiles(paths, image_size)
-    if not (root / test).is_dir():
-        return ImageSource.hold_out(images, labels, classes)
-    test_classes, test_paths, test_labels = _find(root / test)
-    if test_classes != classes:
-        raise ImageDataError(
-            f"{root / 'train'} and {root / test} must have the same class folders; only one of "
-            f"them has {', '.join(sorted({*test_classes} ^ {*classes}))}."
-        )
-    return ImageSource(images, labels, ImageFiles(test_paths, image_size), test_labels, classes)
-
-
-def _find(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    if not folder.is_dir():
-        above = f" Did you mean {folder.parent.parent}?" * (folder.parent.name == folder.name)
-        raise ImageDataError(
-            f"No folder {folder}. Own images are expected at {folder / 'CLASS' / '*.png'} (or any "
-            "other image format), with one folder per class; pass the folder that has "
-            f"{folder.name} (--image_root, in Python `root`).{above}"
-        )
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
-    paths: dict[Path, int] = {}
-    for label, name in enumerate(classes):
-        before, seen = len(paths), set()
-        for parent, folders, names in os.walk(folder / name, followlinks=True):
-            if (real := os.path.realpath(parent)) in seen:  # a link to a folder above it
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = sorted(name for name in folders if name[0] != ".")
-            for file in sorted(names):
-                if file[0] != "." and file.lower().endswith(IMG_EXTENSIONS):
-                    paths[Path(parent, file)] = label
-        if len(paths) == before:
-            raise ImageDataError(
-                f"No images by class in {folder}: {name} has no file that ends in "
-                f"{', '.join(IMG_EXTENSIONS)}."
-            )
-    if not paths:
-        raise ImageDataError(f"No images by class in {folder}: it has no folders.")
-    if len(classes) == 1:
-        raise ImageDataError(f"{folder} has one class only, {classes[0]}: there is none beside it.")
-    return tuple(classes), list(paths), torch.tensor(list(paths.values()))

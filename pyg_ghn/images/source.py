@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pyg_ghn.errors import ImageDataError
+from pyg_ghn.errors import ConfigError, ImageDataError
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
+MAX_SIZE = 4096
 MAX_ASPECT = 100  # longer images would be scaled to something huge, of which little is kept
 
 
@@ -59,12 +60,19 @@ def stratified_holdout(labels: Tensor, fraction: float, seed: int) -> tuple[Tens
     return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
+def check_size(image_size: int) -> None:
+    """Refuses what is no number of pixels from 1 to 4096."""
+    if not isinstance(image_size, int) or not 1 <= image_size <= MAX_SIZE:
+        raise ConfigError(f"image_size must be a number from 1 to {MAX_SIZE}, got {image_size!r}.")
+
+
 def resized(images: Tensor, image_size: int | None) -> Tensor:
     """Square images as bytes, scaled to :obj:`image_size`; as they are if it is :obj:`None`."""
     if image_size is None or images.shape[-1] == image_size:
         return images
     from torchvision.transforms.v2.functional import resize
 
+    check_size(image_size)
     # Part by part: in between there are floats, which take four times the memory.
     return torch.cat(
         [resize(part, [image_size] * 2, antialias=True) for part in images.split(4096)]

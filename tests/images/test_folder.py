@@ -7,7 +7,7 @@ from PIL import Image
 
 from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.images import get_image_data
-from pyg_ghn.images.readers import load_image_folder
+from pyg_ghn.images.folder import load_image_folder
 from pyg_ghn.images.source import ImageFiles
 
 CLASSES = ("cat", "dog")
