@@ -97,12 +97,11 @@ def joined_lists(argv: Sequence[str], commands: Mapping[str, Any]) -> list[str]:
     while words:
         option, equals, value = words.pop(0).partition("=")
         option = "--out" if option == "-o" else option
-        annotation = annotations.get(option.removeprefix("--"), "")
-        kind = str(annotation)
-        is_flag = option.startswith("--") and annotation is bool
-        if is_flag and not equals and (not words or words[0].startswith("-")):
+        annotation = annotations.get(option[2:]) if option.startswith("--") else None
+        if annotation is bool and not equals and (not words or words[0].startswith("-")):
             equals, value = "=", "true"
-        if not option.startswith("--") or not kind.startswith(("list", "tuple")):
+        kind = str(annotation)
+        if not kind.startswith(("list", "tuple")):
             out.append(f"{option}{equals}{value}")
             continue
         item = r"(?!-).+" if "str" in kind else f"{_NUMBER}(,{_NUMBER})*,?"

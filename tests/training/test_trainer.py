@@ -71,24 +71,6 @@ def test_step_never_waits_for_the_device_before_its_end(small_config, monkeypatc
     assert all(p.grad.is_meta for p in trainer.ghn.decoder.parameters())
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "accumulate": 2, "val_every": 1}])
-def test_resumed_run_equals_an_uninterrupted_one(options, small_config, tmp_path):
-    whole = train(small_config(out=str(tmp_path / "whole"), **options))
-
-    config = small_config(out=str(tmp_path / "parts"), **options)
-    first = MetaTrainer(config)
-    for _ in range(2):
-        first.step()
-        first._advance(0.0)
-    first.save()
-    parts = train(config)
-
-    a, b = from_pretrained(whole).state_dict(), from_pretrained(parts).state_dict()
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, msg=name)
-    assert [line["step"] for line in read_log(config)] == [4]
-
-
 @pytest.mark.parametrize("network_clip", [None, 1.0])
 @pytest.mark.parametrize("broken", [torch.log, torch.sqrt], ids=["loss", "gradient"])
 def test_network_that_is_not_finite_is_skipped(broken, network_clip, small_config, monkeypatch):
