@@ -278,7 +278,7 @@ def test_finetune_and_predict_for_images(tmp_path, capsys, own_module):
     for options, message in (
         (["--compare_with", "foo"], "'foo' is no .*random, .*, mimetic, too"),
         (["--lrs", "-0.1"], "lr must be more than 0"),
-        (["--evaluate_at", "1", "3"], "evaluate_at must be from 1 to 2 steps"),
+        (["--evaluate_at", "1", "3"], "evaluate_at must be a list of steps from 1 to 2"),
         (["--model_args", '{"classes": 3}'], r"outputs of shape \(3,\), but .* 10 classes"),
     ):
         with pytest.raises(SystemExit, match=message):
