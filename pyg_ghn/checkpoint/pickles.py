@@ -68,6 +68,7 @@ def _read(file: BinaryIO, source: Path | BinaryIO) -> Any:
     head, operations = _head(file), count(1)
     if head.startswith(b"PK"):
         _check_archive(file, operations)
+        file.seek(0)
         return _torch_load(source, mmap=isinstance(source, Path))
     if head.startswith(_TORCH_LEGACY):
         return _read_legacy(file, operations)

@@ -5,9 +5,11 @@ from math import prod
 
 import pytest
 import torch
+from torch import nn
 from torch.func import functional_call
 
 from pyg_ghn.architectures import (
+    OPERATIONS,
     SPLITS,
     Genotype,
     Network,
@@ -39,8 +41,12 @@ def test_names_and_counts_are_the_official_ones(golden):
     for i, net in enumerate(golden("deepnets")):
         network = network_from_args(net["net_args"], device="meta")
         large = network_from_args(net["net_args"], 1000, (3, 224, 224), device="meta")
-        assert num_parameters(network) == net["num_params_cifar10"]
-        assert num_parameters(large) == net["num_params_imagenet"]
+        counts = net["num_params_cifar10"], net["num_params_imagenet"]
+        assert (num_parameters(network), num_parameters(large)) == counts
+        assert (network.plan.num_parameters, large.plan.num_parameters) == counts
+        meta, counts = net["meta"], net["meta"]["num_params"]
+        assert count_parameters(meta) == counts["cifar10"]
+        assert count_parameters(meta, input_size=(3, 224, 224)) == counts["imagenet"]
         if i % 4 == 0:
             assert large(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)
 
@@ -128,34 +134,24 @@ def test_head_without_average(size, args):
     assert network(torch.empty(2, 2, *size, device="meta")).shape == (2, 5)
 
 
-def test_norms_and_their_parameters():
-    free = Network(CNN, 6, 16, norm=None)
-    assert all(p.dim() > 1 or "classifier" in n or "fc" in n for n, p in free.named_parameters())
-    assert not list(Network(CNN, 6, 16).buffers())
-    assert "cells.0._ops.0.op.2.running_mean" in Network(CNN, 6, 16, norm="bn-track").state_dict()
-    parts = {
-        "stem0": ["0", "3"],
-        "stem1": ["1"],
-        "cells.0.preprocess0": ["conv_1", "conv_2"],
-        "cells.0.preprocess1": ["op.1"],
-        "cells.0._ops.0": ["op.1"],
-        "cells.1.preprocess0": ["op.1"],
-        "cells.1.preprocess1": ["op.1"],
-        "cells.1._ops.0": ["op.1", "op.2", "op.5", "op.6"],
-        "cells.1._ops.1": ["fc1", "fc2"],
-        "cells.2.preprocess0": ["conv_1", "conv_2"],
-        "cells.2.preprocess1": ["op.1"],
-        "cells.2._ops.0": ["op.1", "op.2", "op.5", "op.6"],
-        "cells.2._ops.1": ["fc1", "fc2"],
-        "classifier": ["0"],
+@pytest.mark.parametrize("stem_type", [0, 1])
+def test_norms_and_their_parameters(stem_type):
+    steps = [[name, i % 2] for i, name in enumerate(OPERATIONS) if name != "msa"]
+    genotype = Genotype(steps, [8], steps, [8])
+    options = {"C": 16, "stem_type": stem_type, "device": "meta"}
+    plain, free, tracking = (
+        Network(genotype, 3, norm=norm, **options) for norm in ("bnorm", None, "bn-track")
+    )
+    of_norms = {
+        f"{name}.{parameter}"
+        for name, module in plain.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for parameter in ("weight", "bias")
     }
-    network = Network(CNN, 3, 16, stem_type=1, C_mult=2, norm=None, device="meta")
-    names = [name for name, _ in network.named_parameters()]
-    weights = [f"{part}.{layer}.weight" for part, layers in parts.items() for layer in layers]
-    assert [name for name in names if name.endswith(".weight")] == weights
-    linear = {"cells.1._ops.1.fc1", "cells.1._ops.1.fc2", "cells.2._ops.1.fc1"}
-    linear |= {"cells.2._ops.1.fc2", "classifier.0"}
-    assert set(names) - set(weights) == {f"{layer}.bias" for layer in linear}
+    names, left = ([name for name, _ in network.named_parameters()] for network in (plain, free))
+    assert left == [name for name in names if name not in of_norms] != names
+    assert not list(plain.buffers())
+    assert "cells.0._ops.4.op.3.running_mean" in tracking.state_dict()
 
 
 def one_step_shapes():
@@ -222,14 +218,6 @@ def test_more_channels_without_preprocessing(normal, reduce, args):
     for model in (network, large):
         assert num_parameters(model) == count_parameters(args, input_size=model.input_size)
         assert from_module(model).unsupported == []
-
-
-def test_classifier_layers():
-    network = Network(CNN, 4, 16, num_classes=3, fc_layers=3, fc_dim=8, C_mult=2, device="meta")
-    weights = [(f"{i}.weight", s) for i, s in ((0, (8, 64)), (3, (8, 8)), (6, (3, 8)))]
-    biases = [("0.bias", (8,)), ("3.bias", (8,)), ("6.bias", (3,))]
-    shapes = {name: tuple(p.shape) for name, p in network.classifier.named_parameters()}
-    assert shapes == dict(weights + biases)
 
 
 def test_images_of_another_size():

@@ -1,7 +1,7 @@
 import pytest
 
-from pyg_ghn.architectures import Genotype, Network, count_parameters, network_from_args
-from pyg_ghn.architectures.plan import NetworkPlan, network_arguments, parameter_shapes, reductions
+from pyg_ghn.architectures import Genotype, network_from_args
+from pyg_ghn.architectures.plan import NetworkPlan, network_arguments, reductions
 from pyg_ghn.errors import ArchitectureError
 
 CNN = Genotype([["conv_3x3", 0], ["skip_connect", 1]], [2], [["conv_1x1", 0], ["none", 1]], [2])
@@ -150,23 +150,3 @@ def test_arguments_of_a_data_set():
     for other in (7, "{}"):
         with pytest.raises(ArchitectureError, match=f"are a dictionary, .* got {other!r}"):
             network_arguments(other)
-
-
-def test_counts_and_names_of_the_official_format(golden):
-    for net in golden("deepnets"):
-        args, meta = net["net_args"], net["meta"]
-        assert count_parameters(args) == net["num_params_cifar10"]
-        assert count_parameters(args, 1000, (3, 224, 224)) == net["num_params_imagenet"]
-        assert count_parameters(meta) == meta["num_params"]["cifar10"]
-        assert count_parameters(meta, input_size=(3, 224, 224)) == meta["num_params"]["imagenet"]
-    for net in golden("deepnets")[::8]:
-        args = network_arguments(net["net_args"])
-        network = Network(**args, device="meta")
-        plan = NetworkPlan(**args)
-        expected = [(name, tuple(p.shape)) for name, p in network.named_parameters()]
-        shapes = [
-            (f"{prefix}.{name}", shape)
-            for prefix, module, _ in plan.modules
-            for name, shape in parameter_shapes(module).items()
-        ]
-        assert shapes == expected

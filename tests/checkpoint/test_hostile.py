@@ -228,15 +228,6 @@ class TestConfusion:
     def test_embedded_storages(self, refused, parts):
         refused(embedded(legacy(**parts)), "is damaged|that are no storage")
 
-    def test_old_format_without_its_end(self, refused, content):
-        data = torch_file(content(), _use_new_zipfile_serialization=False)
-        for size in (15, 100, 5000, len(data) // 2, len(data) - 1):
-            refused(data[:size], "damaged")
-
-    @pytest.mark.parametrize("size", [4, 100, 100_000, -1])
-    def test_archive_without_its_end(self, refused, content, size):
-        refused(torch_file(content())[:size], "damaged or incomplete")
-
     @pytest.mark.parametrize(
         "files, message",
         [

@@ -36,11 +36,6 @@ def test_released_format(released, dump, tiny, equal, protocol):
     assert all(p.requires_grad for p in loaded.parameters())
 
 
-@pytest.mark.parametrize("compress", ["zlib", "gzip", "bz2", "xz", "lzma"])
-def test_compressed(ghn, dump, equal, compress):
-    assert equal(from_pretrained(dump(ghn.state_dict(), compress=(compress, 1))), ghn)
-
-
 def test_old_protocol_calls_a_codec_for_bytes(ghn, dump):
     with pytest.raises(CheckpointError, match=r"holds `_codecs.encode`"):
         from_pretrained(dump(ghn.state_dict(), protocol=2))
@@ -70,15 +65,3 @@ def test_numpy_arrays_are_refused(released, dump, array):
     released["ln.weight"] = array
     with pytest.raises(CheckpointError, match=r"holds `(joblib|numpy)\S+`, which is neither a ten"):
         from_pretrained(dump(released))
-
-
-@pytest.mark.parametrize("compress", [0, "zlib", "gzip", "bz2", "xz", "lzma"])
-@pytest.mark.parametrize("keep", [1, 0.999, 0.5, 0.05, 0.0001])
-def test_truncated_or_corrupted(ghn, dump, compress, keep):
-    path = dump(ghn.state_dict(), compress=compress and (compress, 1))
-    data = bytearray(path.read_bytes())
-    if keep == 1:
-        data[len(data) // 2 if compress else 0] ^= 255
-    path.write_bytes(data[: int(keep * len(data))])
-    with pytest.raises(CheckpointError, match=r"ghn3tm8.pt' is (damaged|no checkpoint)"):
-        from_pretrained(path)

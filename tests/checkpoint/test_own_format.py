@@ -81,24 +81,6 @@ def test_failed_write_leaves_the_old_file(ghn, saved, monkeypatch):
     assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
 
 
-@pytest.mark.parametrize("kind", ["torch", "safetensors"])
-def test_flipped_bits(ghn, saved, kind):
-    """Anywhere but in the padding of a file, which nobody reads."""
-    if kind == "torch":
-        torch.save({"state_dict": ghn.state_dict(), "config": ghn.config}, saved)
-    good, expected = saved.read_bytes(), ghn.state_dict()
-    for position in range(11, len(good), len(good) // 60):
-        data = bytearray(good)
-        data[position] ^= 1 << position % 8
-        saved.write_bytes(data)
-        try:
-            loaded = from_pretrained(saved)
-        except CheckpointError:
-            continue
-        assert loaded.config == ghn.config
-        assert all(torch.equal(t, expected[name]) for name, t in loaded.state_dict().items())
-
-
 @pytest.mark.parametrize("change", [{"norm.bias": torch.ones(16)}, {}])
 def test_checksum(saved, change):
     with safe_open(saved, "pt") as file:
@@ -106,13 +88,6 @@ def test_checksum(saved, change):
     metadata |= {} if change else {"training": "another"}
     save_file(load_file(saved) | change, saved, metadata)
     with pytest.raises(CheckpointError, match="does not match its checksum"):
-        from_pretrained(saved)
-
-
-@pytest.mark.parametrize("size", [20, 200, -5])
-def test_truncated(saved, size):
-    saved.write_bytes(saved.read_bytes()[:size])
-    with pytest.raises(CheckpointError, match=r"ghn.safetensors' is damaged or incomplete"):
         from_pretrained(saved)
 
 
