@@ -20,7 +20,7 @@ import joblib
 import torch
 
 from pyg_ghn.checkpoint import from_pretrained, save_pretrained
-from pyg_ghn.checkpoint.names import their_name
+from pyg_ghn.checkpoint.config import their_name
 from pyg_ghn.nn import GHN, GHN2, GHN3
 
 CLASSES = {name: cls for cls in (GHN2, GHN3) for name in cls.CONFIGS}

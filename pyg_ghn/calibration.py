@@ -17,8 +17,8 @@ from torch_geometric.data import Data
 from pyg_ghn.errors import ConfigError, GHNError, PredictionError
 from pyg_ghn.graph import from_module
 from pyg_ghn.graph.convert import check_model, outside_modes
-from pyg_ghn.graph.dispatch import OwnRandom
 from pyg_ghn.graph.primitives import PRIMITIVE_INDEX, PRIMITIVES
+from pyg_ghn.graph.recorder import OwnRandom
 from pyg_ghn.graph.stand_ins import StandIns
 from pyg_ghn.graph.trace import preserved_rng, uncompiled, unwrapped
 from pyg_ghn.nn import GHN

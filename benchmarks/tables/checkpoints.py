@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from pyg_ghn.checkpoint import read_metadata
-from pyg_ghn.checkpoint.find import find
+from pyg_ghn.checkpoint.loading import find
 from tables.options import Options
 from tables.rows import Job, Row, Rows
 

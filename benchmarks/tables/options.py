@@ -20,7 +20,7 @@ from pyg_ghn import from_pretrained, initialize
 from pyg_ghn.architectures import torchvision_model
 from pyg_ghn.architectures.splits import get_split
 from pyg_ghn.checkpoint import read_metadata
-from pyg_ghn.checkpoint.find import find
+from pyg_ghn.checkpoint.loading import find
 from pyg_ghn.datasets.torchvision_models import PAPER_NAMES
 from pyg_ghn.errors import ConfigError, ImageDataError
 from pyg_ghn.evaluation import TORCHVISION_NETWORKS, EvaluationNetwork, evaluation_networks

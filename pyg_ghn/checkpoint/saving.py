@@ -11,8 +11,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pyg_ghn._files import atomic_path
-from pyg_ghn.checkpoint.find import CONFIG, WEIGHTS, find
-from pyg_ghn.checkpoint.loading import CHECKSUM, checksum_of, is_safetensors, naming
+from pyg_ghn.checkpoint.loading import (
+    CHECKSUM,
+    CONFIG,
+    WEIGHTS,
+    checksum_of,
+    find,
+    is_safetensors,
+    naming,
+)
 from pyg_ghn.errors import CheckpointError, expect
 from pyg_ghn.nn import GHN
 

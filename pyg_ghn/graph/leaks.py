@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.dispatch import OwnRandom
 from pyg_ghn.graph.meta_operations import META
 from pyg_ghn.graph.nested import ATOMS, mapped, storage, tensors
-from pyg_ghn.graph.recorder import Call, Recorder
+from pyg_ghn.graph.recorder import Call, OwnRandom, Recorder
 from pyg_ghn.graph.stand_ins import StandIns
 
 

@@ -1,4 +1,5 @@
-r"""What sees every tensor operation of a forward pass."""
+r"""What sees every tensor operation of a forward pass: the functions that the model calls and, below
+them, the dispatcher's."""
 
 import functools
 from collections.abc import Callable
@@ -9,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch._C import _functorch as functorch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.dispatch import Below, OwnRandom, is_in_place, written
 from pyg_ghn.graph.meta_operations import SHAPE_ONLY
 from pyg_ghn.graph.nested import mapped, place, placed, storage, tensors
 from pyg_ghn.graph.stand_ins import StandIns
@@ -47,6 +47,69 @@ class Call(NamedTuple):
     @property
     def operands(self) -> list[Tensor]:
         return tensors(self.args, self.kwargs)
+
+
+class Flow(NamedTuple):
+    """An operation as the dispatcher saw it: below the functions that a model calls."""
+
+    func: Callable
+    operands: list[Tensor]
+    outs: list[Tensor]
+
+
+class OwnRandom(TorchDispatchMode):
+    """Draws random numbers from generators of its own: process-wide ones stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        operand = next(iter(tensors(args, kwargs)), None)
+        device = torch.device(kwargs.get("device") or "cpu") if operand is None else operand.device
+        if device.type == "meta":
+            return func(*args, **{k: v for k, v in kwargs.items() if k != "generator"})
+        if kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device)
+        own = {**kwargs, "generator": self._generators[device]}
+        for name in (func._overloadname, "generator", f"{func._overloadname}_generator"):
+            overload = getattr(func.overloadpacket, name, None)
+            if overload and any(a.name == "generator" for a in overload._schema.arguments):
+                return overload(*args, **own)
+        if func.overloadpacket is torch.ops.aten.native_dropout:
+            kept = torch.empty_like(args[0]).bernoulli_(1 - args[1], generator=own["generator"])
+            return args[0] * kept / max(1 - args[1], 1e-6), kept.bool()
+        # Attention and recurrent layers draw for nothing but their dropout.
+        names = [argument.name for argument in func._schema.arguments]
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        return func(**given | {k: 0.0 for k in ("dropout_p", "dropout") if k in given})
+
+
+class Below(OwnRandom):
+    r"""Sees what functions come down to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flows: list[Flow] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        changed = written("", func, args, kwargs or {}) if func._schema.is_mutable else None
+        self.see(func, (args, kwargs), (out, changed))
+        return out
+
+    def made(self, tensor: Tensor) -> bool:
+        """Whether the dispatcher saw the tensor, or what it is a view of, come into being."""
+        key, flows = storage(tensor), reversed(self.flows)
+        return key is None or any(storage(t) == key for flow in flows for t in flow.outs)
+
+    def see(self, func: Callable, operands: Any, out: Any) -> None:
+        self.flows.append(Flow(func, tensors(operands), tensors(out)))
 
 
 class UnrecordedError(Exception):
@@ -224,6 +287,26 @@ class Recorder(TorchFunctionMode):
         if self.below is not None:
             self.below.see(func, (args, captured), out)
         return out
+
+
+def written(name: str, func: Callable, args: tuple, kwargs: dict) -> Any:
+    r"""What a function that returns nothing writes into."""
+    is_data = name == "__set__" and func.__self__ is Tensor.data
+    if args and (is_data or is_in_place(name)):
+        return args[0]
+    schema = getattr(getattr(func, "default", func), "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return None
+    names = [a.name for a in schema.arguments if a.alias_info and a.alias_info.is_write]
+    given = {**dict(zip([a.name for a in schema.arguments], args, strict=False)), **kwargs}
+    return [given[name] for name in names if name in given]
+
+
+def is_in_place(name: str) -> bool:
+    r"""Whether the name of a function says that it changes its first argument."""
+    is_dunder = name.startswith("__")
+    name = name.partition(".")[0]
+    return (name.endswith("_") and not is_dunder) or name == "__setitem__" or name.startswith("__i")
 
 
 @functools.cache

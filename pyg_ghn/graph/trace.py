@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pyg_ghn.errors import GraphError
-from pyg_ghn.graph.dispatch import Below, Flow
 from pyg_ghn.graph.leaks import fill_leaks
 from pyg_ghn.graph.nested import reachable_tensors
-from pyg_ghn.graph.recorder import Call, Recorder, UnrecordedError
+from pyg_ghn.graph.recorder import Below, Call, Flow, Recorder, UnrecordedError
 from pyg_ghn.graph.stand_ins import StandIns
 
 

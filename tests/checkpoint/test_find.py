@@ -3,13 +3,19 @@ import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 import pyg_ghn
-from pyg_ghn.checkpoint import RELEASED, find, from_pretrained, read_metadata, save_pretrained
+from pyg_ghn.checkpoint import (
+    RELEASED,
+    from_pretrained,
+    loading,
+    read_metadata,
+    save_pretrained,
+)
 from pyg_ghn.errors import CheckpointError
 
 
 @pytest.fixture(autouse=True)
 def packaged(monkeypatch, tmp_path):
-    monkeypatch.setattr(find, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setattr(loading, "PRETRAINED", tmp_path / "pretrained")
 
 
 @pytest.fixture

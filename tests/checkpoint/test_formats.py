@@ -1,7 +1,6 @@
 """Which files are checkpoints."""
 
 import random
-import re
 
 import joblib
 import pytest
@@ -71,7 +70,7 @@ def test_whole_and_damaged_files(tmp_path, equal, kind):
         try:
             loaded = from_pretrained(path)
         except CheckpointError as error:
-            assert re.search(r"ghn\.safetensors' (is|has|holds|lacks|grows|uses|refers)", str(error))
+            assert f"'{path}' " in str(error)
             return True
         assert kind in ("legacy", "joblib", "lzma") or equal(loaded, ghn)
         return False

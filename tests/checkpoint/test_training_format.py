@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from pyg_ghn.checkpoint import from_pretrained, names
+from pyg_ghn.checkpoint import config as module
+from pyg_ghn.checkpoint import from_pretrained
 from pyg_ghn.errors import CheckpointError
 from pyg_ghn.nn import GHN2, GHN3, GHNMLP
 
@@ -34,9 +35,9 @@ def test_files_of_the_authors_code(tiny, name, cls, count, size, more):
 def test_names_of_all_parameters(content, name):
     """Ours are told from theirs and back."""
     for theirs in content(name)["state_dict"]:
-        ours = names.our_name(theirs)
-        assert ours != theirs and theirs.endswith(names.their_name(ours))
-        assert names.our_name(ours) == ours
+        ours = module.our_name(theirs)
+        assert ours != theirs and theirs.endswith(module.their_name(ours))
+        assert module.our_name(ours) == ours
 
 
 def tables_at_top_level(training):
@@ -202,7 +203,7 @@ def test_our_own_compiled_ghn_keeps_its_config(write, equal):
 def test_ghn1(write, equal, more):
     """The same modules as GHN-2, with neither virtual edges nor norms."""
     ghn = GHN2(16, (8, 8, 5, 5), 10, layer_norm=False, weight_norm=False, virtual_edges=False)
-    state = {names.their_name(name): value for name, value in ghn.state_dict().items()}
+    state = {module.their_name(name): value for name, value in ghn.state_dict().items()}
     for name in DECODER_CONVS:
         state[f"{name}.weight"] = state[f"{name}.weight"][..., None, None]
     config = {"max_shape": (8, 8, 5, 5), "num_classes": 10, "decoder": "conv", "hid": 16,

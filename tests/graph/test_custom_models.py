@@ -172,22 +172,6 @@ def test_in_place_results_carry_the_new_sources_and_names(see):
     assert graph.labels == ["input", "weight", "bias"]
 
 
-def test_what_has_no_node(see):
-    def forward(self, x):
-        self.dead(x)
-        return self.used(x) + self.dead(x).detach()
-
-    graph = see(forward, (4,), used=nn.Linear(4, 4), dead=nn.Linear(4, 4))
-    assert graph.data.param_name == [None, "used.weight", "used.bias"]
-    assert [*graph.left] == ["dead.weight", "dead.bias"]
-    rnn = nn.LSTM(4, 6, num_layers=2, batch_first=True, bidirectional=True)
-    forward = lambda self, x: self.head(self.rnn(x)[0][:, -1])  # noqa: E731
-    graph = see(forward, (7, 4), rnn=rnn, head=nn.Linear(12, 3))
-    assert graph.data.param_name == [None, "head.weight", "head.bias"] and len(graph.left) == 16
-    graph = see(nn.Conv3d(3, 4, 3), (3, 5, 5, 5))
-    assert graph.data.param_name == [None, None, "bias"] and [*graph.left] == ["weight"]
-
-
 def test_bias_of_channels_is_no_position_embedding(see):
     def forward(self, x):
         return self.conv(x).mean((2, 3), keepdim=True) + self.bias

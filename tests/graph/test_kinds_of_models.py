@@ -98,19 +98,6 @@ def test_wrapped_compiled_low_precision_frozen_and_on_meta(complete):
     assert not data.x.is_meta and not data.edge_index.is_meta
 
 
-def test_what_a_module_collects_is_not_kept(applied):
-    def forward(self, x):
-        self.seen.append(x)
-        self.cache["last"] = x
-        self.register_forward_hook(lambda *_: None)
-        return self.layer(x)
-
-    model = applied(forward, layer=nn.Linear(4, 4), seen=[], cache={})
-    for _ in range(2):
-        from_module(model, (4,))
-        assert not model.seen and not model.cache and not model._forward_hooks
-
-
 @pytest.mark.parametrize(
     "model, inputs, message",
     [

@@ -195,7 +195,9 @@ MARK = Empty()
 HELD = {
     "array": (lambda: array("f"), lambda held, x: held.append(1.0), len),
     "bytes": (bytearray, lambda held, x: held.append(1), len),
+    "dict": (dict, lambda held, x: held.update(x=x), len),
     "empty": (Empty, lambda held, x: vars(held).update(x=x), lambda held: len(vars(held))),
+    "list": (list, lambda held, x: held.append(x), len),
     "objects": (
         lambda: np.array([[], None], dtype=object),
         lambda held, x: held[0].append(x),
