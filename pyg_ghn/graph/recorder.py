@@ -1,5 +1,4 @@
-r"""What sees every tensor operation of a forward pass: the functions that the model calls and, below
-them, the dispatcher's."""
+r"""Sees every tensor operation of a forward pass: as a function, or below it in the dispatcher."""
 
 import functools
 from collections.abc import Callable
@@ -228,11 +227,7 @@ class Recorder(TorchFunctionMode):
                 if self.below is not None:
                     self.below.see(func, (args, kwargs), out)
                 return out
-        draws = not on_meta  # whatever it comes down to
-        if name in RANDOM:
-            draws |= torch.device(kwargs.get("device") or "meta").type != "meta"
-            if not draws:
-                kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
+        draws = name in RANDOM or not on_meta  # whatever it comes down to
         try:
             if not draws or self.below is not None:
                 return func(*args, **kwargs)

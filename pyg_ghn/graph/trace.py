@@ -1,6 +1,5 @@
 r"""One forward pass of a copy of a module on the meta device, every tensor operation recorded."""
 
-import ctypes
 import inspect
 import random
 import sys
@@ -165,26 +164,15 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def preserved_rng() -> Iterator[None]:
     r"""Leaves the process-wide generators as they were, should user code draw from them directly or
     seed them, unless another thread has run meanwhile: what it may have drawn would repeat."""
-    others, words = _other_threads(), _numpy_words()
+    others = _other_threads()
     python, numpy, own = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
     try:
         yield
     finally:
         if others is not None and others == _other_threads():
-            if python != random.getstate():
-                random.setstate(python)
-            if words is None or words != _numpy_words() or numpy["has_gauss"]:
-                np.random.set_state(numpy)
-            if not torch.equal(own, torch.get_rng_state()):
-                torch.set_rng_state(own)
-
-
-def _numpy_words() -> bytes | None:
-    """What NumPy draws from next; to read or to set all of its state takes 500 times longer."""
-    generator = np.random.get_bit_generator()
-    if isinstance(generator, np.random.MT19937):
-        return ctypes.string_at(generator.ctypes.state_address, 625 * 4)
-    return None
+            random.setstate(python)
+            np.random.set_state(numpy)
+            torch.set_rng_state(own)
 
 
 def _other_threads() -> dict[int, Any] | None:
