@@ -25,3 +25,17 @@ def golden():
             return json.load(file)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def assert_same_graph():
+    """Two graphs have the same nodes in the same order, with the same labels and edges."""
+    labels = "param_name param_shape bias_name unsupported unsupported_reason".split()
+
+    def check(data, expected):
+        for name in ("x", "edge_index"):
+            assert torch.equal(data[name], expected[name]) and data[name].dtype == torch.long, name
+        for name in labels:
+            assert data[name] == expected[name], name
+
+    return check

@@ -254,7 +254,7 @@ class Recorder(TorchFunctionMode):
                 continue
             place = view.size(), view.stride(), view.storage_offset()
             stand_in = self.stand_ins.add(view, flat.as_strided(*place))
-            self.calls.append(Call("alias", (view,), {}, stand_in, _same))
+            self.calls.append(Call("alias", (view,), {}, stand_in, lambda tensor: tensor))
             self.known.discard(id(view))
             self.known.add(id(stand_in))
         return self.stand_ins.get(constant)
@@ -349,11 +349,6 @@ _OTHER_NAMES = {
         "scaled_dot_product_attention",
     ),
 }
-
-
-def _same(tensor: Tensor) -> Tensor:
-    """What makes another tensor object with the same values."""
-    return tensor
 
 
 def _unwrapped(tensor: Tensor) -> Tensor:

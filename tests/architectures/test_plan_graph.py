@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from pyg_ghn.architectures import SPLITS, network_from_args, network_graph, sample_net_args
 from pyg_ghn.architectures.plan import NetworkPlan, network_arguments
@@ -10,19 +9,20 @@ from pyg_ghn.graph import PRIMITIVES, from_module
 SIZES = [(3, 32, 32), (1, 8, 8), (3, 224, 224)]
 
 
-def assert_traced(net_args, size=(3, 32, 32), **width):
-    """The graph is the traced one: the same nodes in the same order, names and edges."""
-    network = network_from_args(net_args, 7, size, device="meta", **width)
-    found, expected = network_graph(net_args, 7, size, **width), from_module(network, size)
-    assert found.keys() == expected.keys()
-    for name, value in expected:
-        same = torch.equal if isinstance(value, torch.Tensor) else list.__eq__
-        assert same(found[name], value), name
+@pytest.fixture
+def assert_traced(assert_same_graph):
+    def check(net_args, size=(3, 32, 32), **width):
+        network = network_from_args(net_args, 7, size, device="meta", **width)
+        found, expected = network_graph(net_args, 7, size, **width), from_module(network, size)
+        assert found.keys() == expected.keys()
+        assert_same_graph(found, expected)
+
+    return check
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("split", SPLITS)
-def test_graphs_are_those_of_the_networks(split, size):
+def test_graphs_are_those_of_the_networks(split, size, assert_traced):
     rng = np.random.default_rng(7)
     for width in ({}, {"C": 48, "fc_dim": 128}) * 2:
         assert_traced(sample_net_args(split, rng), size, **width)
@@ -68,7 +68,7 @@ CNN_LEFT_OUT = {**LEFT_OUT, "normal": [*LEFT_OUT["normal"][:5], ["conv_7x1_1x7",
         {"genotype": CNN_LEFT_OUT, "n_cells": 3, "stem_pool": True, "glob_avg": False},
     ],
 )
-def test_unusual_networks(net_args):
+def test_unusual_networks(net_args, assert_traced):
     assert_traced(net_args)
 
 
