@@ -153,11 +153,6 @@ NARROW = {
 DENSE = Genotype([["conv_5x5", 0], ["msa", 1]], [2], [["cse", 0], ["none", 1]], [2])
 
 
-def widths(changes, wide, draws=400):
-    generator = rng()
-    return [draw_width({**NARROW, **changes}, generator, wide) for _ in range(draws)]
-
-
 @pytest.mark.parametrize(
     ("changes", "choices", "wide_choices"),
     [
@@ -170,31 +165,19 @@ def widths(changes, wide, draws=400):
         ({"n_cells": 11}, 2, 4),
         ({"n_cells": 13}, 1, 4),
         ({"n_cells": 15}, 1, 1),
+        ({"stem_pool": False}, 7, 7),
         ({"glob_avg": False}, 1, 1),
         ({"genotype": DENSE}, 1, 1),
     ],
 )
-def test_widths(changes, choices, wide_choices):
+def test_widths_and_strides(changes, choices, wide_choices):
     for wide, number in ((False, choices), (True, wide_choices)):
-        drawn = widths(changes, wide)
+        generator = rng()
+        drawn = [draw_width({**NARROW, **changes}, generator, wide) for _ in range(400)]
         assert {width["C"] for width in drawn} == {32 + 16 * i for i in range(number)}
         wide_heads = {width["C"] for width in drawn if width["fc_dim"] > 256}
         assert wide_heads == ({32, 48, 64} if number == 7 else set())
         assert {width["fc_dim"] for width in drawn} >= {64, 128, 192, 256}
         assert max(width["fc_dim"] for width in drawn) == (512 if number == 7 else 256)
-
-
-@pytest.mark.parametrize(
-    ("changes", "wide", "strides"),
-    [
-        ({}, True, {2, 4}),
-        ({}, False, {4}),
-        ({"stem_pool": False}, True, {4}),
-        ({"n_cells": 9}, True, {4}),
-        ({"glob_avg": False}, True, {4}),
-        ({"genotype": DENSE}, True, {4}),
-        ({"num_params": {"cifar10": 300_000}}, True, {4}),
-    ],
-)
-def test_stride_of_wide_networks(changes, wide, strides):
-    assert {width["imagenet_stride"] for width in widths(changes, wide, 40)} == strides
+        strides = {2, 4} if wide and not changes else {4}
+        assert {width["imagenet_stride"] for width in drawn} == strides

@@ -69,7 +69,7 @@ def test_every_model_sees_small_images(name):
         assert adapt_to_small_images(model, (3, side, side)) is model
         assert shapes_of(model) == shapes
         sides.clear()
-        assert run(model.train(side != 16), side) == [(2, 10)]
+        assert run(model.train(side != 16), side) == [(2, 10)]  # of one head
         assert next(side for side in reversed(sides) if side > 1) == expected
 
 
@@ -142,6 +142,7 @@ def test_own_model_of_a_known_class_and_images_that_are_no_squares():
     adapt_to_small_images(model, (3, 8, 8))
     assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
     assert "conv1" not in strided(adapt_to_small_images(models.resnet18(), (3, 224, 32)))
+    assert torchvision_model("mobilenet_v2", 10).classifier[0].p == 0.2  # dropout stays
 
 
 @pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (4, 2), (7, 3)])
@@ -166,25 +167,14 @@ def test_squares_only(name):
 def test_what_cannot_be_adapted():
     with pytest.raises(ArchitectureError, match=r"No rule adapts Sequential .*stride"):
         adapt_to_small_images(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2)), (3, 8, 8))
-    with pytest.raises(ArchitectureError, match=r"must be \(3, height, width\), got"):
-        adapt_to_small_images(models.squeezenet1_1(), (32, 32))
-    with pytest.raises(ArchitectureError, match=r"must be \(3, height, width\), got"):
-        adapt_to_small_images(models.squeezenet1_1(), (3, 0, 32))
-    with pytest.raises(ArchitectureError, match="no classification model 'resnet19'"):
-        torchvision_model("resnet19", 10)
-    with pytest.raises(
-        ArchitectureError, match="no classification model 'fasterrcnn_resnet50_fpn'"
-    ):
-        torchvision_model("fasterrcnn_resnet50_fpn", 10)
+    for size in ((32, 32), (3, 0, 32)):
+        with pytest.raises(ArchitectureError, match=r"must be \(3, height, width\), got"):
+            adapt_to_small_images(models.squeezenet1_1(), size)
+    for name in ("resnet19", "fasterrcnn_resnet50_fpn"):
+        with pytest.raises(ArchitectureError, match=f"no classification model '{name}'"):
+            torchvision_model(name, 10)
     with pytest.raises(ArchitectureError, match="convolutional stem"):
         adapt_to_small_images(vit(conv_stem_configs=[ConvStemConfig(8, 3, 2)]), (3, 32, 32))
-
-
-def test_no_auxiliary_heads_and_dropout_untouched():
-    model = torchvision_model("googlenet", 10, (3, 32, 32))
-    assert model.aux1 is None and model.aux2 is None
-    assert isinstance(model.train()(torch.randn(2, 3, 32, 32)), torch.Tensor)
-    assert torchvision_model("mobilenet_v2", 10).classifier[0].p == 0.2
 
 
 def swin(version=1):
