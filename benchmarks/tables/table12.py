@@ -26,4 +26,5 @@ def report(zero: Results, tuned: Results) -> list[Table]:
             add(start, step, {name: curve[step] for name, curve in networks.items()})
     columns = ["method", "SGD steps", "networks", *kinds]
     title = "Top-1 accuracy (%) of all networks, mean and standard deviation"
-    return [Table(title, columns, rows)]
+    notes = ["Without SGD: of the first seed; else the means over seeds."]
+    return [Table(title, columns, rows, notes)]
