@@ -215,16 +215,19 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
             layers[name] = None
         elif isinstance(module, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)):
             layers[name] = module
-    outputs: dict[int, tuple[str, Tensor, int]] = {}
+    outputs: dict[int, tuple[str, Tensor, float]] = {}
+
+    def version(tensor: Tensor) -> float:  # what changes with the tensor; inference has none
+        return tensor.sum().item() if tensor.is_inference() else tensor._version
 
     def see(name: str, module: nn.Module, x: Tensor, out: Tensor) -> None:
         runs[name] += 1
         if layers[name] is None:
-            outputs[id(out)] = name, out, out._version
-        elif id(x) in outputs and outputs[id(x)][2] == x._version:  # not changed in place
+            outputs[id(out)] = name, out, version(out)
+        elif id(x) in outputs and outputs[id(x)][2] == version(x):  # not changed in place
             found.append(outputs[id(x)][0])
 
-    _run(model, torch.zeros(2, *size, device="cpu"), {n: partial(see, n) for n in layers})
+    _run(model, torch.ones(2, *size, device="cpu"), {n: partial(see, n) for n in layers})
     return [name for name in found if runs[name] == 1]
 
 
@@ -234,7 +237,6 @@ def all_tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict([*model.named_parameters(remove_duplicate=False), *buffers])
 
 
-@torch.inference_mode(False)
 def _run(
     model: nn.Module,
     images: Tensor,
