@@ -209,13 +209,12 @@ def normalized_kernels(model: nn.Module, data: Data, size: tuple[int, ...]) -> l
         if weight and len(following[node]) == 1 and ops[following[node][0]] in ("bn", "ln"):
             candidates[name] = node
     untied = _untied(model, (nn.Conv2d, nn.Linear))
-    layers, runs, found = {}, Counter(), []
+    layers, outputs, runs, found = {}, {}, Counter(), []
     for name, module in model.named_modules():
         if name in untied and name in candidates:
             layers[name] = None
         elif isinstance(module, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)):
             layers[name] = module
-    outputs: dict[int, tuple[str, Tensor, float]] = {}
 
     def version(tensor: Tensor) -> float:  # what changes with the tensor; inference has none
         return tensor.sum().item() if tensor.is_inference() else tensor._version
