@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import activation_resolver, normalization_resolver
 
 from pyg_ghn.errors import ConfigError
@@ -95,15 +96,20 @@ class GHN3Conv(nn.Module):
         self.heads = heads
         self.dropout = dropout
         self.attn_dropout = attn_dropout
-        if norm == "layer_norm" and not norm_kwargs:  # PyG's is over all nodes of a graph
-            norm = nn.LayerNorm(channels)
+        if isinstance(norm, str) and norm.lower().replace("_", "") == "layernorm":
+            norm_kwargs = {"mode": "node"} | (norm_kwargs or {})  # PyG's is over all nodes
         self.norm1, self.norm2 = (
             nn.Identity()
             if norm is None
             else normalization_resolver(copy.deepcopy(norm), channels, **(norm_kwargs or {}))
             for _ in range(2)
         )
-        self.norm_with_batch = "batch" in inspect.signature(self.norm1.forward).parameters
+        self.norm_by_node = (
+            isinstance(self.norm1, nn.Identity | nn.LayerNorm)
+            or getattr(self.norm1, "mode", None) == "node"
+        )
+        takes_batch = "batch" in inspect.signature(self.norm1.forward).parameters
+        self.norm_with_batch = takes_batch and not self.norm_by_node
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.out = nn.Linear(channels, channels)
         self.mlp = nn.Sequential(
@@ -115,9 +121,8 @@ class GHN3Conv(nn.Module):
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        for module in (self.norm1, self.qkv, self.out, self.norm2, self.mlp[0], self.mlp[2]):
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+        for module in (self.norm1, self.qkv, self.out, self.norm2, self.mlp):
+            reset(module)
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         # `to_hetero` would silently make a layer for each type, which only sees nodes of that type.
@@ -147,6 +152,8 @@ class GHN3Conv(nn.Module):
             return_attention_weights (bool, optional): If set to :obj:`True`, also returns the
                 attention weights of each graph. (default: :obj:`False`)
         """
+        if x.dim() == 3:
+            self._check_padded(batch, attn_bias)
         attend = self._attend_padded if x.dim() == 3 else self._attend
         qkv = self.qkv(self._norm(self.norm1, x, batch, attn_bias))
         out, weights = attend(qkv, batch, attn_bias, return_attention_weights)
@@ -157,8 +164,26 @@ class GHN3Conv(nn.Module):
         x = x + F.dropout(out, self.dropout, self.training)
         return (x, weights) if return_attention_weights else x
 
+    def _check_padded(self, batch: Any, attn_bias: Any) -> None:
+        """Whether padding is told by the bias alone, and norms do not read it."""
+        if batch is not None:
+            raise ConfigError(
+                "`batch` is not read for padded nodes (B, N, channels): give the mask of "
+                "`to_dense_batch` as `attn_bias`, mask[:, None, None], or in a bias."
+            )
+        if not (attn_bias is None or isinstance(attn_bias, Tensor)):
+            raise ConfigError(
+                "The bias of padded nodes (B, N, channels) must be one tensor (B, heads, N, N), "
+                f"got {type(attn_bias).__name__}: see `to_dense_pairs`."
+            )
+        if not self.norm_by_node:
+            raise ConfigError(
+                "With padded nodes (B, N, channels) the norm must be `layer_norm` or none, for "
+                f"{self.norm1} would also be over padding: use the sparse form."
+            )
+
     def _norm(self, norm: nn.Module, x: Tensor, batch: Any, attn_bias: Any) -> Tensor:
-        if not self.norm_with_batch or x.dim() == 3:
+        if not self.norm_with_batch:
             return norm(x)
         if batch is None and attn_bias is not None:
             is_whole = isinstance(attn_bias, AttentionBias)
@@ -205,17 +230,15 @@ class GHN3Conv(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Attention within each row of a padded batch, and perhaps its weights."""
         count, size, _ = qkv.shape
-        q, k, v = qkv.view(count, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        weights: Sequence[Tensor] = []
         if with_weights:
-            bias = q.new_zeros(()) if attn_bias is None else attn_bias
+            bias = qkv.new_zeros(()) if attn_bias is None else attn_bias
             bias = bias.expand(count, self.heads, size, size)
-            out, weights = self._attention(*(x.flatten(0, 1) for x in (q, k, v)), bias, True)
-            out = out.view_as(q)
-        else:
-            dropout = self.attn_dropout if self.training else 0.0
-            out = F.scaled_dot_product_attention(q, k, v, attn_bias, dropout)
-        return out.transpose(1, 2).flatten(2), list(weights)
+            out, weights = self._attend(qkv.flatten(0, 1), None, bias, True)
+            return out.view(count, size, -1), weights
+        q, k, v = qkv.view(count, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        dropout = self.attn_dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_bias, dropout)
+        return out.transpose(1, 2).flatten(2), []
 
     def _attention(
         self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, with_weights: bool
