@@ -54,9 +54,10 @@ class GHN3Conv(nn.Module):
         attn_dropout (float, optional): Dropout of the attention weights. (default: :obj:`0.`)
         act (str or Module, optional): The activation of the MLP. (default: :obj:`"gelu"`)
         act_kwargs (dict, optional): Arguments of the activation. (default: :obj:`None`)
-        norm (str or Module, optional): The normalization in front of attention and MLP; by
-            default of each node by itself. (default: :obj:`"layer_norm"`)
-        norm_kwargs (dict, optional): Arguments of the normalization. (default: :obj:`None`)
+        norm (str or Module, optional): The normalization in front of attention and MLP.
+            (default: :obj:`"layer_norm"`)
+        norm_kwargs (dict, optional): Arguments of the normalization. A layer norm is of each node
+            by itself, unless they say :obj:`mode="graph"`. (default: :obj:`None`)
 
     Shapes:
         - **input:** node features :math:`(\sum_g N_g, \text{channels})`; batch vector
@@ -67,14 +68,15 @@ class GHN3Conv(nn.Module):
           alone tells where graphs begin; the batch vector is read without it only.
         - **padded input:** node features :math:`(B, N, \text{channels})` and attention bias
           :math:`(B, \text{heads}, N, N)` or :math:`(B, 1, N, N)`, minus infinity for keys that are
-          padding *(optional)*
+          padding, or the mask of nodes :math:`(B, 1, 1, N)` *(optional)*; no batch vector, and no
+          norm but that of each node
         - **output:** node features like those of the input; with
           :obj:`return_attention_weights=True` also the attention weights, for each graph
           :math:`(\text{heads}, N_g, N_g)`, rows for queries
 
     Raises:
-        ConfigError: If :obj:`heads` does not divide :obj:`channels`, or the bias or batch vector
-            does not fit the nodes or heads.
+        ConfigError: If :obj:`heads` does not divide :obj:`channels`, the bias or batch vector
+            does not fit the nodes or heads, or padding would not be told from nodes.
         GraphError: If the batch vector is not sorted.
     """
 
@@ -153,15 +155,19 @@ class GHN3Conv(nn.Module):
                 attention weights of each graph. (default: :obj:`False`)
         """
         if x.dim() == 3:
+            attend = self._attend_padded
             self._check_padded(batch, attn_bias)
-        attend = self._attend_padded if x.dim() == 3 else self._attend
-        qkv = self.qkv(self._norm(self.norm1, x, batch, attn_bias))
-        out, weights = attend(qkv, batch, attn_bias, return_attention_weights)
+        else:
+            attend = self._attend
+            attn_bias = self._bias_of_graphs(x, batch, attn_bias)
+        graphs = ()
+        if self.norm_with_batch:
+            graphs = (batch if isinstance(batch, Tensor) else attn_bias.layout.batch,)
+        out, weights = attend(self.qkv(self.norm1(x, *graphs)), attn_bias, return_attention_weights)
         x = x + F.dropout(self.out(out), self.dropout, self.training)
         first, act, second = self.mlp
-        hidden = act(first(self._norm(self.norm2, x, batch, attn_bias)))
-        out = second(F.dropout(hidden, self.dropout, self.training))
-        x = x + F.dropout(out, self.dropout, self.training)
+        hidden = F.dropout(act(first(self.norm2(x, *graphs))), self.dropout, self.training)
+        x = x + F.dropout(second(hidden), self.dropout, self.training)
         return (x, weights) if return_attention_weights else x
 
     def _check_padded(self, batch: Any, attn_bias: Any) -> None:
@@ -182,35 +188,33 @@ class GHN3Conv(nn.Module):
                 f"{self.norm1} would also be over padding: use the sparse form."
             )
 
-    def _norm(self, norm: nn.Module, x: Tensor, batch: Any, attn_bias: Any) -> Tensor:
-        if not self.norm_with_batch:
-            return norm(x)
-        if batch is None and attn_bias is not None:
-            is_whole = isinstance(attn_bias, AttentionBias)
-            batch = attn_bias.sizes if is_whole else [bias.size(-1) for bias in attn_bias]
-        if batch is not None and not isinstance(batch, Tensor):
-            batch = torch.arange(len(batch)).repeat_interleave(torch.tensor(batch)).to(x.device)
-        return norm(x, batch)
-
     @torch.compiler.disable
-    def _attend(
-        self, qkv: Tensor, batch: Any, attn_bias: Sequence[Tensor] | None, with_weights: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Attention within each graph, by blocks of graphs, and perhaps its weights."""
+    def _bias_of_graphs(
+        self, x: Tensor, batch: Any, attn_bias: Sequence[Tensor] | None
+    ) -> AttentionBias:
+        """The bias in blocks of graphs, none being zero; it fits the nodes and heads."""
         if attn_bias is None:
-            sizes = [len(qkv)] if batch is None else graph_sizes(batch)
-            attn_bias, source = AttentionBias.zero(sizes, self.heads, qkv), "batch vector"
+            sizes, source = [len(x)] if batch is None else graph_sizes(batch), "batch vector"
+            attn_bias = AttentionBias.zero(sizes, self.heads, x)
         else:
+            source = "attention bias"
             if not isinstance(attn_bias, AttentionBias):
                 attn_bias = AttentionBias.of_graphs(attn_bias, self.heads)
-            sizes, source = attn_bias.sizes, "attention bias"
-        if sum(sizes) != len(qkv):
+        if sum(attn_bias.sizes) != len(x):
             raise ConfigError(
-                f"The {source} is for graphs of {sizes} nodes, but `x` has {len(qkv)} nodes."
+                f"The {source} is for graphs of {attn_bias.sizes} nodes, but `x` has {len(x)} "
+                "nodes."
             )
         heads = {len(values) for values in attn_bias.values}
         if heads - {self.heads}:
             raise ConfigError(f"The bias has {heads.pop()} heads, the layer {self.heads}.")
+        return attn_bias
+
+    @torch.compiler.disable
+    def _attend(
+        self, qkv: Tensor, attn_bias: AttentionBias, with_weights: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Attention within each graph, by blocks of graphs, and perhaps its weights."""
         if not len(qkv):
             return qkv[:, : self.channels], []
         outs, weights = [], []
@@ -226,14 +230,15 @@ class GHN3Conv(nn.Module):
         return out, [some.squeeze(0) for some in AttentionBias(attn_bias.layout, weights)]
 
     def _attend_padded(
-        self, qkv: Tensor, batch: None, attn_bias: Tensor | None, with_weights: bool
+        self, qkv: Tensor, attn_bias: Tensor | None, with_weights: bool
     ) -> tuple[Tensor, list[Tensor]]:
         """Attention within each row of a padded batch, and perhaps its weights."""
         count, size, _ = qkv.shape
         if with_weights:
             bias = qkv.new_zeros(()) if attn_bias is None else attn_bias
             bias = bias.expand(count, self.heads, size, size)
-            out, weights = self._attend(qkv.flatten(0, 1), None, bias, True)
+            bias = AttentionBias.of_graphs(bias, self.heads)
+            out, weights = self._attend(qkv.flatten(0, 1), bias, True)
             return out.view(count, size, -1), weights
         q, k, v = qkv.view(count, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         dropout = self.attn_dropout if self.training else 0.0

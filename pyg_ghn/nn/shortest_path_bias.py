@@ -104,7 +104,7 @@ class ShortestPathBias(nn.Module):
     def _by_blocks(self, spd: Tensor | Data, batch: Tensor | Sequence[int] | None) -> AttentionBias:
         data = spd
         spd, sizes = pairs_of(data, batch, self.attr_name)
-        if isinstance(data, Data) and not spd.is_cuda and "edge_index" in data:
+        if isinstance(data, Data) and spd.device.type == "cpu" and "edge_index" in data:
             self._check_edges(spd, data.edge_index, torch.tensor(sizes))
         layout = Layout(sizes, spd.device)
         table, biases = self._table(), []
