@@ -61,6 +61,12 @@ class Layout:
             self._nodes = send(torch.from_numpy(np.minimum(nodes, last)), device)
             self._slots = send(torch.from_numpy(own[nodes[own].argsort()]), device)
 
+    @property
+    def batch(self) -> Tensor:
+        r"""The graph of each node."""
+        sizes = torch.tensor(self.sizes, dtype=torch.long)
+        return send(torch.arange(len(sizes)).repeat_interleave(sizes), self.device)
+
     def split(self, x: Tensor) -> Iterator[Tensor]:
         r"""The nodes :math:`(\sum_g N_g, F)` as :math:`(B, N, F)` by block, padded by nodes of the
         same."""

@@ -54,9 +54,9 @@ def pairs_of(
 ) -> tuple[Tensor, list[int]]:
     r"""The flat matrices :math:`(\sum_g N_g^2, *)` of values for all pairs of nodes, and the number
     of nodes of each graph. Either the matrices are given, with the batch as for :func:`graph_sizes`
-    unless they are those of one graph, or a graph or batch that has them as an attribute, of which
-    the host knows the sizes wherever it is."""
-    in_all = ""
+    unless they are those of one graph, or a graph or batch that has them as an attribute. Of one
+    that PyG collated the host knows the sizes wherever it is."""
+    num_nodes = None
     if not isinstance(values, Tensor):
         data = values
         if isinstance(data, HeteroData):
@@ -66,10 +66,14 @@ def pairs_of(
             )
         if name not in data:
             raise GraphError(f"The graph lacks `{name}`: {wanted}.")
-        values, slices = data[name], getattr(data, "_slice_dict", {}).get(name)
-        batch = [data.num_nodes] if slices is None else [isqrt(n) for n in slices.diff().tolist()]
-        in_all = "" if sum(batch) == data.num_nodes else f", {data.num_nodes} in all"
+        values, num_nodes = data[name], data.num_nodes
+        slices = getattr(data, "_slice_dict", {}).get(name)
+        if slices is not None:
+            batch = [isqrt(n) for n in slices.diff().tolist()]
+        else:
+            batch = data.get("batch", [num_nodes])
     sizes = [isqrt(len(values))] if batch is None else graph_sizes(batch)
+    in_all = "" if num_nodes in (None, sum(sizes)) else f", {num_nodes} in all"
     if sum(n * n for n in sizes) != len(values) or in_all:
         raise GraphError(
             f"{len(values)} values of `{name}` do not fit graphs of {sizes} nodes{in_all}: each "

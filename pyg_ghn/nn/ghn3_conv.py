@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import activation_resolver, normalization_resolver
 
 from pyg_ghn.errors import ConfigError
@@ -53,9 +54,10 @@ class GHN3Conv(nn.Module):
         attn_dropout (float, optional): Dropout of the attention weights. (default: :obj:`0.`)
         act (str or Module, optional): The activation of the MLP. (default: :obj:`"gelu"`)
         act_kwargs (dict, optional): Arguments of the activation. (default: :obj:`None`)
-        norm (str or Module, optional): The normalization in front of attention and MLP; by
-            default of each node by itself. (default: :obj:`"layer_norm"`)
-        norm_kwargs (dict, optional): Arguments of the normalization. (default: :obj:`None`)
+        norm (str or Module, optional): The normalization in front of attention and MLP.
+            (default: :obj:`"layer_norm"`)
+        norm_kwargs (dict, optional): Arguments of the normalization. A layer norm is of each node
+            by itself, unless they say :obj:`mode="graph"`. (default: :obj:`None`)
 
     Shapes:
         - **input:** node features :math:`(\sum_g N_g, \text{channels})`; batch vector
@@ -66,14 +68,15 @@ class GHN3Conv(nn.Module):
           alone tells where graphs begin; the batch vector is read without it only.
         - **padded input:** node features :math:`(B, N, \text{channels})` and attention bias
           :math:`(B, \text{heads}, N, N)` or :math:`(B, 1, N, N)`, minus infinity for keys that are
-          padding *(optional)*
+          padding, or the mask of nodes :math:`(B, 1, 1, N)` *(optional)*; no batch vector, and no
+          norm but that of each node
         - **output:** node features like those of the input; with
           :obj:`return_attention_weights=True` also the attention weights, for each graph
           :math:`(\text{heads}, N_g, N_g)`, rows for queries
 
     Raises:
-        ConfigError: If :obj:`heads` does not divide :obj:`channels`, or the bias or batch vector
-            does not fit the nodes or heads.
+        ConfigError: If :obj:`heads` does not divide :obj:`channels`, the bias or batch vector
+            does not fit the nodes or heads, or padding would not be told from nodes.
         GraphError: If the batch vector is not sorted.
     """
 
@@ -95,15 +98,20 @@ class GHN3Conv(nn.Module):
         self.heads = heads
         self.dropout = dropout
         self.attn_dropout = attn_dropout
-        if norm == "layer_norm" and not norm_kwargs:  # PyG's is over all nodes of a graph
-            norm = nn.LayerNorm(channels)
+        if isinstance(norm, str) and norm.lower().replace("_", "") == "layernorm":
+            norm_kwargs = {"mode": "node"} | (norm_kwargs or {})  # PyG's is over all nodes
         self.norm1, self.norm2 = (
             nn.Identity()
             if norm is None
             else normalization_resolver(copy.deepcopy(norm), channels, **(norm_kwargs or {}))
             for _ in range(2)
         )
-        self.norm_with_batch = "batch" in inspect.signature(self.norm1.forward).parameters
+        self.norm_by_node = (
+            isinstance(self.norm1, nn.Identity | nn.LayerNorm)
+            or getattr(self.norm1, "mode", None) == "node"
+        )
+        takes_batch = "batch" in inspect.signature(self.norm1.forward).parameters
+        self.norm_with_batch = takes_batch and not self.norm_by_node
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.out = nn.Linear(channels, channels)
         self.mlp = nn.Sequential(
@@ -115,9 +123,8 @@ class GHN3Conv(nn.Module):
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        for module in (self.norm1, self.qkv, self.out, self.norm2, self.mlp[0], self.mlp[2]):
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+        for module in (self.norm1, self.qkv, self.out, self.norm2, self.mlp):
+            reset(module)
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         # `to_hetero` would silently make a layer for each type, which only sees nodes of that type.
@@ -147,45 +154,67 @@ class GHN3Conv(nn.Module):
             return_attention_weights (bool, optional): If set to :obj:`True`, also returns the
                 attention weights of each graph. (default: :obj:`False`)
         """
-        attend = self._attend_padded if x.dim() == 3 else self._attend
-        qkv = self.qkv(self._norm(self.norm1, x, batch, attn_bias))
-        out, weights = attend(qkv, batch, attn_bias, return_attention_weights)
+        if x.dim() == 3:
+            attend = self._attend_padded
+            self._check_padded(batch, attn_bias)
+        else:
+            attend = self._attend
+            attn_bias = self._bias_of_graphs(x, batch, attn_bias)
+        graphs = ()
+        if self.norm_with_batch:
+            graphs = (batch if isinstance(batch, Tensor) else attn_bias.layout.batch,)
+        out, weights = attend(self.qkv(self.norm1(x, *graphs)), attn_bias, return_attention_weights)
         x = x + F.dropout(self.out(out), self.dropout, self.training)
         first, act, second = self.mlp
-        hidden = act(first(self._norm(self.norm2, x, batch, attn_bias)))
-        out = second(F.dropout(hidden, self.dropout, self.training))
-        x = x + F.dropout(out, self.dropout, self.training)
+        hidden = F.dropout(act(first(self.norm2(x, *graphs))), self.dropout, self.training)
+        x = x + F.dropout(second(hidden), self.dropout, self.training)
         return (x, weights) if return_attention_weights else x
 
-    def _norm(self, norm: nn.Module, x: Tensor, batch: Any, attn_bias: Any) -> Tensor:
-        if not self.norm_with_batch or x.dim() == 3:
-            return norm(x)
-        if batch is None and attn_bias is not None:
-            is_whole = isinstance(attn_bias, AttentionBias)
-            batch = attn_bias.sizes if is_whole else [bias.size(-1) for bias in attn_bias]
-        if batch is not None and not isinstance(batch, Tensor):
-            batch = torch.arange(len(batch)).repeat_interleave(torch.tensor(batch)).to(x.device)
-        return norm(x, batch)
+    def _check_padded(self, batch: Any, attn_bias: Any) -> None:
+        """Whether padding is told by the bias alone, and norms do not read it."""
+        if batch is not None:
+            raise ConfigError(
+                "`batch` is not read for padded nodes (B, N, channels): give the mask of "
+                "`to_dense_batch` as `attn_bias`, mask[:, None, None], or in a bias."
+            )
+        if not (attn_bias is None or isinstance(attn_bias, Tensor)):
+            raise ConfigError(
+                "The bias of padded nodes (B, N, channels) must be one tensor (B, heads, N, N), "
+                f"got {type(attn_bias).__name__}: see `to_dense_pairs`."
+            )
+        if not self.norm_by_node:
+            raise ConfigError(
+                "With padded nodes (B, N, channels) the norm must be `layer_norm` or none, for "
+                f"{self.norm1} would also be over padding: use the sparse form."
+            )
 
     @torch.compiler.disable
-    def _attend(
-        self, qkv: Tensor, batch: Any, attn_bias: Sequence[Tensor] | None, with_weights: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Attention within each graph, by blocks of graphs, and perhaps its weights."""
+    def _bias_of_graphs(
+        self, x: Tensor, batch: Any, attn_bias: Sequence[Tensor] | None
+    ) -> AttentionBias:
+        """The bias in blocks of graphs, none being zero; it fits the nodes and heads."""
         if attn_bias is None:
-            sizes = [len(qkv)] if batch is None else graph_sizes(batch)
-            attn_bias, source = AttentionBias.zero(sizes, self.heads, qkv), "batch vector"
+            sizes, source = [len(x)] if batch is None else graph_sizes(batch), "batch vector"
+            attn_bias = AttentionBias.zero(sizes, self.heads, x)
         else:
+            source = "attention bias"
             if not isinstance(attn_bias, AttentionBias):
                 attn_bias = AttentionBias.of_graphs(attn_bias, self.heads)
-            sizes, source = attn_bias.sizes, "attention bias"
-        if sum(sizes) != len(qkv):
+        if sum(attn_bias.sizes) != len(x):
             raise ConfigError(
-                f"The {source} is for graphs of {sizes} nodes, but `x` has {len(qkv)} nodes."
+                f"The {source} is for graphs of {attn_bias.sizes} nodes, but `x` has {len(x)} "
+                "nodes."
             )
         heads = {len(values) for values in attn_bias.values}
         if heads - {self.heads}:
             raise ConfigError(f"The bias has {heads.pop()} heads, the layer {self.heads}.")
+        return attn_bias
+
+    @torch.compiler.disable
+    def _attend(
+        self, qkv: Tensor, attn_bias: AttentionBias, with_weights: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Attention within each graph, by blocks of graphs, and perhaps its weights."""
         if not len(qkv):
             return qkv[:, : self.channels], []
         outs, weights = [], []
@@ -201,21 +230,20 @@ class GHN3Conv(nn.Module):
         return out, [some.squeeze(0) for some in AttentionBias(attn_bias.layout, weights)]
 
     def _attend_padded(
-        self, qkv: Tensor, batch: None, attn_bias: Tensor | None, with_weights: bool
+        self, qkv: Tensor, attn_bias: Tensor | None, with_weights: bool
     ) -> tuple[Tensor, list[Tensor]]:
         """Attention within each row of a padded batch, and perhaps its weights."""
         count, size, _ = qkv.shape
-        q, k, v = qkv.view(count, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        weights: Sequence[Tensor] = []
         if with_weights:
-            bias = q.new_zeros(()) if attn_bias is None else attn_bias
+            bias = qkv.new_zeros(()) if attn_bias is None else attn_bias
             bias = bias.expand(count, self.heads, size, size)
-            out, weights = self._attention(*(x.flatten(0, 1) for x in (q, k, v)), bias, True)
-            out = out.view_as(q)
-        else:
-            dropout = self.attn_dropout if self.training else 0.0
-            out = F.scaled_dot_product_attention(q, k, v, attn_bias, dropout)
-        return out.transpose(1, 2).flatten(2), list(weights)
+            bias = AttentionBias.of_graphs(bias, self.heads)
+            out, weights = self._attend(qkv.flatten(0, 1), bias, True)
+            return out.view(count, size, -1), weights
+        q, k, v = qkv.view(count, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        dropout = self.attn_dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_bias, dropout)
+        return out.transpose(1, 2).flatten(2), []
 
     def _attention(
         self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, with_weights: bool

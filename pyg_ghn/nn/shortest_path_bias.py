@@ -97,13 +97,14 @@ class ShortestPathBias(nn.Module):
             if batch is not None:
                 pairs = pairs.masked_fill(~batch[:, None], self._padding)
             return F.embedding(pairs, self._table().t()).permute(0, 3, 1, 2)
-        return self._by_blocks(spd, batch)
+        # The lengths of one graph may come as a matrix.
+        return self._by_blocks(spd.flatten() if isinstance(spd, Tensor) else spd, batch)
 
     @torch.compiler.disable
     def _by_blocks(self, spd: Tensor | Data, batch: Tensor | Sequence[int] | None) -> AttentionBias:
         data = spd
         spd, sizes = pairs_of(data, batch, self.attr_name)
-        if isinstance(data, Data) and not spd.is_cuda and "edge_index" in data:
+        if isinstance(data, Data) and spd.device.type == "cpu" and "edge_index" in data:
             self._check_edges(spd, data.edge_index, torch.tensor(sizes))
         layout = Layout(sizes, spd.device)
         table, biases = self._table(), []

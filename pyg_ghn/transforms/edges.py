@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Batch, Data, HeteroData
 
 from pyg_ghn.errors import GraphError
 
@@ -23,6 +23,11 @@ def edges(data: Data) -> Tensor:
 def distinct_edges(data: Data) -> tuple[np.ndarray, np.ndarray, int]:
     """Sources and targets of the distinct edges between different nodes, sorted by source, and the
     number of nodes. Duplicated edges count once, self loops not at all."""
+    if isinstance(data, Batch) and data.num_graphs > 1:
+        raise GraphError(
+            f"Encodings are of one graph, not of a batch of {data.num_graphs} graphs: apply the "
+            "transform to each of them, before they are collated."
+        )
     edge_index, num_nodes = edges(data).cpu().long().numpy(), data.num_nodes
     if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < num_nodes:
         raise GraphError(

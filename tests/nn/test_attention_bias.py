@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch_geometric.data import Batch, Data, HeteroData
@@ -87,6 +88,22 @@ def test_padded_form_equals_sparse():
     assert len(weights) == 3 and not weights[0][..., 5:].any()
 
 
+def test_padded_form_takes_masks_and_refuses_what_would_mix_graphs():
+    data, conv = make_batch((5, 9, 1)), GHN3Conv(16, 4)
+    x, mask = to_dense_batch(data.x, data.batch)
+    expected, keys = conv(data.x, data.batch), mask[:, None, None]
+    assert torch.allclose(conv(x, None, keys)[mask], expected, atol=1e-6)
+    out, weights = conv(x, None, keys, return_attention_weights=True)
+    assert torch.allclose(out[mask], expected, atol=1e-6) and not weights[0][..., 5:].any()
+    with pytest.raises(ConfigError, match=r"`batch`.*padded.*mask\[:, None, None\]"):
+        conv(x, mask)
+    with pytest.raises(ConfigError, match=r"padded nodes.*one tensor.*AttentionBias"):
+        conv(x, None, ShortestPathBias(4, 16)(data))
+    for norm in ("batch_norm", "graph_norm", GraphNorm(16)):
+        with pytest.raises(ConfigError, match=r"padded nodes.*(Batch|Graph)Norm"):
+            GHN3Conv(16, 4, norm=norm)(x, None, keys)
+
+
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_attention_weights(with_bias):
     data, conv = make_batch(), GHN3Conv(16, 4)
@@ -115,6 +132,16 @@ def test_norms_and_activations(norm, act):
         assert torch.allclose(conv(data.x, batch, attn_bias), expected, atol=1e-5)
     assert isinstance(conv.mlp[1], nn.Identity if act is None else nn.LeakyReLU)
     assert conv.norm1 is not conv.norm2
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "LayerNorm"])
+def test_layer_norm_is_of_each_node_whatever_its_arguments(norm):
+    data, conv = make_batch(), GHN3Conv(16, 4, norm=norm, norm_kwargs={"eps": 0.1})
+    assert torch.allclose(conv.norm1(data.x), F.layer_norm(data.x, (16,), eps=0.1))
+    x, mask = to_dense_batch(data.x, data.batch)
+    expected = conv(data.x, data.batch)
+    assert torch.allclose(conv(x, None, mask[:, None, None])[mask], expected, atol=1e-6)
+    assert GHN3Conv(16, 4, norm=norm, norm_kwargs={"mode": "graph"}).norm1.mode == "graph"
 
 
 def test_in_sequential_and_compiled_for_any_sizes():

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 from torch import nn
+from torch_geometric.nn import LayerNorm
 
 from pyg_ghn.nn import (
     CentralityEncoding,
@@ -19,6 +20,7 @@ LAYERS = {
     "ShapeEncoding(64, kernel_size=16, num_classes=1000)": partial(ShapeEncoding, 64),
     "ShortestPathBias(64, heads=2, cutoff=50)": partial(ShortestPathBias, 2, 64),
     "GHN3Conv(16, heads=4)": partial(GHN3Conv, 16, heads=4),
+    "GHN3Conv(16, heads=2)": partial(GHN3Conv, 16, heads=2, act="prelu"),
     "GatedDAGConv(6, virtual_edges=True)": partial(GatedDAGConv, 6),
     "GatedDAGConv(6, virtual_edges=False)": partial(GatedDAGConv, 6, virtual_edges=False),
     "ParameterDecoder(4, max_shape=(4, 4, 7, 7), num_classes=10)": partial(
@@ -36,7 +38,7 @@ def test_reset_and_repr(text):
     layer.reset_parameters()
     assert [name for name, param in layer.named_parameters() if (param == 7).any()] == []
     for module in layer.modules():
-        if isinstance(module, nn.LayerNorm):
+        if isinstance(module, nn.LayerNorm | LayerNorm):
             assert (module.weight == 1).all()
         elif isinstance(module, nn.Embedding) and module.weight.numel() > 1000:
             assert module.weight.std().item() == pytest.approx(64**-0.5, rel=0.05)

@@ -32,6 +32,12 @@ def test_table_equals_phi_of_each_pair(acyclic, backward):
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*grads, strict=True))
 
 
+@pytest.mark.parametrize("backward", [True, False])
+def test_lengths_of_one_graph_as_a_matrix(backward):
+    bias, data = ShortestPathBias(heads=2, channels=8, backward=backward), random_graph(9, True)
+    assert torch.equal(bias(data.spd.view(9, 9))[0], bias(data.spd)[0])
+
+
 def test_graphs_without_nodes():
     bias = ShortestPathBias(heads=2, channels=8)
     full = random_graph(3, True)

@@ -10,7 +10,12 @@ from torch_geometric.utils import erdos_renyi_graph
 
 from pyg_ghn.errors import ConfigError, GraphError
 from pyg_ghn.nn import ShortestPathBias
-from pyg_ghn.transforms import AddShortestPathEncoding, encodings
+from pyg_ghn.transforms import (
+    AddDegreeEncoding,
+    AddShortestPathEncoding,
+    AddTopologicalLevel,
+    encodings,
+)
 
 
 def make_data(edges, num_nodes):
@@ -179,6 +184,26 @@ def test_data_set_on_disk(when, graphs, tmp_path):
     assert_valid([*dataset], graphs)
     assert_valid(next(iter(DataLoader(dataset, len(graphs)))).to_data_list(), graphs)
     dataset.close()
+
+
+def test_batches_that_were_not_collated(graphs):
+    """As pooling makes them: what is in which graph is told by the batch vector alone."""
+    batch = Batch.from_data_list([encode(graph) for graph in graphs])
+    path_bias = ShortestPathBias(2, 8, CUTOFF)
+    for other in (Data.from_dict(batch.to_dict()), Batch(**batch.to_dict())):
+        assert path_bias(other).sizes == [*SIZES]
+    whole = Data(edge_index=batch.edge_index, num_nodes=batch.num_nodes)
+    batch.spd = encode(whole).spd  # attention over all graphs at once
+    with pytest.raises(GraphError, match="do not fit graphs"):
+        path_bias(Data.from_dict(batch.to_dict()))
+
+
+@pytest.mark.parametrize("transform", [encode, AddDegreeEncoding(), AddTopologicalLevel()], ids=str)
+def test_batches_are_refused(transform, graphs):
+    """One of them all would join their graphs."""
+    with pytest.raises(GraphError, match=r"batch of 2 graphs.*each of them.*before"):
+        transform(Batch.from_data_list(graphs[:2]))
+    transform(Batch.from_data_list([make_data([[0, 1]], 2)]))
 
 
 def rewired(data):
